@@ -1,2 +1,108 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! The seam between VexFS's host-independent crates and the host they run in.
+//!
+//! `vexfs_core` and `vexfs_engine` compile unchanged into the kernel module and into userspace programs. Everything they need
+//! from their surroundings, memory, locks, the block device, time, randomness, logging, comes from here, with the same names
+//! and signatures on both sides; the side is chosen by `cfg(CONFIG_RUST)`, which Kbuild sets, and not by generics, so that
+//! the code above reads like ordinary Rust.
+//!
+//! Invariants of the seam, on both sides:
+//!
+//! - no allocation aborts: running out of memory is [`Error::NoMemory`];
+//! - no lock poisons: a lock that was held by a panicking thread in userspace is simply taken over;
+//! - a read error never turns into zeros, a write error never into success.
 #![cfg_attr(not(CONFIG_RUST), no_std)]
+
+#[cfg(not(CONFIG_RUST))]
+extern crate std;
+
+#[cfg(CONFIG_RUST)]
+#[path = "kernel/mod.rs"]
+mod imp;
+#[cfg(not(CONFIG_RUST))]
+#[path = "user/mod.rs"]
+mod imp;
+
+pub mod error;
+mod map;
+
+pub use error::Corrupt;
+pub use error::Error;
+pub use error::IoError;
+pub use error::Result;
+
+pub use imp::crc32c;
+pub use imp::nofs;
+pub use imp::now;
+pub use imp::random;
+pub use imp::relax;
+pub use imp::siphash24;
+pub use imp::NofsScope;
+
+/// Fallible containers.
+pub mod mem {
+    pub use crate::imp::mem::Box;
+    pub use crate::imp::mem::Vec;
+    pub use crate::map::U64Map;
+}
+
+/// Locks and shared ownership.
+pub mod sync {
+    pub use crate::imp::sync::Arc;
+    pub use crate::imp::sync::CondVar;
+    pub use crate::imp::sync::Mutex;
+    pub use crate::imp::sync::MutexGuard;
+    pub use crate::imp::sync::RwLock;
+    pub use crate::imp::sync::RwLockReadGuard;
+    pub use crate::imp::sync::RwLockWriteGuard;
+    pub use crate::imp::sync::UniqueArc;
+}
+
+/// Block devices.
+pub mod device {
+    #[cfg(not(CONFIG_RUST))]
+    pub use crate::imp::device::Backend;
+    pub use crate::imp::device::Device;
+    #[cfg(not(CONFIG_RUST))]
+    pub use crate::imp::file::FileBackend;
+    #[cfg(not(CONFIG_RUST))]
+    pub use crate::imp::ram::RamBackend;
+    #[cfg(not(CONFIG_RUST))]
+    pub use crate::imp::recording::Event;
+    #[cfg(not(CONFIG_RUST))]
+    pub use crate::imp::recording::RecordingBackend;
+
+    /// One write of a batch: `data` goes to byte `offset`. Both are multiples of the device's logical block size.
+    #[derive(Clone, Copy)]
+    pub struct Write<'a> {
+        /// Byte offset on the device.
+        pub offset: u64,
+        /// What to write there.
+        pub data: &'a [u8],
+    }
+}
+
+#[cfg(not(CONFIG_RUST))]
+pub use imp::set_log_hook;
+
+/// How serious a logged message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something failed; data may be unavailable.
+    Err,
+    /// Something is wrong but was worked round.
+    Warn,
+    /// An event worth a line.
+    Info,
+}
+
+/// Writes a message to the log: `log!(err, "node {}: bad checksum", block)`. Levels: `err`, `warn`, `info`.
+#[macro_export]
+macro_rules! log {
+    (err, $($arg:tt)*) => { $crate::log_args($crate::Level::Err, format_args!($($arg)*)) };
+    (warn, $($arg:tt)*) => { $crate::log_args($crate::Level::Warn, format_args!($($arg)*)) };
+    (info, $($arg:tt)*) => { $crate::log_args($crate::Level::Info, format_args!($($arg)*)) };
+}
+
+#[doc(hidden)]
+pub use imp::log_args;

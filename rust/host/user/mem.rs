@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Fallible facades over std's `Vec` and `Box`.
+
+use crate::Error;
+use crate::Result;
+use core::ops::Deref;
+use core::ops::DerefMut;
+
+/// A growable array whose growth can fail.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Vec<T>(std::vec::Vec<T>);
+
+impl<T> Vec<T> {
+    /// An empty array, which holds no memory.
+    pub const fn new() -> Self {
+        Vec(std::vec::Vec::new())
+    }
+
+    /// An empty array with room for `n` elements.
+    pub fn with_capacity(n: usize) -> Result<Self> {
+        let mut v = Vec::new();
+        v.reserve(n)?;
+        Ok(v)
+    }
+
+    /// The number of elements there is room for.
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    /// Makes room for `more` further elements.
+    pub fn reserve(&mut self, more: usize) -> Result<()> {
+        self.0.try_reserve(more).map_err(|_| Error::NoMemory)
+    }
+
+    /// Appends an element.
+    #[inline]
+    pub fn push(&mut self, value: T) -> Result<()> {
+        if self.0.len() == self.0.capacity() {
+            self.reserve(1)?;
+        }
+        self.0.push(value);
+        Ok(())
+    }
+
+    /// Appends copies of the elements of `other`.
+    pub fn extend_from_slice(&mut self, other: &[T]) -> Result<()>
+    where
+        T: Copy,
+    {
+        self.reserve(other.len())?;
+        self.0.extend_from_slice(other);
+        Ok(())
+    }
+
+    /// Cuts or extends to `n` elements; new ones are `value`.
+    pub fn resize(&mut self, n: usize, value: T) -> Result<()>
+    where
+        T: Copy,
+    {
+        self.reserve(n.saturating_sub(self.0.len()))?;
+        self.0.resize(n, value);
+        Ok(())
+    }
+
+    /// Inserts at `at`, which is at most the length, and shifts what follows.
+    pub fn insert(&mut self, at: usize, value: T) -> Result<()> {
+        if at > self.0.len() {
+            return Err(Error::Invalid("insert past the end of an array"));
+        }
+        self.reserve(1)?;
+        self.0.insert(at, value);
+        Ok(())
+    }
+
+    /// Removes the element at `at` and shifts what follows.
+    pub fn remove(&mut self, at: usize) -> Option<T> {
+        (at < self.0.len()).then(|| self.0.remove(at))
+    }
+
+    /// Removes the last element.
+    pub fn pop(&mut self) -> Option<T> {
+        self.0.pop()
+    }
+
+    /// Drops all elements from `n` on.
+    pub fn truncate(&mut self, n: usize) {
+        self.0.truncate(n);
+    }
+
+    /// Drops all elements and keeps the memory.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Keeps the elements for which `keep` returns true.
+    pub fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
+        self.0.retain_mut(keep);
+    }
+
+    /// A copy.
+    pub fn try_clone(&self) -> Result<Self>
+    where
+        T: Copy,
+    {
+        let mut v = Vec::new();
+        v.extend_from_slice(self)?;
+        Ok(v)
+    }
+
+    /// The elements.
+    pub fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
+    /// The elements, to change.
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}
+
+impl<T> Default for Vec<T> {
+    fn default() -> Self {
+        Vec::new()
+    }
+}
+
+impl<T> Deref for Vec<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Vec<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}
+
+impl<T> IntoIterator for Vec<T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Vec<T> {
+    type Item = &'a T;
+    type IntoIter = core::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a mut Vec<T> {
+    type Item = &'a mut T;
+    type IntoIter = core::slice::IterMut<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter_mut()
+    }
+}
+
+/// A value on the heap.
+#[derive(Debug)]
+pub struct Box<T>(std::boxed::Box<T>);
+
+impl<T> Box<T> {
+    /// Moves `value` to the heap.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`, in the kernel. std has no stable fallible `Box`: here running out aborts the program.
+    pub fn new(value: T) -> Result<Self> {
+        Ok(Box(std::boxed::Box::new(value)))
+    }
+
+    /// Moves the value back.
+    pub fn into_inner(self) -> T {
+        *self.0
+    }
+}
+
+impl<T> Deref for Box<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Box<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! The userspace side of the seam: std's containers and locks behind fallible facades, block devices over files and memory.
+
+use crate::Level;
+use crate::Result;
+use core::fmt;
+use std::sync::Mutex;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+pub mod device;
+pub mod file;
+pub mod mem;
+pub mod ram;
+pub mod recording;
+pub mod sync;
+
+/// Extends the CRC-32C `seed` of what came before by `data`; start with 0.
+pub fn crc32c(seed: u32, data: &[u8]) -> u32 {
+    ::crc32c::crc32c_append(seed, data)
+}
+
+/// SipHash-2-4 of `data` under `key`.
+pub fn siphash24(key: &[u64; 2], data: &[u8]) -> u64 {
+    siphasher::sip::SipHasher24::new_with_keys(key[0], key[1]).hash(data)
+}
+
+/// Fills `buf` from the system's random source.
+///
+/// # Errors
+///
+/// `Io` where the system has none.
+pub fn random(buf: &mut [u8]) -> Result<()> {
+    getrandom::fill(buf).map_err(|e| {
+        crate::Error::Io(crate::IoError {
+            op: "reading random bytes",
+            offset: 0,
+            errno: e.raw_os_error().unwrap_or(5),
+        })
+    })
+}
+
+/// The time: seconds since 1970 and nanoseconds.
+pub fn now() -> (i64, u32) {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(d) => (i64::try_from(d.as_secs()).unwrap_or(i64::MAX), d.subsec_nanos()),
+        Err(_) => (0, 0),
+    }
+}
+
+/// A cooperative point for long loops. Userspace is preempted anyway, so it only says that work may go on.
+///
+/// # Errors
+///
+/// In the kernel, `Interrupted` when a fatal signal is pending.
+#[inline]
+pub fn relax() -> Result<()> {
+    Ok(())
+}
+
+/// A section in which memory reclaim must not enter the filesystem. It has a meaning in the kernel only.
+#[must_use]
+pub struct NofsScope(());
+
+/// Opens a section in which memory reclaim does not enter the filesystem.
+#[inline]
+pub fn nofs() -> NofsScope {
+    NofsScope(())
+}
+
+type Hook = std::boxed::Box<dyn Fn(Level, &str) + Send>;
+static HOOK: Mutex<Option<Hook>> = Mutex::new(None);
+
+/// Sends log messages to `hook` instead of standard error; `None` restores standard error.
+pub fn set_log_hook(hook: Option<Hook>) {
+    *HOOK.lock().unwrap_or_else(|e| e.into_inner()) = hook;
+}
+
+#[doc(hidden)]
+pub fn log_args(level: Level, args: fmt::Arguments<'_>) {
+    match &*HOOK.lock().unwrap_or_else(|e| e.into_inner()) {
+        Some(hook) => hook(level, &std::format!("{args}")),
+        None => std::eprintln!("vexfs: {args}"),
+    }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! The CPU: which instructions may be used, and the sections in which they may.
+
+/// Wrappers in `rust/vfs/shim.c`.
+#[cfg(CONFIG_RUST)]
+extern "C" {
+    fn vexfs_fpu_begin();
+    fn vexfs_fpu_end();
+    #[cfg(target_arch = "x86_64")]
+    fn vexfs_cpu_has_avx2() -> bool;
+    #[cfg(target_arch = "x86_64")]
+    fn vexfs_cpu_has_fma() -> bool;
+    #[cfg(target_arch = "x86_64")]
+    fn vexfs_cpu_has_ymm_state() -> bool;
+}
+
+/// Whether AVX2 and FMA may be used: the CPU has them, and the OS saves the YMM state.
+#[cfg(all(target_arch = "x86_64", CONFIG_RUST))]
+pub(crate) fn has_avx2_and_fma() -> bool {
+    // SAFETY: the functions only read CPU data that is fixed at boot.
+    unsafe { vexfs_cpu_has_avx2() && vexfs_cpu_has_fma() && vexfs_cpu_has_ymm_state() }
+}
+
+/// Whether AVX2 and FMA may be used: the CPU has them, and the OS saves the YMM state.
+#[cfg(all(target_arch = "x86_64", not(CONFIG_RUST)))]
+pub(crate) fn has_avx2_and_fma() -> bool {
+    std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")
+}
+
+/// A stretch of code that may call the float island; in the kernel it neither sleeps nor is preempted.
+pub(crate) struct Section(());
+
+impl Section {
+    pub(crate) fn begin() -> Self {
+        #[cfg(CONFIG_RUST)]
+        // SAFETY: callers are in process context, hold no section yet, and end this one on drop.
+        unsafe {
+            vexfs_fpu_begin()
+        };
+        Self(())
+    }
+}
+
+impl Drop for Section {
+    fn drop(&mut self) {
+        #[cfg(CONFIG_RUST)]
+        // SAFETY: `begin` began the section on this CPU, which has not been left since.
+        unsafe {
+            vexfs_fpu_end()
+        };
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! AVX2 with FMA: eight lanes, two accumulators a row, four rows a pass.
+//!
+//! Order of summation (fixed, whatever the row's place): lane `j` of accumulator `p` takes elements `16 t + 8 p + j` in
+//! order of `t`, missing ones count as zero; accumulators are added, then lanes as in [`sums`].
+
+use crate::abi;
+use crate::scalar;
+use core::arch::x86_64::*;
+
+/// A window of eight words starting at `8 - n` has `n` set ones: the mask of a tail of `n` elements.
+static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// How far ahead of its use a row's cache line is asked for, in floats.
+const AHEAD: usize = 512;
+
+/// # Safety
+///
+/// `batch` holds its invariants; the CPU has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn run<const METRIC: u32>(batch: &abi::Batch) {
+    let mut i = 0;
+    while i < batch.count {
+        let live = if batch.count - i < 4 { batch.count - i } else { 4 };
+        // SAFETY: rows `i .. i + live` are rows of the batch; the rest of the four repeat row `i`.
+        unsafe {
+            let row = |k: usize| {
+                batch
+                    .rows
+                    .add((i + if k < live { k } else { 0 }) * batch.stride)
+                    .cast::<f32>()
+            };
+            let sums = four::<METRIC>(batch.query.cast(), [row(0), row(1), row(2), row(3)], batch.dim);
+            let mut lanes = [0f32; 4];
+            _mm_storeu_ps(lanes.as_mut_ptr(), sums);
+            for (k, sum) in lanes.iter().enumerate() {
+                if k < live {
+                    scalar::finish::<METRIC>(batch, i + k, *sum);
+                }
+            }
+        }
+        i += 4;
+    }
+}
+
+/// The sums of four rows.
+///
+/// # Safety
+///
+/// `q` and each of `r` point to `dim` floats; the CPU has AVX2 and FMA.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn four<const METRIC: u32>(q: *const f32, r: [*const f32; 4], dim: usize) -> __m128 {
+    // SAFETY: whole blocks end at or before `dim`, masked loads touch only elements before `dim`, and a prefetch of any
+    // address is harmless.
+    unsafe {
+        let mut even = [_mm256_setzero_ps(); 4];
+        let mut odd = [_mm256_setzero_ps(); 4];
+        let mut i = 0;
+        while i + 16 <= dim {
+            let (q0, q1) = (_mm256_loadu_ps(q.add(i)), _mm256_loadu_ps(q.add(i + 8)));
+            for k in 0..4 {
+                _mm_prefetch::<_MM_HINT_T0>(r[k].wrapping_add(i + AHEAD).cast());
+                even[k] = step::<METRIC>(q0, _mm256_loadu_ps(r[k].add(i)), even[k]);
+                odd[k] = step::<METRIC>(q1, _mm256_loadu_ps(r[k].add(i + 8)), odd[k]);
+            }
+            i += 16;
+        }
+        if i + 8 <= dim {
+            let q0 = _mm256_loadu_ps(q.add(i));
+            for k in 0..4 {
+                even[k] = step::<METRIC>(q0, _mm256_loadu_ps(r[k].add(i)), even[k]);
+            }
+            i += 8;
+            if i < dim {
+                let mask = tail_mask(dim - i);
+                let q0 = _mm256_maskload_ps(q.add(i), mask);
+                for k in 0..4 {
+                    odd[k] = step::<METRIC>(q0, _mm256_maskload_ps(r[k].add(i), mask), odd[k]);
+                }
+            }
+        } else if i < dim {
+            let mask = tail_mask(dim - i);
+            let q0 = _mm256_maskload_ps(q.add(i), mask);
+            for k in 0..4 {
+                even[k] = step::<METRIC>(q0, _mm256_maskload_ps(r[k].add(i), mask), even[k]);
+            }
+        }
+        sums([
+            _mm256_add_ps(even[0], odd[0]),
+            _mm256_add_ps(even[1], odd[1]),
+            _mm256_add_ps(even[2], odd[2]),
+            _mm256_add_ps(even[3], odd[3]),
+        ])
+    }
+}
+
+/// The mask of a block of which `n < 8` elements exist.
+///
+/// # Safety
+///
+/// `n < 8`; the CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn tail_mask(n: usize) -> __m256i {
+    // SAFETY: words `8 - n .. 16 - n` lie inside the table.
+    unsafe { _mm256_loadu_si256((&raw const MASKS).cast::<i32>().add(8 - n).cast()) }
+}
+
+/// # Safety
+///
+/// The CPU has AVX2 and FMA.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+#[allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
+unsafe fn step<const METRIC: u32>(q: __m256, r: __m256, sum: __m256) -> __m256 {
+    // SAFETY: the CPU has the instructions.
+    unsafe {
+        if METRIC == abi::L2 {
+            let difference = _mm256_sub_ps(q, r);
+            _mm256_fmadd_ps(difference, difference, sum)
+        } else {
+            _mm256_fmadd_ps(q, r, sum)
+        }
+    }
+}
+
+/// Adds each register's lanes: `((0+1)+(2+3)) + ((4+5)+(6+7))`.
+///
+/// # Safety
+///
+/// The CPU has AVX2 and FMA.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+#[allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
+unsafe fn sums(v: [__m256; 4]) -> __m128 {
+    // SAFETY: the CPU has the instructions.
+    unsafe {
+        let pairs = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+        _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps::<1>(pairs))
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! SSE2, which every x86-64 has: four lanes, two accumulators a row, four rows a pass.
+//!
+//! Order of summation (fixed, whatever the row's place): lane `j` of accumulator `p` takes elements `8 t + 4 p + j` in
+//! order of `t`, missing ones count as zero; accumulators are added, then lanes as in [`sums`].
+
+use crate::abi;
+use crate::scalar;
+use core::arch::x86_64::*;
+
+/// How far ahead of its use a row's cache line is asked for, in floats.
+const AHEAD: usize = 512;
+
+/// # Safety
+///
+/// `batch` holds its invariants.
+pub(crate) unsafe fn run<const METRIC: u32>(batch: &abi::Batch) {
+    let mut i = 0;
+    while i < batch.count {
+        let live = if batch.count - i < 4 { batch.count - i } else { 4 };
+        // SAFETY: rows `i .. i + live` are rows of the batch; the rest of the four repeat row `i`.
+        unsafe {
+            let row = |k: usize| {
+                batch
+                    .rows
+                    .add((i + if k < live { k } else { 0 }) * batch.stride)
+                    .cast::<f32>()
+            };
+            let sums = four::<METRIC>(batch.query.cast(), [row(0), row(1), row(2), row(3)], batch.dim);
+            let mut lanes = [0f32; 4];
+            _mm_storeu_ps(lanes.as_mut_ptr(), sums);
+            for (k, sum) in lanes.iter().enumerate() {
+                if k < live {
+                    scalar::finish::<METRIC>(batch, i + k, *sum);
+                }
+            }
+        }
+        i += 4;
+    }
+}
+
+/// The sums of four rows.
+///
+/// # Safety
+///
+/// `q` and each of `r` point to `dim` floats.
+#[inline(always)]
+unsafe fn four<const METRIC: u32>(q: *const f32, r: [*const f32; 4], dim: usize) -> __m128 {
+    // SAFETY: blocks and tails end at or before `dim`, and a prefetch of any address is harmless.
+    unsafe {
+        let mut even = [_mm_setzero_ps(); 4];
+        let mut odd = [_mm_setzero_ps(); 4];
+        let mut i = 0;
+        while i + 8 <= dim {
+            let (q0, q1) = (_mm_loadu_ps(q.add(i)), _mm_loadu_ps(q.add(i + 4)));
+            for k in 0..4 {
+                _mm_prefetch::<_MM_HINT_T0>(r[k].wrapping_add(i + AHEAD).cast());
+                even[k] = step::<METRIC>(q0, _mm_loadu_ps(r[k].add(i)), even[k]);
+                odd[k] = step::<METRIC>(q1, _mm_loadu_ps(r[k].add(i + 4)), odd[k]);
+            }
+            i += 8;
+        }
+        if i + 4 <= dim {
+            let q0 = _mm_loadu_ps(q.add(i));
+            for k in 0..4 {
+                even[k] = step::<METRIC>(q0, _mm_loadu_ps(r[k].add(i)), even[k]);
+            }
+            i += 4;
+            let q0 = tail(q.add(i), dim - i);
+            for k in 0..4 {
+                odd[k] = step::<METRIC>(q0, tail(r[k].add(i), dim - i), odd[k]);
+            }
+        } else {
+            let q0 = tail(q.add(i), dim - i);
+            for k in 0..4 {
+                even[k] = step::<METRIC>(q0, tail(r[k].add(i), dim - i), even[k]);
+            }
+        }
+        sums([
+            _mm_add_ps(even[0], odd[0]),
+            _mm_add_ps(even[1], odd[1]),
+            _mm_add_ps(even[2], odd[2]),
+            _mm_add_ps(even[3], odd[3]),
+        ])
+    }
+}
+
+/// The first `n < 4` floats at `p`, the rest zero.
+///
+/// # Safety
+///
+/// `p` points to `n` floats.
+#[inline(always)]
+unsafe fn tail(p: *const f32, n: usize) -> __m128 {
+    // SAFETY: each arm reads `n` floats.
+    unsafe {
+        match n {
+            0 => _mm_setzero_ps(),
+            1 => _mm_load_ss(p),
+            2 => _mm_castpd_ps(_mm_load_sd(p.cast())),
+            _ => _mm_movelh_ps(_mm_castpd_ps(_mm_load_sd(p.cast())), _mm_load_ss(p.add(2))),
+        }
+    }
+}
+
+/// # Safety
+///
+/// None beyond SSE2, which every x86-64 has.
+#[inline(always)]
+#[allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
+unsafe fn step<const METRIC: u32>(q: __m128, r: __m128, sum: __m128) -> __m128 {
+    // SAFETY: every x86-64 has SSE2.
+    unsafe {
+        if METRIC == abi::L2 {
+            let difference = _mm_sub_ps(q, r);
+            _mm_add_ps(_mm_mul_ps(difference, difference), sum)
+        } else {
+            _mm_add_ps(_mm_mul_ps(q, r), sum)
+        }
+    }
+}
+
+/// Adds each register's lanes: `(0+2) + (1+3)`.
+///
+/// # Safety
+///
+/// None beyond SSE2, which every x86-64 has.
+#[inline(always)]
+#[allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
+unsafe fn sums(v: [__m128; 4]) -> __m128 {
+    // SAFETY: every x86-64 has SSE2.
+    unsafe {
+        // A transpose by unpacking: two rounds, each adding what lies side by side.
+        let ab = _mm_add_ps(_mm_unpacklo_ps(v[0], v[1]), _mm_unpackhi_ps(v[0], v[1]));
+        let cd = _mm_add_ps(_mm_unpacklo_ps(v[2], v[3]), _mm_unpackhi_ps(v[2], v[3]));
+        _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab))
+    }
+}

@@ -24,9 +24,6 @@ pub const VEXFS_METRIC_IP: u32 = 3;
 /// Exact scan; the only index of this version.
 pub const VEXFS_INDEX_FLAT: u32 = 1;
 
-/// Permission bits of a new collection's directory when `mode` is 0, before the umask.
-pub const VEXFS_COLLECTION_MODE: u32 = 0o777;
-
 /// Makes a directory that is a collection.
 ///
 /// With a name, the directory is created (`EEXIST` if the name is taken). Without one, the directory the fd is

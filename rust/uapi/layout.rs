@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note
 //! The layout of every struct as data: asserted at compile time here, compared with a C compiler's view of the
-//! generated header by `tests/uapi.rs`.
+//! generated header by `tests/uapi`.
 
 /// One member of a struct.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 //! The user ABI of VexFS: ioctl numbers, their argument structs, and the binary form of payloads.
 //!
 //! This crate is the source; `include/uapi/linux/vexfs.h` is generated from it and committed
-//! (`cargo run -p vexfs-tests --bin uapi-header -- --write`). It compiles into the module and into every
+//! (`cargo run -p vexfs-uapi-header -- --write`). It compiles into the module and into every
 //! tool, depends on nothing but `zerocopy`, and contains no code that could fail.
 //!
 //! # Rules every struct keeps

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * VexFS user ABI. Generated from rust/uapi; do not edit.
+ *
+ * Rules every struct keeps: fixed-width members, no implicit padding, reserved
+ * members zero. The first member is the size of the struct as the caller knows
+ * it. Unknown flags and non-zero reserved members: EINVAL; a larger struct with
+ * a non-zero tail: E2BIG; an output buffer that is too small: ERANGE, with the
+ * needed size written back. User pointers are __u64: (__u64)(uintptr_t)p.
+ *
+ * Every collection call takes a base directory from its fd (the mount's root
+ * for the control file ".vexfs_control", the directory itself for a directory)
+ * and the name of a collection in it; an empty name is the base itself.
+ *
+ * See docs/uapi.md.
+ */
+
+#ifndef _UAPI_LINUX_VEXFS_H
+#define _UAPI_LINUX_VEXFS_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Longest name of a collection in bytes, without the NUL. */
+#define VEXFS_NAME_MAX 255
+
+/* Largest number of dimensions of a vector. */
+#define VEXFS_DIM_MAX 4096
+
+/* Elements are IEEE 754 binary32, little-endian. */
+#define VEXFS_ELEMENT_F32 1
+
+/* Squared Euclidean distance. */
+#define VEXFS_METRIC_L2 1
+
+/* 1 - cosine similarity; zero vectors are refused. */
+#define VEXFS_METRIC_COSINE 2
+
+/* Negated inner product, so that smaller is nearer as with the others. */
+#define VEXFS_METRIC_IP 3
+
+/* Exact scan; the only index of this version. */
+#define VEXFS_INDEX_FLAT 1
+
+/* The type byte of every VexFS ioctl: 'V'. */
+#define VEXFS_IOC_TYPE 'V'
+
+/* Number of struct vexfs_create_collection. */
+#define VEXFS_NR_CREATE_COLLECTION 1
+
+/* Number of struct vexfs_insert_vectors. */
+#define VEXFS_NR_INSERT_VECTORS 2
+
+/* Number of struct vexfs_search_vectors. */
+#define VEXFS_NR_SEARCH_VECTORS 3
+
+/* Number of struct vexfs_get_stats. */
+#define VEXFS_NR_GET_STATS 4
+
+/* Number of struct vexfs_get_vectors. */
+#define VEXFS_NR_GET_VECTORS 32
+
+/* Number of struct vexfs_delete_vectors. */
+#define VEXFS_NR_DELETE_VECTORS 33
+
+/* Number of struct vexfs_collection_info. */
+#define VEXFS_NR_COLLECTION_INFO 35
+
+/* Number of struct vexfs_drop_collection. */
+#define VEXFS_NR_DROP_COLLECTION 36
+
+/* Version of the form. */
+#define VEXFS_PAYLOAD_VERSION 1
+
+/* Most bytes of a payload; more is E2BIG. */
+#define VEXFS_PAYLOAD_MAX 65536
+
+/* Most fields of a payload. */
+#define VEXFS_PAYLOAD_FIELDS_MAX 256
+
+/* Longest keyword in bytes. */
+#define VEXFS_KEYWORD_MAX 255
+
+/* Bytes of the header of a payload. */
+#define VEXFS_PAYLOAD_HEADER 4
+
+/* Bytes of a field before its name. */
+#define VEXFS_PAYLOAD_FIELD_HEADER 8
+
+/* A string that is compared as a whole. */
+#define VEXFS_FIELD_KEYWORD 1
+
+/* A string of any length. */
+#define VEXFS_FIELD_TEXT 2
+
+/* A signed 64-bit integer. */
+#define VEXFS_FIELD_I64 3
+
+/* A binary64 number. */
+#define VEXFS_FIELD_F64 4
+
+/* A truth value. */
+#define VEXFS_FIELD_BOOL 5
+
+/* Or-ed with one of the types above: a list of them. */
+#define VEXFS_FIELD_LIST 128
+
+/* Most rows of one insert, get or delete; more is E2BIG. */
+#define VEXFS_BATCH_ROWS_MAX 65536
+
+/* Most bytes of vectors and payloads together of one insert; more is E2BIG. */
+#define VEXFS_BATCH_BYTES_MAX (16 << 20)
+
+/* The rows are on stable storage when the call returns. */
+#define VEXFS_INSERT_SYNC (1 << 0)
+
+/*
+ * Replace rows whose id exists already (without it: EEXIST, and nothing is
+ * inserted). Needs ids.
+ */
+#define VEXFS_INSERT_UPSERT (1 << 1)
+
+/*
+ * Scale every vector to unit length before it is stored; a zero vector is
+ * EINVAL.
+ */
+#define VEXFS_INSERT_NORMALIZE (1 << 2)
+
+/* The row exists. In a hit it is always set. */
+#define VEXFS_ROW_FOUND (1 << 0)
+
+/* The row has a payload. */
+#define VEXFS_ROW_PAYLOAD (1 << 1)
+
+/* The deletion is on stable storage when the call returns. */
+#define VEXFS_DELETE_SYNC (1 << 0)
+
+/* Most hits of one query; more is E2BIG. */
+#define VEXFS_K_MAX 4096
+
+/* Most queries of one search; more is E2BIG. */
+#define VEXFS_QUERIES_MAX 1024
+
+/* Most hits (queries * k) of one search; more is E2BIG. */
+#define VEXFS_HITS_MAX 65536
+
+/*
+ * Scan every row instead of using an index. With the flat index it changes
+ * nothing.
+ */
+#define VEXFS_SEARCH_EXACT (1 << 0)
+
+/* Return only rows at a distance of at most radius. */
+#define VEXFS_SEARCH_RADIUS (1 << 1)
+
+/* The query stopped before it had seen everything: rows may be missing. */
+#define VEXFS_RESULT_STOPPED_EARLY (1 << 0)
+
+/* Mounted read-only. */
+#define VEXFS_STATE_READ_ONLY (1 << 0)
+
+/*
+ * A write of metadata failed; nothing can be changed until the filesystem is
+ * mounted again.
+ */
+#define VEXFS_STATE_ABORTED (1 << 1)
+
+/*
+ * Makes a directory that is a collection.
+ *
+ * With a name, the directory is created (EEXIST if the name is taken). Without
+ * one, the directory the fd is open on becomes a collection: it must be empty
+ * (ENOTEMPTY), not one already (EEXIST), not the root (EINVAL).
+ */
+struct vexfs_create_collection {
+	/* Size of this struct. */
+	__u32 size;
+	/* None yet: 0. */
+	__u32 flags;
+	/* Name in the base directory, or empty. */
+	char name[VEXFS_NAME_MAX + 1];
+	/* Dimensions, 1 to VEXFS_DIM_MAX. */
+	__u32 dim;
+	/* VEXFS_ELEMENT_F32. */
+	__u32 element;
+	/* VEXFS_METRIC_*. */
+	__u32 metric;
+	/* VEXFS_INDEX_FLAT, or 0 for the default, which is the same. */
+	__u32 index;
+	/*
+	 * Permission bits of a directory that is created; 0 means 0777. The
+	 * umask applies.
+	 */
+	__u32 mode;
+	/* Must be 0. */
+	__u32 reserved;
+	/* Out: inode number of the directory, which is the collection's id. */
+	__u64 id;
+};
+
+/* Describes a collection. Everything after the name is output. */
+struct vexfs_collection_info {
+	/* Size of this struct. */
+	__u32 size;
+	/* None yet: 0. */
+	__u32 flags;
+	/* Name in the base directory, or empty. */
+	char name[VEXFS_NAME_MAX + 1];
+	/* Out: inode number of the directory, which is the collection's id. */
+	__u64 id;
+	/* Out: dimensions. */
+	__u32 dim;
+	/* Out: VEXFS_ELEMENT_*. */
+	__u32 element;
+	/* Out: VEXFS_METRIC_*. */
+	__u32 metric;
+	/* Out: VEXFS_INDEX_*. */
+	__u32 index;
+	/* Out: rows a search can return. */
+	__u64 rows;
+	/*
+	 * Out: dead rows (deleted or replaced) that still take space on disk.
+	 */
+	__u64 dead_rows;
+	/* Out: the id the next row without one will get. */
+	__u64 next_id;
+	/* Out: bytes on disk, live and dead. */
+	__u64 disk_bytes;
+	/* Out: bytes in memory now; 0 when nothing is loaded. */
+	__u64 memory_bytes;
+	/* Out: zero. */
+	__u64 reserved[4];
+};
+
+/*
+ * Removes a collection with all its rows, and its directory.
+ *
+ * The name may not be empty here. As with rmdir, files in the directory make it
+ * fail with ENOTEMPTY; a directory that is no collection is left alone.
+ */
+struct vexfs_drop_collection {
+	/* Size of this struct. */
+	__u32 size;
+	/* None yet: 0. */
+	__u32 flags;
+	/* Name in the base directory. */
+	char name[VEXFS_NAME_MAX + 1];
+};
+
+/* Inserts a batch of rows: all of them or, on any error, none. */
+struct vexfs_insert_vectors {
+	/* Size of this struct. */
+	__u32 size;
+	/* VEXFS_INSERT_*. */
+	__u32 flags;
+	/* Name in the base directory, or empty. */
+	char name[VEXFS_NAME_MAX + 1];
+	/* Rows, 1 to VEXFS_BATCH_ROWS_MAX. */
+	__u32 count;
+	/* Dimensions of the vectors; must be the collection's. */
+	__u32 dim;
+	/* VEXFS_ELEMENT_F32. */
+	__u32 element;
+	/*
+	 * Bytes from one vector to the next, a multiple of 4 and at least dim *
+	 * 4; 0 means dim * 4.
+	 */
+	__u32 stride;
+	/*
+	 * User pointer to the first vector. No element may be NaN or infinite.
+	 */
+	__u64 vectors;
+	/*
+	 * User pointer to count ids (__u64), all different; 0 to have them
+	 * assigned, in order, from first_id.
+	 */
+	__u64 ids;
+	/*
+	 * User pointer to count payload lengths (__u32); a length of 0 is a row
+	 * without one. 0: no payloads.
+	 */
+	__u64 payload_lens;
+	/* User pointer to the payloads, one after the other without gaps. */
+	__u64 payloads;
+	/* Bytes at payloads; must be the sum of the lengths. */
+	__u64 payload_bytes;
+	/* Out: id of the first row when ids were assigned, else 0. */
+	__u64 first_id;
+	/* Out: rows inserted: count. */
+	__u32 inserted;
+	/* Out: how many of them replaced a row. */
+	__u32 replaced;
+	/* Must be 0. */
+	__u64 reserved;
+};
+
+/* One row of a GET_VECTORS answer. */
+struct vexfs_row {
+	/* The id that was asked for. */
+	__u64 id;
+	/* Inode number of the file the row is bound to, or 0. */
+	__u64 inode;
+	/* VEXFS_ROW_*. */
+	__u32 flags;
+	/* Length of its payload, also when no payload buffer was given. */
+	__u32 payload_len;
+	/* Where in the payload buffer its payload begins; 0 without one. */
+	__u64 payload_offset;
+};
+
+/* Reads rows by id. Ids that do not exist are no error: their row says so. */
+struct vexfs_get_vectors {
+	/* Size of this struct. */
+	__u32 size;
+	/* None yet: 0. */
+	__u32 flags;
+	/* Name in the base directory, or empty. */
+	char name[VEXFS_NAME_MAX + 1];
+	/* Ids, 1 to VEXFS_BATCH_ROWS_MAX. */
+	__u32 count;
+	/*
+	 * Dimensions the caller expects; must be the collection's, or 0 when
+	 * vectors is 0.
+	 */
+	__u32 dim;
+	/* User pointer to count ids (__u64). */
+	__u64 ids;
+	/*
+	 * User pointer to count struct vexfs_row, filled in the order of the
+	 * ids.
+	 */
+	__u64 rows;
+	/*
+	 * User pointer for the vectors, or 0: row i at i * dim * 4, zeros for a
+	 * row that does not exist.
+	 */
+	__u64 vectors;
+	/* Bytes at vectors; at least count * dim * 4, else ERANGE. */
+	__u64 vectors_bytes;
+	/* User pointer for the payloads, or 0. */
+	__u64 payloads;
+	/* In: bytes at payloads. Out: bytes used; with ERANGE: bytes needed. */
+	__u64 payloads_bytes;
+	/* Out: rows found. */
+	__u32 found;
+	/* Must be 0. */
+	__u32 reserved;
+};
+
+/*
+ * Deletes rows by id, all in one step. Ids that do not exist are no error; they
+ * are not counted.
+ */
+struct vexfs_delete_vectors {
+	/* Size of this struct. */
+	__u32 size;
+	/* VEXFS_DELETE_*. */
+	__u32 flags;
+	/* Name in the base directory, or empty. */
+	char name[VEXFS_NAME_MAX + 1];
+	/* Ids, 1 to VEXFS_BATCH_ROWS_MAX. */
+	__u32 count;
+	/* Out: rows deleted. */
+	__u32 deleted;
+	/* User pointer to count ids (__u64); an id given twice counts once. */
+	__u64 ids;
+};
+
+/* One row of a search answer. */
+struct vexfs_hit {
+	/* The row's id. */
+	__u64 id;
+	/* Inode number of the file the row is bound to, or 0. */
+	__u64 inode;
+	/*
+	 * Distance from the query in the collection's metric; smaller is
+	 * nearer.
+	 */
+	float distance;
+	/* VEXFS_ROW_*. */
+	__u32 flags;
+	/* Where in the payload buffer its payload begins; 0 without one. */
+	__u64 payload_offset;
+	/* Length of its payload, also when no payload buffer was given. */
+	__u32 payload_len;
+	/* Zero. */
+	__u32 reserved;
+};
+
+/* What one query of a search found. */
+struct vexfs_query_result {
+	/* Hits, 0 to k. */
+	__u32 count;
+	/* VEXFS_RESULT_*. */
+	__u32 flags;
+};
+
+/*
+ * Finds the k nearest rows of each query, nearest first, equal distances by
+ * ascending id.
+ *
+ * Query i's hits are at hits[i * k] and on, results[i].count of them; what
+ * follows up to the next query's is zeroed.
+ */
+struct vexfs_search_vectors {
+	/* Size of this struct. */
+	__u32 size;
+	/* VEXFS_SEARCH_*. */
+	__u32 flags;
+	/* Name in the base directory, or empty. */
+	char name[VEXFS_NAME_MAX + 1];
+	/* Queries, 1 to VEXFS_QUERIES_MAX. */
+	__u32 count;
+	/* Dimensions of the queries; must be the collection's. */
+	__u32 dim;
+	/* VEXFS_ELEMENT_F32. */
+	__u32 element;
+	/*
+	 * Bytes from one query to the next, a multiple of 4 and at least dim *
+	 * 4; 0 means dim * 4.
+	 */
+	__u32 stride;
+	/* User pointer to the first query. */
+	__u64 queries;
+	/* Most hits a query, 1 to VEXFS_K_MAX. */
+	__u32 k;
+	/* With VEXFS_SEARCH_RADIUS: the largest distance; not NaN. Else 0. */
+	float radius;
+	/* Search width of a graph index: 0 for its default. */
+	__u32 ef;
+	/* Lists to visit of an inverted index: 0 for its default. */
+	__u32 nprobe;
+	/* Microseconds after which to stop early: 0 for no limit. */
+	__u32 time_limit_us;
+	/* Bytes at filter. */
+	__u32 filter_bytes;
+	/* User pointer to a filter program, or 0. */
+	__u64 filter;
+	/* User pointer to count struct vexfs_query_result. */
+	__u64 results;
+	/* User pointer to hits_max struct vexfs_hit. */
+	__u64 hits;
+	/*
+	 * In: room at hits. With less than count * k: ERANGE, and this is set
+	 * to count * k.
+	 */
+	__u64 hits_max;
+	/*
+	 * User pointer for the vectors of the hits, or 0: that of hits[i] at i
+	 * * dim * 4.
+	 */
+	__u64 vectors;
+	/* Bytes at vectors; at least count * k * dim * 4, else ERANGE. */
+	__u64 vectors_bytes;
+	/* User pointer for the payloads of the hits, or 0. */
+	__u64 payloads;
+	/* In: bytes at payloads. Out: bytes used; with ERANGE: bytes needed. */
+	__u64 payloads_bytes;
+	/* Out: rows compared with a query, over all queries. */
+	__u64 scanned;
+	/* Must be 0. */
+	__u64 reserved;
+};
+
+/*
+ * Reads the filesystem's state and counters, on any fd of it. Everything after
+ * flags is output.
+ *
+ * Counters count from the mount.
+ */
+struct vexfs_get_stats {
+	/* Size of this struct. */
+	__u32 size;
+	/* None yet: 0. */
+	__u32 flags;
+	/* VEXFS_STATE_*. */
+	__u32 state;
+	/* Block size in bytes. */
+	__u32 block_size;
+	/* The filesystem's uuid. */
+	__u8 uuid[16];
+	/* The filesystem's label, NUL-terminated. */
+	char label[64];
+	/*
+	 * The distance kernels in use ("avx2", "sse2", "scalar"),
+	 * NUL-terminated.
+	 */
+	char simd[16];
+	/* Blocks of the device. */
+	__u64 blocks;
+	/* Blocks free. */
+	__u64 free_blocks;
+	/* Inodes in use. */
+	__u64 inodes;
+	/* The open transaction group. */
+	__u64 txg;
+	/* Transaction groups committed. */
+	__u64 commits;
+	/* Tree nodes in memory. */
+	__u64 cached_nodes;
+	/* Bytes of collections in memory. */
+	__u64 vector_bytes;
+	/* Collections in memory. */
+	__u64 collections_loaded;
+	/* Queries answered. */
+	__u64 queries;
+	/* Rows compared with a query. */
+	__u64 rows_scanned;
+	/* Rows inserted. */
+	__u64 rows_inserted;
+	/* Rows deleted. */
+	__u64 rows_deleted;
+	/* Zero. */
+	__u64 reserved[8];
+};
+
+#define VEXFS_IOC_CREATE_COLLECTION \
+	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_CREATE_COLLECTION, struct vexfs_create_collection)
+#define VEXFS_IOC_INSERT_VECTORS \
+	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_INSERT_VECTORS, struct vexfs_insert_vectors)
+#define VEXFS_IOC_SEARCH_VECTORS \
+	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_SEARCH_VECTORS, struct vexfs_search_vectors)
+#define VEXFS_IOC_GET_STATS \
+	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_GET_STATS, struct vexfs_get_stats)
+#define VEXFS_IOC_GET_VECTORS \
+	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_GET_VECTORS, struct vexfs_get_vectors)
+#define VEXFS_IOC_DELETE_VECTORS \
+	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_DELETE_VECTORS, struct vexfs_delete_vectors)
+#define VEXFS_IOC_COLLECTION_INFO \
+	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_COLLECTION_INFO, struct vexfs_collection_info)
+#define VEXFS_IOC_DROP_COLLECTION \
+	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_DROP_COLLECTION, struct vexfs_drop_collection)
+
+#endif  /* _UAPI_LINUX_VEXFS_H */

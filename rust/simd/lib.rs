@@ -159,14 +159,14 @@ impl Kernels {
     /// The best that this CPU has and the OS has enabled.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if fpu::has_avx2_and_fma() {
-            return Self { variant: Variant::Avx2 };
-        } else if fpu::has_sse2() {
-            return Self { variant: Variant::Sse2 };
-        }
-        Self {
-            variant: Variant::Scalar,
-        }
+        let variant = if fpu::has_avx2_and_fma() {
+            Variant::Avx2
+        } else {
+            Variant::Sse2
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let variant = Variant::Scalar;
+        Self { variant }
     }
 
     /// Those of the given instruction set, if the CPU has it.

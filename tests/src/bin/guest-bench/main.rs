@@ -47,7 +47,9 @@ fn parse() -> Result<Options> {
                 options.archive = Some(fs::read(&path).with_context(|| path.clone())?);
             }
             _ => {
-                let (name, dir) = arg.split_once('=').with_context(|| format!("{arg}: expected NAME=DIR"))?;
+                let (name, dir) = arg
+                    .split_once('=')
+                    .with_context(|| format!("{arg}: expected NAME=DIR"))?;
                 options.targets.push(Target {
                     name: name.into(),
                     dir: dir.into(),

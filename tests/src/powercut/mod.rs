@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 pub mod layout;
+pub mod verify;
 
 /// The dimension of the vectors that the workload inserts.
 pub const DIM: usize = 16;

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The kernel's block device: synchronous calls over asynchronous bios.
+//!
+//! A batch is cut into bios, all are submitted under one plug, and the caller sleeps until the last one completes.
+//! Buffers may be kmalloc or vmalloc memory; one that the device cannot address as it lies goes through a copy.
+
+use super::mem::Vec;
+use crate::device::Write;
+use crate::Error;
+use crate::IoError;
+use crate::Result;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicI32;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering;
+use kernel::types::Opaque;
+use vexfs_bindings as bindings;
+
+const SECTOR: u64 = 512;
+const PAGE: usize = bindings::PAGE_SIZE;
+
+/// A block device.
+///
+/// # Invariants
+///
+/// The pointer is valid for as long as this value or a copy of it lives.
+#[derive(Clone)]
+pub struct Device(NonNull<bindings::block_device>);
+
+// SAFETY: a block device may be used from any task.
+unsafe impl Send for Device {}
+// SAFETY: and from several at once: every call below is independent of the others.
+unsafe impl Sync for Device {}
+
+/// What the bios of one batch report to. It lives on the submitter's stack until the last of them has reported.
+struct Batch {
+    /// Bios that have not completed, plus one for the submitter while it still submits.
+    pending: AtomicU32,
+    /// The negative errno of the first failed bio, or 0.
+    error: AtomicI32,
+    done: Opaque<bindings::completion>,
+}
+
+impl Batch {
+    /// Accounts for one part that has finished. `self` may be gone when this returns.
+    fn put(&self) {
+        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: the submitter initialised the completion and leaves its frame only after this.
+            unsafe { bindings::complete(self.done.get()) };
+        }
+    }
+}
+
+/// Runs in interrupt context.
+///
+/// # Safety
+///
+/// `bio` was submitted by [`Device::submit`] and has just completed.
+unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
+    // SAFETY: `bi_private` is the batch, which outlives its bios; the bio is complete, so nobody changes it.
+    let (batch, error) = unsafe { (&*(*bio).bi_private.cast::<Batch>(), bindings::vexfs_bio_error(bio)) };
+    if error != 0 {
+        // The first error stays; that a later one fails to replace it is meant.
+        let _ = batch.error.compare_exchange(0, error, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    // SAFETY: this is the reference that allocating the bio gave.
+    unsafe { bindings::bio_put(bio) };
+    batch.put();
+}
+
+/// A piece of kernel memory for the device to read or to fill.
+#[derive(Clone, Copy)]
+struct Span {
+    offset: u64,
+    at: *mut u8,
+    len: usize,
+}
+
+impl Device {
+    /// A device over a kernel block device.
+    ///
+    /// # Safety
+    ///
+    /// `bdev` is open, for writing too unless it is read-only, and stays so until the last copy of this value is gone.
+    pub unsafe fn from_raw(bdev: NonNull<bindings::block_device>) -> Self {
+        // INVARIANT: the caller's promise.
+        Device(bdev)
+    }
+
+    fn bdev(&self) -> *mut bindings::block_device {
+        self.0.as_ptr()
+    }
+
+    /// Size in bytes.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> u64 {
+        // SAFETY: by the type's invariant the device is valid.
+        unsafe { bindings::vexfs_bdev_nr_bytes(self.bdev()) }
+    }
+
+    /// The unit of reads and writes in bytes.
+    pub fn logical_block_size(&self) -> u32 {
+        // SAFETY: by the type's invariant the device is valid.
+        unsafe { bindings::vexfs_bdev_logical_block_size(self.bdev()) }
+    }
+
+    /// Whether writes are refused.
+    pub fn is_read_only(&self) -> bool {
+        // SAFETY: by the type's invariant the device is valid.
+        unsafe { bindings::vexfs_bdev_read_only(self.bdev()) }
+    }
+
+    fn check(&self, op: &'static str, offset: u64, len: u64) -> Result<()> {
+        let unit = u64::from(self.logical_block_size());
+        let aligned = offset & (unit - 1) == 0 && len & (unit - 1) == 0;
+        match offset.checked_add(len) {
+            Some(end) if aligned && end <= self.len() => Ok(()),
+            _ => Err(Error::Io(IoError { op, offset, errno: 22 })),
+        }
+    }
+
+    fn check_write(&self, offset: u64, len: usize) -> Result<()> {
+        if self.is_read_only() {
+            return Err(Error::ReadOnly);
+        }
+        self.check("write", offset, len as u64)
+    }
+
+    /// Fills `buf` from byte `offset`.
+    ///
+    /// # Errors
+    ///
+    /// `Io`; the contents of `buf` are then undefined.
+    pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.check("read", offset, buf.len() as u64)?;
+        if self.addressable(buf) {
+            return self.transfer("read", bindings::REQ_OP_READ, &[span(offset, buf)]);
+        }
+        let mut copy = bounce(buf.len())?;
+        self.transfer("read", bindings::REQ_OP_READ, &[span(offset, &mut copy)])?;
+        buf.copy_from_slice(&copy);
+        Ok(())
+    }
+
+    /// Writes `data` at byte `offset`.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, `ReadOnly`.
+    pub fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.write_batch(&[Write { offset, data }])
+    }
+
+    /// Submits all `writes` together and waits for the last; their order is not defined.
+    ///
+    /// # Errors
+    ///
+    /// `Io` of the first that failed, `ReadOnly`. Any of the others may have been written.
+    pub fn write_batch(&self, writes: &[Write<'_>]) -> Result<()> {
+        self.write_with(bindings::REQ_OP_WRITE | bindings::REQ_SYNC | bindings::REQ_META, writes)
+    }
+
+    /// Writes `data` at byte `offset` durably; says nothing about earlier writes.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, `ReadOnly`.
+    pub fn write_fua(&self, offset: u64, data: &[u8]) -> Result<()> {
+        let op = bindings::REQ_OP_WRITE | bindings::REQ_SYNC | bindings::REQ_META | bindings::REQ_FUA;
+        self.write_with(op, &[Write { offset, data }])
+    }
+
+    fn write_with(&self, op: bindings::blk_opf_t, writes: &[Write<'_>]) -> Result<()> {
+        let mut spans = Vec::with_capacity(writes.len())?;
+        let mut copies = Vec::new();
+        for w in writes {
+            self.check_write(w.offset, w.data.len())?;
+            if self.addressable(w.data) {
+                spans.push(Span {
+                    offset: w.offset,
+                    // The device only reads it: `transfer` gets a write operation.
+                    at: w.data.as_ptr().cast_mut(),
+                    len: w.data.len(),
+                })?;
+            } else {
+                let mut copy = bounce(w.data.len())?;
+                copy.copy_from_slice(w.data);
+                spans.push(span(w.offset, &mut copy))?;
+                copies.push(copy)?;
+            }
+        }
+        // `copies` owns memory that `spans` points to: it lives until here.
+        let done = self.transfer("write", op, &spans);
+        drop(copies);
+        done
+    }
+
+    /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub fn flush(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        // SAFETY: by the type's invariant the device is valid.
+        to_result("flush", 0, unsafe { bindings::blkdev_issue_flush(self.bdev()) })
+    }
+
+    /// Tells the device that `len` bytes from `offset` hold nothing of interest.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, `ReadOnly`. A device that cannot discard is no error: it is advice.
+    pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        if self.is_read_only() {
+            return Err(Error::ReadOnly);
+        }
+        self.check("discard", offset, len)?;
+        // SAFETY: by the type's invariant the device is valid.
+        if len == 0 || unsafe { bindings::vexfs_bdev_max_discard_sectors(self.bdev()) } == 0 {
+            return Ok(());
+        }
+        // SAFETY: as above, and the range was checked.
+        let error =
+            unsafe { bindings::blkdev_issue_discard(self.bdev(), offset / SECTOR, len / SECTOR, bindings::GFP_NOFS) };
+        to_result("discard", offset, error)
+    }
+
+    /// Whether the device can reach `buf` as it lies in memory.
+    fn addressable(&self, buf: &[u8]) -> bool {
+        // SAFETY: by the type's invariant the device is valid.
+        let mask = unsafe { bindings::vexfs_bdev_dma_alignment(self.bdev()) };
+        buf.as_ptr() as usize & mask as usize == 0
+    }
+
+    /// Moves all `spans`, which are addressable kernel memory that stays valid until this returns.
+    fn transfer(&self, op_name: &'static str, op: bindings::blk_opf_t, spans: &[Span]) -> Result<()> {
+        let batch = Batch {
+            pending: AtomicU32::new(1),
+            error: AtomicI32::new(0),
+            done: Opaque::uninit(),
+        };
+        let plug = Opaque::<bindings::blk_plug>::uninit();
+        // SAFETY: both are in their final place on this frame, which is left only after the wait below.
+        unsafe {
+            bindings::init_completion(batch.done.get());
+            bindings::blk_start_plug(plug.get());
+        }
+        for span in spans {
+            self.submit(op, *span, &batch);
+        }
+        // SAFETY: the plug was started above by this task.
+        unsafe { bindings::blk_finish_plug(plug.get()) };
+        batch.put();
+        // SAFETY: the completion was initialised; the last `put` completes it exactly once.
+        unsafe { bindings::wait_for_completion_io(batch.done.get()) };
+        let first = spans.first().map_or(0, |s| s.offset);
+        to_result(op_name, first, batch.error.load(Ordering::Acquire))
+    }
+
+    /// Submits `span` as as many bios as it takes.
+    fn submit(&self, op: bindings::blk_opf_t, span: Span, batch: &Batch) {
+        let mut done = 0;
+        while done < span.len {
+            let rest = span.len - done;
+            let pages = rest.div_ceil(PAGE).saturating_add(1).min(bindings::BIO_MAX_VECS as usize);
+            // SAFETY: the device is valid. The allocation waits for memory and cannot fail: its pool has a reserve,
+            // and bios already taken from it have been submitted.
+            let bio = unsafe { bindings::vexfs_bio_alloc(self.bdev(), pages as u16, op, bindings::GFP_NOFS) };
+            // SAFETY: `bio` is fresh and ours until it is submitted.
+            unsafe {
+                (*bio).bi_iter.bi_sector = (span.offset + done as u64) / SECTOR;
+                (*bio).bi_private = core::ptr::from_ref(batch).cast_mut().cast();
+                (*bio).bi_end_io = Some(end_io);
+            }
+            let start = done;
+            while done < span.len {
+                // SAFETY: `done` is less than the length of the span.
+                let at = unsafe { span.at.add(done) };
+                let in_page = PAGE - (at as usize & (PAGE - 1));
+                let n = in_page.min(span.len - done);
+                // SAFETY: `at` is kernel memory, linear or vmalloc, and `n` bytes from it are in one page.
+                if unsafe { bindings::vexfs_bio_add_virt(bio, at.cast(), n as u32) } < n as u32 {
+                    break;
+                }
+                done += n;
+            }
+            debug_assert!(done > start);
+            batch.pending.fetch_add(1, Ordering::Relaxed);
+            // SAFETY: the bio is complete and its memory stays valid until the batch is done.
+            unsafe { bindings::submit_bio(bio) };
+        }
+    }
+}
+
+fn span(offset: u64, buf: &mut [u8]) -> Span {
+    Span {
+        offset,
+        at: buf.as_mut_ptr(),
+        len: buf.len(),
+    }
+}
+
+/// Memory that every device can address: whole pages are page-aligned, in kmalloc as in vmalloc memory.
+fn bounce(len: usize) -> Result<Vec<u8>> {
+    let mut buf = Vec::with_capacity(len.checked_next_multiple_of(PAGE).ok_or(Error::Overflow)?)?;
+    buf.resize(len, 0)?;
+    Ok(buf)
+}
+
+fn to_result(op: &'static str, offset: u64, error: i32) -> Result<()> {
+    if error == 0 {
+        return Ok(());
+    }
+    Err(Error::Io(IoError {
+        op,
+        offset,
+        errno: error.saturating_neg(),
+    }))
+}

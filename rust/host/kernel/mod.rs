@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The kernel side of the seam: the kernel crate's containers and locks behind facades, block devices over bios.
+//!
+//! Relies on process context: everything here may sleep, except the completion handler in `device`.
+
+use crate::Error;
+use crate::Level;
+use crate::Result;
+use core::fmt;
+use core::marker::PhantomData;
+use vexfs_bindings as bindings;
+
+pub mod device;
+pub mod mem;
+pub mod sync;
+
+/// Extends the CRC-32C `seed` of what came before by `data`; start with 0.
+pub fn crc32c(seed: u32, data: &[u8]) -> u32 {
+    // The kernel's function works on the inverted register and leaves both inversions to its caller.
+    // SAFETY: `data` is readable for its whole length.
+    !unsafe { bindings::crc32c(!seed, data.as_ptr().cast(), data.len()) }
+}
+
+/// SipHash-2-4 of `data` under `key`.
+pub fn siphash24(key: &[u64; 2], data: &[u8]) -> u64 {
+    // SAFETY: `data` is readable for its whole length.
+    unsafe { bindings::vexfs_siphash(data.as_ptr().cast(), data.len(), key[0], key[1]) }
+}
+
+/// Fills `buf` from the kernel's random source.
+///
+/// # Errors
+///
+/// None; userspace has some.
+pub fn random(buf: &mut [u8]) -> Result<()> {
+    // SAFETY: `buf` is writable for its whole length.
+    unsafe { bindings::get_random_bytes(buf.as_mut_ptr().cast(), buf.len()) };
+    Ok(())
+}
+
+/// The time: seconds since 1970 and nanoseconds.
+///
+/// It is the coarse clock that the VFS stamps inodes with: a finer one would run ahead of it, and a file changed
+/// later through the VFS would look older than one changed here.
+pub fn now() -> (i64, u32) {
+    let mut ts = bindings::timespec64 { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `ts` is a writable timespec64.
+    unsafe { bindings::ktime_get_coarse_real_ts64(&mut ts) };
+    (ts.tv_sec, u32::try_from(ts.tv_nsec).unwrap_or(0))
+}
+
+/// A cooperative point for long loops: lets others run.
+///
+/// # Errors
+///
+/// `Interrupted` when the calling task is being killed. A task that is already exiting runs on: what it does then,
+/// such as releasing the last reference to an unlinked file, is clean-up that nobody would repeat.
+#[inline]
+pub fn relax() -> Result<()> {
+    // SAFETY: called from process context without a spinlock held, as everything in this crate.
+    unsafe { bindings::vexfs_cond_resched() };
+    // SAFETY: looks at the current task only.
+    if unsafe { bindings::vexfs_killed() } {
+        return Err(Error::Interrupted);
+    }
+    Ok(())
+}
+
+/// A section in which memory reclaim does not enter a filesystem. Sections of a task nest and end in reverse order.
+#[must_use]
+pub struct NofsScope {
+    saved: u32,
+    // The state belongs to the task that opened the section.
+    _not_send: PhantomData<*mut ()>,
+}
+
+/// Opens a section in which memory reclaim does not enter a filesystem.
+#[inline]
+pub fn nofs() -> NofsScope {
+    NofsScope {
+        // SAFETY: changes a flag of the current task; the guard's drop restores it, and the guard stays in the task.
+        saved: unsafe { bindings::vexfs_memalloc_nofs_save() },
+        _not_send: PhantomData,
+    }
+}
+
+impl Drop for NofsScope {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: `saved` is what the matching save of this task returned.
+        unsafe { bindings::vexfs_memalloc_nofs_restore(self.saved) };
+    }
+}
+
+#[doc(hidden)]
+pub fn log_args(level: Level, args: fmt::Arguments<'_>) {
+    let format = match level {
+        Level::Err => c"\x013vexfs: %pA\n",
+        Level::Warn => c"\x014vexfs: %pA\n",
+        Level::Info => c"\x016vexfs: %pA\n",
+    };
+    // SAFETY: the format takes one argument, `%pA`, a pointer to `fmt::Arguments` that lives during the call.
+    unsafe { bindings::_printk(format.as_ptr().cast(), core::ptr::from_ref(&args).cast::<core::ffi::c_void>()) };
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Inline C functions and macros of the kernel as linkable symbols, for Rust. Nothing here has a policy, a loop or a
+ * branch of its own. The functions keep the names of what they wrap, after vexfs_.
+ */
+#ifndef VEXFS_SHIM_H
+#define VEXFS_SHIM_H
+
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/fs.h>
+#include <linux/highmem.h>
+#include <linux/pagemap.h>
+#include <linux/uio.h>
+#include <linux/workqueue.h>
+
+/* Scheduling, signals, allocation scopes. */
+void vexfs_cond_resched(void);
+bool vexfs_killed(void);
+unsigned int vexfs_memalloc_nofs_save(void);
+void vexfs_memalloc_nofs_restore(unsigned int flags);
+
+/* Hashes. */
+u64 vexfs_siphash(const void *data, size_t len, u64 key0, u64 key1);
+
+/* Block devices and bios. */
+u64 vexfs_bdev_nr_bytes(struct block_device *bdev);
+unsigned int vexfs_bdev_logical_block_size(struct block_device *bdev);
+unsigned int vexfs_bdev_max_discard_sectors(struct block_device *bdev);
+unsigned int vexfs_bdev_dma_alignment(struct block_device *bdev);
+bool vexfs_bdev_read_only(struct block_device *bdev);
+struct bio *vexfs_bio_alloc(struct block_device *bdev, unsigned short vecs, blk_opf_t opf, gfp_t gfp);
+int vexfs_bio_error(struct bio *bio);
+unsigned int vexfs_bio_add_virt(struct bio *bio, void *addr, unsigned int len);
+
+/* Floating point. */
+void vexfs_fpu_begin(void);
+void vexfs_fpu_end(void);
+bool vexfs_cpu_has_avx2(void);
+bool vexfs_cpu_has_fma(void);
+bool vexfs_cpu_has_ymm_state(void);
+
+/* File data: locks, folios, iterators, faults, work items. */
+void vexfs_inode_lock(struct inode *inode);
+bool vexfs_inode_trylock(struct inode *inode);
+void vexfs_inode_unlock(struct inode *inode);
+void vexfs_inode_lock_shared(struct inode *inode);
+bool vexfs_inode_trylock_shared(struct inode *inode);
+void vexfs_inode_unlock_shared(struct inode *inode);
+void vexfs_filemap_invalidate_lock(struct address_space *mapping);
+void vexfs_filemap_invalidate_unlock(struct address_space *mapping);
+void vexfs_filemap_invalidate_lock_shared(struct address_space *mapping);
+void vexfs_filemap_invalidate_unlock_shared(struct address_space *mapping);
+void vexfs_mapping_set_folio_min_order(struct address_space *mapping, unsigned int min);
+void *vexfs_kmap_local_folio(struct folio *folio, size_t offset);
+void vexfs_kunmap_local(const void *addr);
+loff_t vexfs_folio_pos(struct folio *folio);
+size_t vexfs_folio_size(struct folio *folio);
+size_t vexfs_iov_iter_count(const struct iov_iter *iter);
+void vexfs_sb_start_pagefault(struct super_block *sb);
+void vexfs_sb_end_pagefault(struct super_block *sb);
+ssize_t vexfs_generic_write_sync(struct kiocb *iocb, ssize_t count);
+void vexfs_file_accessed(struct file *file);
+void vexfs_init_work(struct work_struct *work, work_func_t func);
+unsigned int vexfs_bdev_dma_alignment(struct block_device *bdev);
+
+#endif

@@ -70,3 +70,11 @@ const unsigned int VEXFS_CONST_FMODE_READ = (__force unsigned int)FMODE_READ;
 const unsigned int VEXFS_CONST_FMODE_WRITE = (__force unsigned int)FMODE_WRITE;
 const unsigned int VEXFS_CONST_FMODE_NOWAIT = (__force unsigned int)FMODE_NOWAIT;
 const unsigned int VEXFS_CONST_FMODE_CAN_ODIRECT = (__force unsigned int)FMODE_CAN_ODIRECT;
+
+/* Slab caches. */
+const slab_flags_t VEXFS_CONST_SLAB_RECLAIM_ACCOUNT = SLAB_RECLAIM_ACCOUNT;
+const slab_flags_t VEXFS_CONST_SLAB_ACCOUNT = SLAB_ACCOUNT;
+
+/* Superblock flags. */
+const unsigned int VEXFS_CONST_SB_RDONLY = SB_RDONLY;
+const unsigned int VEXFS_CONST_SB_I_VERSION = SB_I_VERSION;

@@ -3,6 +3,8 @@
  * Inline wrappers only; see shim.h.
  */
 #include <linux/highmem.h>
+#include <linux/iversion.h>
+#include <linux/kdev_t.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
@@ -91,4 +93,101 @@ unsigned int vexfs_bio_add_virt(struct bio *bio, void *addr, unsigned int len)
 	struct page *page = is_vmalloc_addr(addr) ? vmalloc_to_page(addr) : virt_to_page(addr);
 
 	return bio_add_page(bio, page, len, offset_in_page(addr));
+}
+
+/* Inodes, dentries, superblocks. */
+
+struct inode *vexfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache)
+{
+	return alloc_inode_sb(sb, cache, GFP_KERNEL);
+}
+
+loff_t vexfs_i_size_read(const struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+void vexfs_i_size_write(struct inode *inode, loff_t size)
+{
+	i_size_write(inode, size);
+}
+
+struct timespec64 vexfs_inode_get_ctime(const struct inode *inode)
+{
+	return inode_get_ctime(inode);
+}
+
+u64 vexfs_inode_peek_iversion(const struct inode *inode)
+{
+	return inode_peek_iversion(inode);
+}
+
+void vexfs_inode_inc_iversion(struct inode *inode)
+{
+	inode_inc_iversion(inode);
+}
+
+void vexfs_inode_set_iversion_queried(struct inode *inode, u64 value)
+{
+	inode_set_iversion_queried(inode, value);
+}
+
+bool vexfs_is_dirsync(const struct inode *inode)
+{
+	return IS_DIRSYNC(inode);
+}
+
+void vexfs_inode_set_cached_link(struct inode *inode, char *link, int len)
+{
+	inode_set_cached_link(inode, link, len);
+}
+
+u32 vexfs_new_encode_dev(dev_t dev)
+{
+	return new_encode_dev(dev);
+}
+
+dev_t vexfs_new_decode_dev(u32 dev)
+{
+	return new_decode_dev(dev);
+}
+
+bool vexfs_dir_emit(struct dir_context *ctx, const char *name, int len, u64 ino, unsigned int type)
+{
+	return dir_emit(ctx, name, len, ino, type);
+}
+
+bool vexfs_dir_emit_dots(struct file *file, struct dir_context *ctx)
+{
+	return dir_emit_dots(file, ctx);
+}
+
+int vexfs_finish_open_simple(struct file *file, int error)
+{
+	return finish_open_simple(file, error);
+}
+
+void vexfs_sb_start_intwrite(struct super_block *sb)
+{
+	sb_start_intwrite(sb);
+}
+
+void vexfs_sb_end_intwrite(struct super_block *sb)
+{
+	sb_end_intwrite(sb);
+}
+
+void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len)
+{
+	super_set_uuid(sb, uuid, len);
+}
+
+void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func)
+{
+	INIT_DELAYED_WORK(work, func);
+}
+
+bool vexfs_queue_delayed_work(struct delayed_work *work, unsigned int msecs)
+{
+	return queue_delayed_work(system_dfl_wq, work, msecs_to_jiffies(msecs));
 }

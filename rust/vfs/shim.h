@@ -56,6 +56,7 @@ void *vexfs_kmap_local_folio(struct folio *folio, size_t offset);
 void vexfs_kunmap_local(const void *addr);
 loff_t vexfs_folio_pos(struct folio *folio);
 size_t vexfs_folio_size(struct folio *folio);
+void vexfs_folio_zero_range(struct folio *folio, size_t start, size_t length);
 size_t vexfs_iov_iter_count(const struct iov_iter *iter);
 void vexfs_sb_start_pagefault(struct super_block *sb);
 void vexfs_sb_end_pagefault(struct super_block *sb);
@@ -63,5 +64,26 @@ ssize_t vexfs_generic_write_sync(struct kiocb *iocb, ssize_t count);
 void vexfs_file_accessed(struct file *file);
 void vexfs_init_work(struct work_struct *work, work_func_t func);
 unsigned int vexfs_bdev_dma_alignment(struct block_device *bdev);
+
+/* Inodes, dentries, superblocks. */
+struct inode *vexfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache);
+loff_t vexfs_i_size_read(const struct inode *inode);
+void vexfs_i_size_write(struct inode *inode, loff_t size);
+struct timespec64 vexfs_inode_get_ctime(const struct inode *inode);
+u64 vexfs_inode_peek_iversion(const struct inode *inode);
+void vexfs_inode_inc_iversion(struct inode *inode);
+void vexfs_inode_set_iversion_queried(struct inode *inode, u64 value);
+bool vexfs_is_dirsync(const struct inode *inode);
+void vexfs_inode_set_cached_link(struct inode *inode, char *link, int len);
+u32 vexfs_new_encode_dev(dev_t dev);
+dev_t vexfs_new_decode_dev(u32 dev);
+bool vexfs_dir_emit(struct dir_context *ctx, const char *name, int len, u64 ino, unsigned int type);
+bool vexfs_dir_emit_dots(struct file *file, struct dir_context *ctx);
+int vexfs_finish_open_simple(struct file *file, int error);
+void vexfs_sb_start_intwrite(struct super_block *sb);
+void vexfs_sb_end_intwrite(struct super_block *sb);
+void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len);
+void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func);
+bool vexfs_queue_delayed_work(struct delayed_work *work, unsigned int msecs);
 
 #endif

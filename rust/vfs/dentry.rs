@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Directory entries.
+//!
+//! C header: `include/linux/dcache.h`.
+
+use crate::filesystem::FileSystem;
+use crate::inode::Inode;
+use crate::inode::InodeRef;
+use core::marker::PhantomData;
+use kernel::bindings;
+use kernel::types::Opaque;
+
+/// A dentry of a filesystem of type `T`.
+///
+/// # Invariants
+///
+/// It belongs to a superblock of type `T`, and while a reference exists its name does not change: the operations that get
+/// one run with the parent directory locked.
+#[repr(transparent)]
+pub struct Dentry<T: FileSystem>(Opaque<bindings::dentry>, PhantomData<T>);
+
+impl<T: FileSystem> Dentry<T> {
+    /// Makes a reference from a C pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is a valid dentry of a superblock of type `T` for `'a`, with a stable name.
+    pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::dentry) -> &'a Self {
+        // SAFETY: by the contract; the struct is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// The C dentry.
+    pub fn as_ptr(&self) -> *mut bindings::dentry {
+        self.0.get()
+    }
+
+    /// The name, without a terminator.
+    pub fn name(&self) -> &[u8] {
+        // SAFETY: by the type invariant the name is stable; `name` points to `len` bytes.
+        unsafe {
+            let name = &(*self.as_ptr()).__bindgen_anon_1.d_name;
+            core::slice::from_raw_parts(name.name, name.__bindgen_anon_1.__bindgen_anon_1.len as usize)
+        }
+    }
+
+    /// The name as C wants it.
+    pub(crate) fn qstr(&self) -> *const bindings::qstr {
+        // SAFETY: only the address is taken.
+        unsafe { &raw const (*self.as_ptr()).__bindgen_anon_1.d_name }
+    }
+
+    /// The inode, none for a negative dentry.
+    pub fn inode(&self) -> Option<&Inode<T>> {
+        // SAFETY: a valid dentry; the caller's locks keep it from changing between positive and negative, and a positive
+        // dentry holds a reference to its inode.
+        unsafe {
+            let inode = (*self.as_ptr()).d_inode;
+            if inode.is_null() {
+                None
+            } else {
+                Some(Inode::from_raw(inode))
+            }
+        }
+    }
+
+    /// Binds an existing inode to this negative dentry (a new link).
+    pub fn instantiate(&self, inode: InodeRef<T>) {
+        // SAFETY: called with the directory locked; the dentry takes over the reference.
+        unsafe { bindings::d_instantiate(self.as_ptr(), inode.into_raw()) }
+    }
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `vexctl insert`: rows from files, standard input or the command line, in batches.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+use serde_json::json;
+use serde_json::Value;
+
+use super::queries;
+use crate::backend::Backend;
+use crate::backend::Batch;
+use crate::backend::Collection;
+use crate::backend::Info;
+use crate::backend::InsertOptions;
+use crate::cli;
+use crate::error::Usage;
+use crate::input::Input;
+use crate::input::Options;
+use crate::input::Row;
+use crate::output::Output;
+use crate::payload;
+
+pub fn run(backend: &dyn Backend, args: &cli::Insert, out: &Output) -> Result<ExitCode> {
+    if args.source.files.is_empty() && args.source.vector.is_empty() {
+        return Err(Usage("nothing to insert: name files, or - for standard input, or give --vector".into()).into());
+    }
+    if args.source.vector.len() > 1 && (args.id.is_some() || args.payload.is_some()) {
+        return Err(Usage("--id and --payload describe one vector, and more are given".into()).into());
+    }
+    if args.metadata.is_some() && args.source.files.len() != 1 {
+        return Err(Usage("--metadata describes the rows of one file".into()).into());
+    }
+    if args.upsert && args.source.files.is_empty() && args.id.is_none() && args.first_id.is_none() {
+        return Err(Usage("--upsert needs ids: give --id or --first-id".into()).into());
+    }
+    let collection = backend.open(&args.path)?;
+    let info = collection.info()?;
+    let mut inserter = Inserter::new(collection.as_ref(), info, args);
+    let result = inserter.run(args);
+    inserter.bar.finish_and_clear();
+    if let Err(e) = result {
+        // Batches before the failed one are in: never hide that.
+        return match inserter.done.rows {
+            0 => Err(e),
+            rows => Err(e.context(format!("{rows} rows were inserted before this one's batch failed"))),
+        };
+    }
+    let done = &inserter.done;
+    if out.json {
+        out.document(&json!({
+            "inserted": done.rows, "replaced": done.replaced, "first_id": done.first_id, "batches": done.batches,
+        }));
+    } else {
+        let replaced = match done.replaced {
+            0 => String::new(),
+            n => format!(", {n} of them replaced"),
+        };
+        let ids = match (done.first_id, done.rows) {
+            (Some(id), 1) => format!(", id {id}"),
+            (Some(id), _) => format!(", ids from {id}"),
+            (None, _) => String::new(),
+        };
+        println!(
+            "inserted {} rows into {}{replaced}{ids}",
+            done.rows,
+            args.path.display()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What has been inserted.
+#[derive(Default)]
+struct Done {
+    rows: u64,
+    replaced: u64,
+    batches: u64,
+    /// Id of the very first row, when ids were assigned.
+    first_id: Option<u64>,
+}
+
+/// Collects rows into batches and sends them.
+struct Inserter<'a> {
+    collection: &'a dyn Collection,
+    info: Info,
+    options: InsertOptions,
+    max_rows: u32,
+    /// The next id, when the user numbers the rows.
+    next_id: Option<u64>,
+    batch: Batch,
+    done: Done,
+    bar: ProgressBar,
+}
+
+impl<'a> Inserter<'a> {
+    fn new(collection: &'a dyn Collection, info: Info, args: &cli::Insert) -> Self {
+        let options = InsertOptions {
+            upsert: args.upsert,
+            normalize: args.normalize,
+            sync: false,
+        };
+        let bar = match args.quiet || !std::io::stderr().is_terminal() {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::no_length(),
+        };
+        let batch = Batch {
+            dim: info.dim,
+            ..Batch::default()
+        };
+        Inserter {
+            collection,
+            info,
+            options,
+            max_rows: args.batch,
+            next_id: args.first_id,
+            batch,
+            done: Done::default(),
+            bar,
+        }
+    }
+
+    fn run(&mut self, args: &cli::Insert) -> Result<()> {
+        for vector in &args.source.vector {
+            let payload = match &args.payload {
+                None => serde_json::Map::new(),
+                Some(text) => match serde_json::from_str(text) {
+                    Ok(Value::Object(object)) => object,
+                    Ok(_) => return Err(Usage("--payload is not a JSON object".into()).into()),
+                    Err(e) => return Err(Usage(format!("--payload: {e}")).into()),
+                },
+            };
+            self.add(Row {
+                id: args.id,
+                vector: vector.clone(),
+                payload,
+            })
+            .context("--vector")?;
+        }
+        for file in &args.source.files {
+            self.add_file(file, args)?;
+        }
+        self.options.sync = args.sync;
+        self.send()
+    }
+
+    fn add_file(&mut self, path: &Path, args: &cli::Insert) -> Result<()> {
+        let fields = args.source.fields();
+        let options = Options {
+            format: args.source.format,
+            fields: &fields,
+            payloads: args.metadata.as_deref(),
+            range: args.source.range(),
+        };
+        let mut input = Input::open(path, &options)?;
+        if let Some(rows) = input.rows() {
+            self.bar.inc_length(rows);
+            self.bar.set_style(
+                ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} rows  {per_sec}  {eta} left")
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+        }
+        while let Some(row) = input.next_row()? {
+            self.add(row).with_context(|| input.position())?;
+        }
+        Ok(())
+    }
+
+    /// Adds a row to the batch and sends the batch when it is full.
+    fn add(&mut self, mut row: Row) -> Result<()> {
+        if let Some(next) = self.next_id {
+            row.id = Some(next);
+            self.next_id = Some(next.checked_add(1).context("no ids are left after the largest")?);
+        }
+        queries::check(&row.vector, &self.info, self.options.normalize)?;
+        let payload = payload::encode(&row.payload).context("payload")?;
+
+        let bytes = (self.batch.vectors.len() + row.vector.len()) * 4 + self.batch.payloads.len() + payload.len();
+        if self.batch.rows == self.max_rows || bytes > vexfs_uapi::VEXFS_BATCH_BYTES_MAX as usize {
+            self.send()?;
+        }
+        let batch = &mut self.batch;
+        match row.id {
+            Some(id) if batch.ids.len() == batch.rows as usize => batch.ids.push(id),
+            None if batch.ids.is_empty() => {
+                if self.options.upsert {
+                    bail!("a row without an id cannot replace one");
+                }
+            }
+            _ => bail!("either every row has an id or none has"),
+        }
+        batch.vectors.extend_from_slice(&row.vector);
+        batch.payload_lens.push(u32::try_from(payload.len())?);
+        batch.payloads.extend_from_slice(&payload);
+        batch.rows += 1;
+        Ok(())
+    }
+
+    /// Sends the batch.
+    fn send(&mut self) -> Result<()> {
+        if self.batch.rows == 0 {
+            return Ok(());
+        }
+        let inserted = self.collection.insert(&self.batch, self.options)?;
+        if self.done.batches == 0 {
+            self.done.first_id = inserted.first_id;
+        }
+        self.done.rows += inserted.rows;
+        self.done.replaced += inserted.replaced;
+        self.done.batches += 1;
+        self.bar.inc(inserted.rows);
+        let batch = &mut self.batch;
+        batch.rows = 0;
+        batch.vectors.clear();
+        batch.ids.clear();
+        batch.payload_lens.clear();
+        batch.payloads.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The commands, one file each.
+
+mod collection;
+mod delete;
+mod get;
+mod insert;
+mod queries;
+mod search;
+mod status;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::backend::Row;
+use crate::cli::Cli;
+use crate::cli::Command;
+use crate::kernel::Kernel;
+use crate::output::cut;
+use crate::output::plain;
+use crate::output::Align;
+use crate::output::Output;
+use crate::payload;
+
+/// Runs a command and returns its exit code; errors are 1 or, when they are about usage, 2.
+pub fn run(cli: &Cli, out: &Output) -> Result<ExitCode> {
+    let backend = &Kernel;
+    match &cli.command {
+        Command::Status(args) => status::run(backend, args, out),
+        Command::Collection(args) => collection::run(backend, args, out),
+        Command::Insert(args) => insert::run(backend, args, out),
+        Command::Get(args) => get::run(backend, args, out),
+        Command::Delete(args) => delete::run(backend, args, out),
+        Command::Search(args) => search::run(backend, args, out),
+    }
+}
+
+/// Longest cell of a payload field that is not the last column.
+const CELL: usize = 40;
+
+/// A row's payload, only the wanted fields when any are named.
+fn payload_of(row: &Row, fields: &[String]) -> Result<Map<String, Value>> {
+    let mut object = payload::decode(row.payload.as_deref().unwrap_or_default())?;
+    if !fields.is_empty() {
+        object.retain(|name, _| fields.contains(name));
+    }
+    Ok(object)
+}
+
+/// Returns the columns for payloads: the named fields, or all that occur, those with the longest text last.
+fn payload_columns(payloads: &[Map<String, Value>], fields: &[String]) -> Vec<String> {
+    if !fields.is_empty() {
+        return fields.to_vec();
+    }
+    let mut columns: Vec<(usize, String)> = Vec::new();
+    for (name, value) in payloads.iter().flatten() {
+        let len = plain(value).chars().count();
+        match columns.iter_mut().find(|(_, n)| n == name) {
+            Some((longest, _)) => *longest = len.max(*longest),
+            None => columns.push((len, name.clone())),
+        }
+    }
+    columns.sort();
+    columns.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Returns the headings of payload columns.
+fn payload_headings(columns: &[String]) -> Vec<(&str, Align)> {
+    columns.iter().map(|name| (name.as_str(), Align::Left)).collect()
+}
+
+/// Returns the cells of a payload, one for each column.
+fn payload_cells(payload: &Map<String, Value>, columns: &[String]) -> Vec<String> {
+    let last = columns.len().saturating_sub(1);
+    let text = |name: &String| payload.get(name).map(plain).unwrap_or_default();
+    columns
+        .iter()
+        .enumerate()
+        .map(|(i, name)| if i == last { text(name) } else { cut(&text(name), CELL) })
+        .collect()
+}
+
+/// Returns a vector as text, shortened when it is long.
+fn vector_text(vector: &[f32]) -> String {
+    let shown: Vec<String> = vector.iter().take(6).map(|x| format!("{x}")).collect();
+    match vector.len() > shown.len() {
+        true => format!("[{}, … {} in all]", shown.join(", "), vector.len()),
+        false => format!("[{}]", shown.join(", ")),
+    }
+}

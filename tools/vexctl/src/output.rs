@@ -45,17 +45,19 @@ impl Output {
 
     /// Prints an error to standard error.
     pub fn error(&self, error: &anyhow::Error) {
+        let system = error.chain().find_map(|e| e.downcast_ref::<SysError>());
+        let hint = system.and_then(|e| e.hint);
         if self.json {
-            let errno = error
-                .chain()
-                .find_map(|e| e.downcast_ref::<SysError>())
-                .map(|e| e.errno);
+            let errno = system.map(|e| e.errno);
             eprintln!(
                 "{}",
-                serde_json::json!({ "error": format!("{error:#}"), "errno": errno })
+                serde_json::json!({ "error": format!("{error:#}"), "errno": errno, "hint": hint })
             );
-        } else {
-            eprintln!("vexctl: {error:#}");
+            return;
+        }
+        eprintln!("vexctl: {error:#}");
+        if let Some(hint) = hint {
+            eprintln!("hint: {hint}");
         }
     }
 

@@ -77,4 +77,3 @@ const slab_flags_t VEXFS_CONST_SLAB_ACCOUNT = SLAB_ACCOUNT;
 
 /* Superblock flags. */
 const unsigned int VEXFS_CONST_SB_RDONLY = SB_RDONLY;
-const unsigned int VEXFS_CONST_SB_I_VERSION = SB_I_VERSION;

@@ -3,7 +3,6 @@
  * Inline wrappers only; see shim.h.
  */
 #include <linux/highmem.h>
-#include <linux/iversion.h>
 #include <linux/kdev_t.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
@@ -95,6 +94,147 @@ unsigned int vexfs_bio_add_virt(struct bio *bio, void *addr, unsigned int len)
 	return bio_add_page(bio, page, len, offset_in_page(addr));
 }
 
+/* Floating point. */
+
+#if defined(CONFIG_X86) && !defined(CONFIG_UML)
+void vexfs_fpu_begin(void)
+{
+	kernel_fpu_begin();
+}
+
+void vexfs_fpu_end(void)
+{
+	kernel_fpu_end();
+}
+
+bool vexfs_cpu_has_avx2(void)
+{
+	return boot_cpu_has(X86_FEATURE_AVX2);
+}
+
+bool vexfs_cpu_has_fma(void)
+{
+	return boot_cpu_has(X86_FEATURE_FMA);
+}
+
+bool vexfs_cpu_has_ymm_state(void)
+{
+	return cpu_has_xfeatures(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM, NULL);
+}
+#endif
+
+/* File data: locks, folios, iterators, faults, work items. */
+
+void vexfs_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+bool vexfs_inode_trylock(struct inode *inode)
+{
+	return inode_trylock(inode);
+}
+
+void vexfs_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
+void vexfs_inode_lock_shared(struct inode *inode)
+{
+	inode_lock_shared(inode);
+}
+
+bool vexfs_inode_trylock_shared(struct inode *inode)
+{
+	return inode_trylock_shared(inode);
+}
+
+void vexfs_inode_unlock_shared(struct inode *inode)
+{
+	inode_unlock_shared(inode);
+}
+
+void vexfs_filemap_invalidate_lock(struct address_space *mapping)
+{
+	filemap_invalidate_lock(mapping);
+}
+
+void vexfs_filemap_invalidate_unlock(struct address_space *mapping)
+{
+	filemap_invalidate_unlock(mapping);
+}
+
+void vexfs_filemap_invalidate_lock_shared(struct address_space *mapping)
+{
+	filemap_invalidate_lock_shared(mapping);
+}
+
+void vexfs_filemap_invalidate_unlock_shared(struct address_space *mapping)
+{
+	filemap_invalidate_unlock_shared(mapping);
+}
+
+void vexfs_mapping_set_folio_min_order(struct address_space *mapping, unsigned int min)
+{
+	mapping_set_folio_min_order(mapping, min);
+}
+
+void *vexfs_kmap_local_folio(struct folio *folio, size_t offset)
+{
+	return kmap_local_folio(folio, offset);
+}
+
+void vexfs_kunmap_local(const void *addr)
+{
+	kunmap_local(addr);
+}
+
+loff_t vexfs_folio_pos(struct folio *folio)
+{
+	return folio_pos(folio);
+}
+
+size_t vexfs_folio_size(struct folio *folio)
+{
+	return folio_size(folio);
+}
+
+void vexfs_folio_zero_range(struct folio *folio, size_t start, size_t length)
+{
+	folio_zero_range(folio, start, length);
+}
+
+size_t vexfs_iov_iter_count(const struct iov_iter *iter)
+{
+	return iov_iter_count(iter);
+}
+
+void vexfs_sb_start_pagefault(struct super_block *sb)
+{
+	sb_start_pagefault(sb);
+}
+
+void vexfs_sb_end_pagefault(struct super_block *sb)
+{
+	sb_end_pagefault(sb);
+}
+
+ssize_t vexfs_generic_write_sync(struct kiocb *iocb, ssize_t count)
+{
+	return generic_write_sync(iocb, count);
+}
+
+void vexfs_file_accessed(struct file *file)
+{
+	file_accessed(file);
+}
+
+void vexfs_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
 /* Inodes, dentries, superblocks. */
 
 struct inode *vexfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache)
@@ -115,21 +255,6 @@ void vexfs_i_size_write(struct inode *inode, loff_t size)
 struct timespec64 vexfs_inode_get_ctime(const struct inode *inode)
 {
 	return inode_get_ctime(inode);
-}
-
-u64 vexfs_inode_peek_iversion(const struct inode *inode)
-{
-	return inode_peek_iversion(inode);
-}
-
-void vexfs_inode_inc_iversion(struct inode *inode)
-{
-	inode_inc_iversion(inode);
-}
-
-void vexfs_inode_set_iversion_queried(struct inode *inode, u64 value)
-{
-	inode_set_iversion_queried(inode, value);
 }
 
 bool vexfs_is_dirsync(const struct inode *inode)

@@ -63,16 +63,12 @@ void vexfs_sb_end_pagefault(struct super_block *sb);
 ssize_t vexfs_generic_write_sync(struct kiocb *iocb, ssize_t count);
 void vexfs_file_accessed(struct file *file);
 void vexfs_init_work(struct work_struct *work, work_func_t func);
-unsigned int vexfs_bdev_dma_alignment(struct block_device *bdev);
 
 /* Inodes, dentries, superblocks. */
 struct inode *vexfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache);
 loff_t vexfs_i_size_read(const struct inode *inode);
 void vexfs_i_size_write(struct inode *inode, loff_t size);
 struct timespec64 vexfs_inode_get_ctime(const struct inode *inode);
-u64 vexfs_inode_peek_iversion(const struct inode *inode);
-void vexfs_inode_inc_iversion(struct inode *inode);
-void vexfs_inode_set_iversion_queried(struct inode *inode, u64 value);
 bool vexfs_is_dirsync(const struct inode *inode);
 void vexfs_inode_set_cached_link(struct inode *inode, char *link, int len);
 u32 vexfs_new_encode_dev(dev_t dev);

@@ -61,7 +61,9 @@ unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
     let (batch, error) = unsafe { (&*(*bio).bi_private.cast::<Batch>(), bindings::vexfs_bio_error(bio)) };
     if error != 0 {
         // The first error stays; that a later one fails to replace it is meant.
-        let _ = batch.error.compare_exchange(0, error, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = batch
+            .error
+            .compare_exchange(0, error, Ordering::Relaxed, Ordering::Relaxed);
     }
     // SAFETY: this is the reference that allocating the bio gave.
     unsafe { bindings::bio_put(bio) };
@@ -265,7 +267,10 @@ impl Device {
         let mut done = 0;
         while done < span.len {
             let rest = span.len - done;
-            let pages = rest.div_ceil(PAGE).saturating_add(1).min(bindings::BIO_MAX_VECS as usize);
+            let pages = rest
+                .div_ceil(PAGE)
+                .saturating_add(1)
+                .min(bindings::BIO_MAX_VECS as usize);
             // SAFETY: the device is valid. The allocation waits for memory and cannot fail: its pool has a reserve,
             // and bios already taken from it have been submitted.
             let bio = unsafe { bindings::vexfs_bio_alloc(self.bdev(), pages as u16, op, bindings::GFP_NOFS) };

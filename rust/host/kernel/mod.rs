@@ -100,5 +100,10 @@ pub fn log_args(level: Level, args: fmt::Arguments<'_>) {
         Level::Info => c"\x016vexfs: %pA\n",
     };
     // SAFETY: the format takes one argument, `%pA`, a pointer to `fmt::Arguments` that lives during the call.
-    unsafe { bindings::_printk(format.as_ptr().cast(), core::ptr::from_ref(&args).cast::<core::ffi::c_void>()) };
+    unsafe {
+        bindings::_printk(
+            format.as_ptr().cast(),
+            core::ptr::from_ref(&args).cast::<core::ffi::c_void>(),
+        )
+    };
 }

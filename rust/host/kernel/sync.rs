@@ -106,7 +106,9 @@ impl<T> UniqueArc<T> {
     ///
     /// `NoMemory`.
     pub fn new(value: T) -> Result<Self> {
-        kernel::sync::UniqueArc::new(value, gfp()).map(UniqueArc).map_err(no_memory)
+        kernel::sync::UniqueArc::new(value, gfp())
+            .map(UniqueArc)
+            .map_err(no_memory)
     }
 
     /// Starts sharing. Never allocates.

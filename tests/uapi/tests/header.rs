@@ -124,3 +124,10 @@ fn a_cplusplus_program_can_include_the_header() {
     .expect("write");
     compile("g++", &["-std=c++11"], &source, &dir.path().join("abi"));
 }
+
+#[test]
+fn the_example_of_the_documentation_compiles() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let source = vexfs_uapi_header::root().join("tests/uapi/example.c");
+    compile("gcc", &["-std=gnu11"], &source, &dir.path().join("example"));
+}

@@ -1,2 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! The filesystem: format, tree, transactions, space, files and directories.
+//!
+//! This crate is host-independent: it compiles unchanged into the kernel module and into userspace programs and knows
+//! neither dentries nor file descriptors. What it needs from its surroundings comes from `vexfs_host`.
+//!
+//! From the bottom up: [`format`](mod@format) is what lies on disk; `cache` reads and keeps nodes; `btree` searches and
+//! changes the tree; `space` knows which blocks are free; [`txn`] makes operations atomic and commits them; [`mount`] ties
+//! these into an [`Fs`]. On top, `inode`, `dir`, `xattr`, `file` and `orphan` are what a filesystem does, and `check` proves
+//! that it did it right.
 #![cfg_attr(not(CONFIG_RUST), no_std)]
+#![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing)]
+#![deny(clippy::unwrap_used)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod format;
+
+mod btree;
+mod cache;
+pub mod mkfs;
+pub mod mount;
+pub mod space;
+pub mod txn;
+
+pub use mount::Fs;

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! The tree: one copy-on-write B+tree holds all metadata.
+//!
+//! [`Tree`] is the tree of the open transaction group. Nodes born in it are dirty: they are in memory only, in
+//! `dirty`, and change in place. Nodes of the group that is being written are in `writing` until they are on the device.
+//! Everything older is clean and comes from the [`Store`]. A pointer's birth says which of the three a node is in.
+//!
+//! Invariants: every ancestor of a dirty node is dirty; the dirty nodes are exactly those reachable from the root with
+//! `birth == txg`; a leaf may be empty, an internal node has an entry; the key of an internal node's entry `i > 0` is the
+//! lowest its child may hold (entry 0 goes down to where its parent begins).
+
+pub(crate) mod node;
+mod shrink;
+#[cfg(test)]
+mod tests;
+mod undo;
+mod write;
+
+pub(crate) use node::Node;
+pub(crate) use write::Env;
+pub(crate) use write::How;
+
+use crate::cache::Store;
+use crate::format::node::NodePtr;
+use crate::format::Key;
+use crate::format::MAX_LEVELS;
+use core::ops::Deref;
+use shrink::Hints;
+use undo::Undo;
+use vexfs_host::mem::U64Map;
+use vexfs_host::mem::Vec;
+use vexfs_host::sync::Arc;
+use vexfs_host::sync::UniqueArc;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+/// A node that is not clean.
+pub(crate) enum Slot {
+    /// Dirty: it changes in place.
+    Own(UniqueArc<Node>),
+    /// Being written.
+    Shared(Arc<Node>),
+    /// On the way from one to the other.
+    Gone,
+}
+
+impl Slot {
+    #[inline]
+    fn node(&self) -> Option<&Node> {
+        match self {
+            Slot::Own(n) => Some(n),
+            Slot::Shared(n) => Some(n),
+            Slot::Gone => None,
+        }
+    }
+}
+
+/// The tree of the open transaction group.
+pub(crate) struct Tree {
+    /// The root; its `csum` means nothing while it is dirty.
+    pub(crate) root: NodePtr,
+    /// The open transaction group.
+    pub(crate) txg: u64,
+    /// The next inode number to give out.
+    pub(crate) next_ino: u64,
+    /// Objects in the tree.
+    pub(crate) inode_count: u64,
+    /// Whether there is anything to commit.
+    pub(crate) changed: bool,
+    /// Nodes of the open transaction group by block.
+    pub(crate) dirty: U64Map<Slot>,
+    /// Nodes of the transaction group that is being written by block.
+    pub(crate) writing: U64Map<Slot>,
+    /// As large as a node, for compacting one.
+    scratch: Vec<u8>,
+    undo: Undo,
+    hints: Hints,
+}
+
+/// A borrowed node, wherever it is.
+pub(crate) enum NodeRef<'a> {
+    /// One that is not clean.
+    Held(&'a Node),
+    /// A clean one.
+    Clean(Arc<Node>),
+}
+
+impl Deref for NodeRef<'_> {
+    type Target = Node;
+
+    #[inline]
+    fn deref(&self) -> &Node {
+        match self {
+            NodeRef::Held(n) => n,
+            NodeRef::Clean(n) => n,
+        }
+    }
+}
+
+/// A leaf, and which keys belong into it.
+pub(crate) struct Leaf<'a> {
+    pub(crate) node: NodeRef<'a>,
+    /// The lowest key; `None` in the leftmost leaf.
+    pub(crate) lower: Option<Key>,
+    /// The lowest key of the next leaf; `None` in the rightmost one.
+    pub(crate) upper: Option<Key>,
+}
+
+impl Tree {
+    /// The tree below `root`, with `txg` open.
+    pub(crate) fn new(root: NodePtr, txg: u64, next_ino: u64, inode_count: u64, node_size: u32) -> Result<Tree> {
+        let mut scratch = Vec::new();
+        scratch.resize(node_size as usize, 0)?;
+        Ok(Tree {
+            root,
+            txg,
+            next_ino,
+            inode_count,
+            changed: false,
+            dirty: U64Map::new(),
+            writing: U64Map::new(),
+            scratch,
+            undo: Undo::new(),
+            hints: Hints::new(),
+        })
+    }
+
+    /// Levels of the tree, leaves included.
+    pub(crate) fn levels(&self) -> u32 {
+        u32::from(self.root.level) + 1
+    }
+
+    /// A node that is not clean, if `ptr` points to one.
+    #[inline]
+    pub(crate) fn held(&self, ptr: &NodePtr) -> Result<Option<&Node>> {
+        let node = if ptr.birth == self.txg {
+            match self.dirty.get(ptr.block).and_then(Slot::node) {
+                Some(n) => n,
+                // Only a pointer from a crafted filesystem is that young without a dirty node.
+                None => return Err(Error::corrupt("pointer to a node of the future", ptr.block, 0)),
+            }
+        } else {
+            match self.writing.get(ptr.block).and_then(Slot::node) {
+                Some(n) if n.birth() == ptr.birth => n,
+                _ => return Ok(None),
+            }
+        };
+        match node.level() == ptr.level {
+            true => Ok(Some(node)),
+            false => Err(Error::corrupt("tree node: at the wrong level", ptr.block, 0)),
+        }
+    }
+
+    /// The node that `ptr` points to.
+    #[inline]
+    pub(crate) fn node(&self, store: &Store, ptr: &NodePtr) -> Result<NodeRef<'_>> {
+        match self.held(ptr)? {
+            Some(n) => Ok(NodeRef::Held(n)),
+            None => Ok(NodeRef::Clean(store.get(ptr)?)),
+        }
+    }
+
+    /// The leaf into which `key` belongs.
+    pub(crate) fn leaf(&self, store: &Store, key: &Key) -> Result<Leaf<'_>> {
+        let mut leaf = Leaf {
+            node: self.node(store, &self.root)?,
+            lower: None,
+            upper: None,
+        };
+        for _ in 0..MAX_LEVELS {
+            let level = leaf.node.level();
+            if level == 0 {
+                return Ok(leaf);
+            }
+            let at = leaf.node.child_of(key);
+            let entries = leaf.node.entries();
+            if let Some(next) = entries.get(at + 1) {
+                leaf.upper = Some(next.key());
+            }
+            let Some(entry) = entries.get(at) else {
+                return Err(Error::corrupt(
+                    "internal tree node without entries",
+                    leaf.node.block(),
+                    0,
+                ));
+            };
+            if at > 0 {
+                leaf.lower = Some(entry.key());
+            }
+            let ptr = entry.ptr(level - 1);
+            leaf.node = self.node(store, &ptr)?;
+        }
+        Err(Error::corrupt("tree too deep", self.root.block, 0))
+    }
+}
+
+/// What a reader holds on to: a tree that does not change, and where its clean nodes come from.
+#[derive(Clone, Copy)]
+pub struct Walk<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) tree: &'a Tree,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn get<R>(&self, key: &Key, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<Option<R>> {
+        let leaf = self.tree.leaf(self.store, key)?;
+        let node = &leaf.node;
+        match node.find(key).ok().and_then(|at| node.items().get(at)) {
+            Some(item) => f(node.data(item)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Calls `f` with the item at or after `key`. Each leaf without one is passed once, so this ends.
+    pub(crate) fn at_or_after<R>(&self, key: &Key, f: impl FnOnce(&Key, &[u8]) -> Result<R>) -> Result<Option<R>> {
+        let mut key = *key;
+        loop {
+            let leaf = self.tree.leaf(self.store, &key)?;
+            let (Ok(at) | Err(at)) = leaf.node.find(&key);
+            if let Some(item) = leaf.node.items().get(at) {
+                return f(&item.key(), leaf.node.data(item)).map(Some);
+            }
+            // The next leaf begins above `key`, by how the leaf was chosen.
+            match leaf.upper {
+                Some(next) if next > key => key = next,
+                _ => return Ok(None),
+            }
+            vexfs_host::relax()?;
+        }
+    }
+
+    /// Calls `f` with the item at or before `key`.
+    pub(crate) fn at_or_before<R>(&self, key: &Key, f: impl FnOnce(&Key, &[u8]) -> Result<R>) -> Result<Option<R>> {
+        let mut key = *key;
+        loop {
+            let leaf = self.tree.leaf(self.store, &key)?;
+            let at = match leaf.node.find(&key) {
+                Ok(at) => Some(at),
+                Err(at) => at.checked_sub(1),
+            };
+            if let Some(item) = at.and_then(|at| leaf.node.items().get(at)) {
+                return f(&item.key(), leaf.node.data(item)).map(Some);
+            }
+            match leaf.lower.and_then(|l| l.pred()) {
+                Some(prev) if prev < key => key = prev,
+                _ => return Ok(None),
+            }
+            vexfs_host::relax()?;
+        }
+    }
+
+    /// Calls `f` with the items from `from` to `to` in order until it returns false.
+    pub(crate) fn scan(&self, from: &Key, to: &Key, f: &mut dyn FnMut(&Key, &[u8]) -> Result<bool>) -> Result<()> {
+        let mut key = *from;
+        while key <= *to {
+            let leaf = self.tree.leaf(self.store, &key)?;
+            let (Ok(at) | Err(at)) = leaf.node.find(&key);
+            for item in leaf.node.items().get(at..).unwrap_or(&[]) {
+                let found = item.key();
+                if found > *to || !f(&found, leaf.node.data(item))? {
+                    return Ok(());
+                }
+            }
+            match leaf.upper {
+                Some(next) if next > key => key = next,
+                _ => return Ok(()),
+            }
+            vexfs_host::relax()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Changing the tree: copying nodes, inserting, replacing, removing, and undoing that.
+//!
+//! A change first makes every node from the root to the leaf dirty, copying those that are not, and splits full internal nodes
+//! on the way down, so that a split below never has to go back up. Copying and splitting do not change what the tree says;
+//! if a later step fails they simply stay. Each step gets the memory and the block it needs before it changes anything.
+
+use super::node::Node;
+use super::NodeRef;
+use super::Slot;
+use super::Tree;
+use crate::cache::Store;
+use crate::format::node::*;
+use crate::format::Key;
+use crate::format::ITEM_MAX;
+use crate::format::MAX_LEVELS;
+use crate::space::Run;
+use crate::space::Space;
+use vexfs_host::sync::Mutex;
+use vexfs_host::sync::UniqueArc;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+/// What changing the tree needs besides the tree.
+#[derive(Clone, Copy)]
+pub(crate) struct Env<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) space: &'a Mutex<Space>,
+}
+
+impl Env<'_> {
+    fn run(&self, block: u64) -> Run {
+        Run {
+            block,
+            len: self.store.geo.node_blocks,
+        }
+    }
+}
+
+/// What to do about an item that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Refuse.
+    Insert,
+    /// Replace it.
+    Put,
+}
+
+/// Where a descent ended: a dirty leaf, its dirty parent, and which of the parent's entries leads to it.
+#[derive(Clone, Copy)]
+struct Place {
+    leaf: u64,
+    parent: Option<(u64, usize)>,
+}
+
+/// A node that must be among the dirty ones. If it is not, the invariants of [`Tree`] are broken.
+const LOST: Error = Error::corrupt("dirty tree node lost in memory", u64::MAX, 0);
+
+impl Tree {
+    /// Dirty node `block`.
+    pub(crate) fn own(&self, block: u64) -> Result<&Node> {
+        self.dirty.get(block).and_then(Slot::node).ok_or(LOST)
+    }
+
+    /// Dirty node `block`, to change.
+    pub(crate) fn own_mut(&mut self, block: u64) -> Result<&mut Node> {
+        match self.dirty.get_mut(block) {
+            Some(Slot::Own(n)) => Ok(n),
+            _ => Err(LOST),
+        }
+    }
+
+    /// The open transaction group's pointer to dirty node `block`.
+    fn dirty_ptr(&self, block: u64, level: u8) -> NodePtr {
+        NodePtr {
+            block,
+            birth: self.txg,
+            csum: 0,
+            level,
+        }
+    }
+
+    /// Allocates a block and calls `make` for the node in it; if that fails, the block is free again.
+    fn add_node(&mut self, env: Env<'_>, make: impl FnOnce(&mut Self, u64) -> Result<Node>) -> Result<u64> {
+        self.dirty.reserve(1)?;
+        let block = env.space.lock().alloc_node(env.store)?;
+        let made = make(self, block).and_then(UniqueArc::new);
+        let added = match made {
+            Ok(node) => self.dirty.insert(block, Slot::Own(node)).map(|_| ()),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = added {
+            env.space.lock().unalloc_node(block);
+            return Err(e);
+        }
+        self.changed = true;
+        Ok(block)
+    }
+
+    /// Makes a dirty copy of the node that `old` points to and frees the original.
+    pub(super) fn copy(&mut self, env: Env<'_>, old: &NodePtr) -> Result<NodePtr> {
+        env.space.lock().prepare_free(env.store, env.run(old.block), false)?;
+        let txg = self.txg;
+        let block = self.add_node(env, |tree, block| match tree.node(env.store, old)? {
+            NodeRef::Held(n) => n.copy_to(block, txg),
+            NodeRef::Clean(n) => n.copy_to(block, txg),
+        })?;
+        env.space.lock().free(env.run(old.block), false);
+        env.store.cache.remove(old.block);
+        Ok(self.dirty_ptr(block, old.level))
+    }
+
+    /// Drops a node that nothing points to any more. [`Space::prepare_free`] was called for it.
+    pub(super) fn drop_node(&mut self, env: Env<'_>, ptr: &NodePtr) {
+        let now = ptr.birth == self.txg;
+        env.space.lock().free(env.run(ptr.block), now);
+        if now {
+            self.dirty.remove(ptr.block);
+        } else {
+            env.store.cache.remove(ptr.block);
+        }
+        self.changed = true;
+    }
+
+    /// Puts a new root above the present one, which is dirty.
+    fn grow(&mut self, env: Env<'_>) -> Result<()> {
+        let old = self.root;
+        if old.level + 1 >= MAX_LEVELS {
+            return Err(Error::NoSpace);
+        }
+        let key = self.own(old.block)?.key_at(0).unwrap_or(Key::MIN);
+        let (size, txg) = (env.store.geo.node_size, self.txg);
+        let block = self.add_node(env, |_, block| {
+            let mut root = Node::new(size, block, txg, old.level + 1)?;
+            root.insert_entry(0, &DiskEntry::new(&key, &old));
+            Ok(root)
+        })?;
+        self.root = self.dirty_ptr(block, old.level + 1);
+        Ok(())
+    }
+
+    /// Splits dirty node `block`, which entry `at` of dirty node `parent` leads to, before its element `mid`. If that is
+    /// the end, the new node is empty and begins at `key`. The parent is not full. Returns the new node.
+    fn split(&mut self, env: Env<'_>, parent: u64, at: usize, block: u64, mid: usize, key: &Key) -> Result<u64> {
+        let node = self.own(block)?;
+        let (level, first) = (node.level(), node.key_at(0));
+        let border = node.key_at(mid).unwrap_or(*key);
+        if self.own(parent)?.is_full() {
+            return Err(LOST);
+        }
+        let (size, txg) = (env.store.geo.node_size, self.txg);
+        let right = self.add_node(env, |tree, right| {
+            let mut right = Node::new(size, right, txg, level)?;
+            match tree.dirty.get_mut(block) {
+                Some(Slot::Own(n)) => n.move_tail(mid, &mut right, &mut tree.scratch),
+                _ => return Err(LOST),
+            }
+            Ok(right)
+        });
+        let right = right?;
+        let entry = DiskEntry::new(&border, &self.dirty_ptr(right, level));
+        let parent = self.own_mut(parent)?;
+        // Entry 0 leads to lower keys than its own; now that there is an entry for some of them, it must say so.
+        if let Some(first) = first.filter(|_| at == 0 && parent.key_at(0).is_some_and(|k| k >= border)) {
+            parent.set_key(0, &first);
+        }
+        parent.insert_entry(at + 1, &entry);
+        Ok(right)
+    }
+
+    /// Makes the way to `key` dirty. With `grow`, no internal node on it is full afterwards.
+    fn descend(&mut self, env: Env<'_>, key: &Key, grow: bool) -> Result<Place> {
+        if self.root.birth != self.txg {
+            self.root = self.copy(env, &self.root.clone())?;
+        }
+        if grow && self.root.level > 0 && self.own(self.root.block)?.is_full() {
+            self.grow(env)?;
+        }
+        let mut at = self.root.block;
+        let mut parent = None;
+        for _ in 0..MAX_LEVELS {
+            let node = self.own(at)?;
+            let level = node.level();
+            if level == 0 {
+                return Ok(Place { leaf: at, parent });
+            }
+            let mut index = node.child_of(key);
+            let Some(mut child) = node.entries().get(index).map(|e| e.ptr(level - 1)) else {
+                return Err(Error::corrupt("internal tree node without entries", at, 0));
+            };
+            if child.birth != self.txg {
+                child = self.copy(env, &child)?;
+                self.own_mut(at)?.set_ptr(index, &child);
+            }
+            let below = self.own(child.block)?;
+            if grow && child.level > 0 && below.is_full() {
+                let nr = below.len();
+                // At the right edge, where keys are appended, the left half stays nearly full.
+                let mid = match below.child_of(key) + 1 == nr {
+                    true => nr - nr / 8 - 1,
+                    false => nr / 2,
+                };
+                let right = self.split(env, at, index, child.block, mid, key)?;
+                if self.own(at)?.child_of(key) != index {
+                    index += 1;
+                    child = self.dirty_ptr(right, child.level);
+                }
+            }
+            parent = Some((at, index));
+            at = child.block;
+        }
+        Err(Error::corrupt("tree too deep", self.root.block, 0))
+    }
+
+    /// Inserts an item, or with [`How::Put`] replaces it.
+    ///
+    /// # Errors
+    ///
+    /// `Exists`, `TooBig`, and whatever stops nodes from being read, allocated or copied. The tree says the same as before.
+    pub(crate) fn insert(&mut self, env: Env<'_>, key: &Key, data: &[u8], how: How) -> Result<()> {
+        if data.len() > ITEM_MAX {
+            return Err(Error::TooBig("tree item"));
+        }
+        let mut place = self.descend(env, key, true)?;
+        let found = self.own(place.leaf)?.find(key);
+        if found.is_ok() && how == How::Insert {
+            return Err(Error::Exists);
+        }
+        // At most one split is needed: each half has room for the largest item.
+        for _ in 0..2 {
+            let Some(Slot::Own(leaf)) = self.dirty.get_mut(place.leaf) else {
+                return Err(LOST);
+            };
+            let found = leaf.find(key);
+            let done = match found {
+                Ok(at) => {
+                    let old = leaf.items().get(at).map(|i| leaf.data(i));
+                    self.undo.note(key, old)?;
+                    leaf.replace(at, data, &mut self.scratch)
+                }
+                Err(at) => {
+                    self.undo.note(key, None)?;
+                    leaf.insert(at, key, data, &mut self.scratch)
+                }
+            };
+            if done {
+                self.changed = true;
+                return Ok(());
+            }
+            self.undo.pop();
+            place = self.split_leaf(env, place, key, found)?;
+        }
+        Err(Error::corrupt(
+            "tree leaf without room after a split",
+            place.leaf,
+            key.obj,
+        ))
+    }
+
+    /// Splits the leaf at `place` and returns the half into which `key` belongs.
+    fn split_leaf(
+        &mut self,
+        env: Env<'_>,
+        place: Place,
+        key: &Key,
+        found: core::result::Result<usize, usize>,
+    ) -> Result<Place> {
+        let (parent, index) = match place.parent {
+            Some(p) => p,
+            None => {
+                self.grow(env)?;
+                (self.root.block, 0)
+            }
+        };
+        let leaf = self.own(place.leaf)?;
+        // Appending is the common case and must not leave half-empty leaves behind.
+        let mid = match found {
+            Err(at) if at == leaf.len() => at,
+            _ => leaf.middle(),
+        };
+        let right = self.split(env, parent, index, place.leaf, mid, key)?;
+        let index = self.own(parent)?.child_of(key);
+        let leaf = self.own(parent)?.entries().get(index).map(|e| e.block.get());
+        match leaf {
+            Some(leaf) if leaf == right || leaf == place.leaf => Ok(Place {
+                leaf,
+                parent: Some((parent, index)),
+            }),
+            _ => Err(LOST),
+        }
+    }
+
+    /// Changes the data of an item in place. `None` if there is none; if `f` fails, nothing has changed.
+    pub(crate) fn modify<R>(
+        &mut self,
+        env: Env<'_>,
+        key: &Key,
+        f: impl FnOnce(&mut [u8]) -> Result<R>,
+    ) -> Result<Option<R>> {
+        let place = self.descend(env, key, false)?;
+        let Some(Slot::Own(leaf)) = self.dirty.get_mut(place.leaf) else {
+            return Err(LOST);
+        };
+        let Ok(at) = leaf.find(key) else { return Ok(None) };
+        self.undo.note(key, leaf.items().get(at).map(|i| leaf.data(i)))?;
+        let Some(data) = leaf.data_mut(at) else {
+            return Err(LOST);
+        };
+        match f(data) {
+            Ok(r) => {
+                self.changed = true;
+                Ok(Some(r))
+            }
+            Err(e) => {
+                if let Some((_, Some(old))) = self.undo.last() {
+                    if old.len() == data.len() {
+                        data.copy_from_slice(old);
+                    }
+                }
+                self.undo.pop();
+                Err(e)
+            }
+        }
+    }
+
+    /// Removes an item.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, and as for [`Tree::insert`].
+    pub(crate) fn remove(&mut self, env: Env<'_>, key: &Key) -> Result<()> {
+        let place = self.descend(env, key, false)?;
+        let Some(Slot::Own(leaf)) = self.dirty.get_mut(place.leaf) else {
+            return Err(LOST);
+        };
+        let Ok(at) = leaf.find(key) else {
+            return Err(Error::NotFound);
+        };
+        self.undo.note(key, leaf.items().get(at).map(|i| leaf.data(i)))?;
+        leaf.remove(at);
+        if leaf.used() < leaf.capacity() / 4 {
+            self.hints.note(key, place.leaf);
+        }
+        self.changed = true;
+        Ok(())
+    }
+
+    /// Whether something was noted for undoing.
+    pub(crate) fn has_undo(&self) -> bool {
+        !self.undo.is_empty()
+    }
+
+    /// Makes what was done since the last call permanent.
+    pub(crate) fn keep(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Undoes what was done since the last [`Tree::keep`]. Needs neither memory nor I/O. False if the invariants of the
+    /// tree were broken, after which it must not be committed.
+    pub(crate) fn undo(&mut self) -> bool {
+        let mut ok = true;
+        while let Some((key, old)) = self.undo.last() {
+            let leaf = dirty_leaf(&self.root, self.txg, &self.dirty, &key).and_then(|block| self.dirty.get_mut(block));
+            if let Some(Slot::Own(leaf)) = leaf {
+                match (leaf.find(&key), old) {
+                    (Ok(at), Some(old)) => ok &= leaf.replace(at, old, &mut self.scratch),
+                    (Err(at), Some(old)) => ok &= leaf.insert(at, &key, old, &mut self.scratch),
+                    (Ok(at), None) => leaf.remove(at),
+                    (Err(_), None) => {}
+                }
+                if leaf.used() < leaf.capacity() / 4 {
+                    self.hints.note(&key, leaf.block());
+                }
+            } else {
+                ok = false;
+            }
+            self.undo.pop();
+        }
+        ok
+    }
+}
+
+/// The dirty leaf of `key`, if all nodes on the way are dirty.
+fn dirty_leaf(root: &NodePtr, txg: u64, dirty: &vexfs_host::mem::U64Map<Slot>, key: &Key) -> Option<u64> {
+    let mut ptr = *root;
+    loop {
+        if ptr.birth != txg {
+            return None;
+        }
+        let node = dirty.get(ptr.block).and_then(Slot::node)?;
+        let Some(level) = node.level().checked_sub(1) else {
+            return Some(ptr.block);
+        };
+        ptr = node.entries().get(node.child_of(key))?.ptr(level);
+        // Levels descend by one each time, as `parse` and `split` see to, so this ends.
+        if dirty.get(ptr.block).and_then(Slot::node)?.level() != level {
+            return None;
+        }
+    }
+}

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! A mounted filesystem: choosing the superblock, checking what it leads to, and what belongs to the filesystem as a whole.
+//!
+//! Of the two superblock slots the valid one with the higher transaction group counts. The other one is used only if a slot
+//! itself is unreadable or its checksum is wrong, which is what a power cut during a commit leaves. If the superblock is
+//! valid but the tree it leads to is damaged, mounting fails: going back a transaction group silently would undo what was
+//! acknowledged.
+
+use crate::btree::Tree;
+use crate::cache::Store;
+use crate::format::superblock::foreign;
+use crate::format::superblock::Unusable;
+use crate::format::DiskSuperblock;
+use crate::format::Geometry;
+use crate::format::FIRST_INO;
+use crate::format::MAX_LEVELS;
+use crate::format::SUPERBLOCK_BYTES;
+use crate::format::SUPERBLOCK_OFFSETS;
+use crate::space::Run;
+use crate::space::Space;
+use crate::space::SpaceInfo;
+use crate::txn::commit::CommitState;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::SeqCst;
+use vexfs_host::device::Device;
+use vexfs_host::log;
+use vexfs_host::mem::Vec;
+use vexfs_host::nofs;
+use vexfs_host::sync::Arc;
+use vexfs_host::sync::Mutex;
+use vexfs_host::sync::RwLock;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+/// How to mount.
+#[derive(Clone, Copy, Debug)]
+pub struct MountOptions {
+    /// Write nothing.
+    pub read_only: bool,
+    /// Clean nodes to keep in memory at most.
+    pub cache_nodes: usize,
+    /// Dirty nodes after which an operation commits first.
+    pub dirty_nodes: usize,
+}
+
+impl Default for MountOptions {
+    /// Read-write, with up to 64 MiB of clean and 64 MiB of dirty nodes.
+    fn default() -> Self {
+        MountOptions {
+            read_only: false,
+            cache_nodes: 4096,
+            dirty_nodes: 4096,
+        }
+    }
+}
+
+/// Numbers for `statfs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatFs {
+    /// Bytes of a block.
+    pub block_size: u32,
+    /// Blocks for nodes and data.
+    pub blocks: u64,
+    /// Free blocks.
+    pub free: u64,
+    /// Free blocks that ordinary operations can get.
+    pub available: u64,
+    /// Objects.
+    pub inodes: u64,
+    /// Inode numbers that can still be given out; bounded by space, of which an object takes at least some bytes.
+    pub free_inodes: u64,
+    /// Longest name in bytes.
+    pub name_max: u32,
+    /// Identity of the filesystem.
+    pub uuid: [u8; 16],
+}
+
+/// What a filesystem has done and holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Transaction groups written since the mount.
+    pub commits: u64,
+    /// The last one on the device.
+    pub committed_txg: u64,
+    /// The open one.
+    pub open_txg: u64,
+    /// Clean nodes in memory.
+    pub cached_nodes: u64,
+    /// Dirty nodes.
+    pub dirty_nodes: u64,
+    /// Nodes of the transaction group that is being written.
+    pub writing_nodes: u64,
+    /// Nodes read from the device since the mount.
+    pub nodes_read: u64,
+    /// Nodes written since the mount.
+    pub nodes_written: u64,
+    /// Levels of the tree.
+    pub levels: u32,
+    /// Blocks promised to data that has none yet.
+    pub promised_blocks: u64,
+}
+
+/// A mounted filesystem.
+pub struct Fs {
+    pub(crate) store: Store,
+    pub(crate) tree: RwLock<Tree>,
+    pub(crate) space: Mutex<Space>,
+    pub(crate) commit: Mutex<CommitState>,
+    /// The last transaction group on the device.
+    pub(crate) committed: AtomicU64,
+    pub(crate) dirty_limit: usize,
+    pub(crate) commits: AtomicU64,
+    pub(crate) nodes_written: AtomicU64,
+    read_only: AtomicBool,
+    /// Whether features or the device forbid writing.
+    never_writable: bool,
+    aborted: AtomicBool,
+    abort_reason: Mutex<Option<Error>>,
+    hash_key: [u64; 2],
+    label: [u8; 64],
+}
+
+/// The superblock that counts, 4 KiB, and the slot it is in.
+pub fn read_superblock(dev: &Device) -> Result<(Vec<u8>, usize)> {
+    let mut best: Option<(Vec<u8>, usize)> = None;
+    let mut failed = None;
+    let mut unusable = Unusable::NotVexfs;
+    for (slot, offset) in SUPERBLOCK_OFFSETS.iter().enumerate() {
+        let mut buf = Vec::new();
+        buf.resize(SUPERBLOCK_BYTES, 0)?;
+        if let Err(e) = dev.read(*offset, &mut buf) {
+            failed = Some(e);
+            continue;
+        }
+        match DiskSuperblock::parse(&buf) {
+            Ok(sb) => {
+                let better = match best.as_ref().map(|(b, _)| DiskSuperblock::parse(b)) {
+                    Some(Ok(other)) => {
+                        if other.uuid != sb.uuid {
+                            return Err(Error::corrupt(
+                                "the superblock slots belong to two filesystems",
+                                u64::MAX,
+                                0,
+                            ));
+                        }
+                        sb.txg.get() > other.txg.get()
+                    }
+                    _ => true,
+                };
+                if better {
+                    best = Some((buf, slot));
+                }
+            }
+            Err(Unusable::BadChecksum) => {
+                log!(warn, "superblock slot {} (byte {}) is damaged", slot, offset);
+                unusable = Unusable::BadChecksum;
+            }
+            Err(other) => {
+                if unusable == Unusable::NotVexfs {
+                    unusable = other;
+                }
+            }
+        }
+    }
+    if let Some(best) = best {
+        if let Some(e) = failed {
+            log!(warn, "a superblock slot cannot be read ({}); the other one is used", e);
+        }
+        return Ok(best);
+    }
+    if let Some(e) = failed {
+        return Err(e);
+    }
+    Err(match unusable {
+        Unusable::BadChecksum => Error::corrupt("both superblock slots are damaged", u64::MAX, 0),
+        Unusable::Foreign(name) => Error::Invalid(name),
+        Unusable::NotVexfs => match identify(dev) {
+            Some(name) => Error::Invalid(name),
+            None => Error::Invalid("not a VexFS filesystem: no superblock found"),
+        },
+    })
+}
+
+/// Names what other filesystem or partition table is on a device, if it is a well-known one.
+pub fn identify(dev: &Device) -> Option<&'static str> {
+    let mut head = Vec::new();
+    let unit = u64::from(dev.logical_block_size()).max(512);
+    let len = (dev.len() / unit * unit).min(128 << 10) / unit * unit;
+    head.resize(usize::try_from(len).ok()?, 0).ok()?;
+    dev.read(0, &mut head).ok()?;
+    foreign(&head)
+}
+
+impl Fs {
+    /// Mounts the filesystem on `dev`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if there is none (the message says what is there instead), `Unsupported` if it has unknown features,
+    /// `Corrupt` or `Io` if it is damaged or cannot be read, `ReadOnly` if it cannot be written but should be.
+    pub fn mount(dev: Device, options: MountOptions) -> Result<Arc<Fs>> {
+        let _nofs = nofs();
+        let (sb_bytes, slot) = read_superblock(&dev)?;
+        let sb = DiskSuperblock::parse(&sb_bytes).map_err(|_| Error::corrupt("superblock", u64::MAX, 0))?;
+        let writable = sb.check_features()?;
+        if !writable && !options.read_only {
+            return Err(Error::Unsupported(
+                "the filesystem has features that this vexfs can only read: mount it read-only",
+            ));
+        }
+        if dev.is_read_only() && !options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let geo = Geometry::from_superblock(sb, dev.len())?;
+        let root = sb.root();
+        let txg = sb.txg.get();
+        if root.level >= MAX_LEVELS || root.birth > txg || txg >= u64::MAX / 2 || sb.next_ino.get() < FIRST_INO {
+            return Err(Error::corrupt("superblock: values out of range", u64::MAX, 0));
+        }
+        let store = Store::new(dev.clone(), geo, sb.uuid, options.cache_nodes)?;
+        let space = Space::load(&store, |i| sb.table_slot(i), sb.gdt_csum.get(), sb.free_blocks.get())?;
+        store.get(&root)?;
+        let next = txg.saturating_add(1);
+        let tree = Tree::new(root, next, sb.next_ino.get(), sb.inode_count.get(), geo.node_size)?;
+        let fs = Fs {
+            tree: RwLock::new(tree)?,
+            space: Mutex::new(space)?,
+            committed: AtomicU64::new(txg),
+            dirty_limit: options.dirty_nodes.max(64),
+            commits: AtomicU64::new(0),
+            nodes_written: AtomicU64::new(0),
+            read_only: AtomicBool::new(options.read_only),
+            never_writable: !writable || dev.is_read_only(),
+            aborted: AtomicBool::new(false),
+            abort_reason: Mutex::new(None)?,
+            hash_key: sb.hash_key.map(|k| k.get()),
+            label: sb.label,
+            commit: Mutex::new(CommitState { sb: sb_bytes, slot })?,
+            store,
+        };
+        Arc::new(fs)
+    }
+
+    /// Writes everything out. The filesystem cannot be changed any more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Fs::commit`].
+    pub fn unmount(&self) -> Result<()> {
+        let done = self.sync();
+        self.read_only.store(true, SeqCst);
+        done
+    }
+
+    /// Makes the filesystem read-only, after writing everything out, or writable again.
+    ///
+    /// # Errors
+    ///
+    /// `ReadOnly` if it cannot be writable: an error stopped it, or its device or features forbid it. Those of
+    /// [`Fs::commit`].
+    pub fn set_read_only(&self, read_only: bool) -> Result<()> {
+        if read_only {
+            self.sync()?;
+        } else if self.never_writable || self.aborted.load(SeqCst) {
+            return Err(Error::ReadOnly);
+        }
+        self.read_only.store(read_only, SeqCst);
+        Ok(())
+    }
+
+    /// Whether nothing can be changed.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(SeqCst) || self.aborted.load(SeqCst)
+    }
+
+    /// Stops all writing, for good: nothing that is not on the device yet will get there. The first reason is kept.
+    pub fn abort(&self, reason: Error) {
+        let mut first = self.abort_reason.lock();
+        if first.is_none() {
+            *first = Some(reason);
+            log!(err, "no further changes are possible: {}", reason);
+        }
+        self.aborted.store(true, SeqCst);
+    }
+
+    /// Why writing was stopped, if it was.
+    pub fn abort_reason(&self) -> Option<Error> {
+        match self.aborted.load(SeqCst) {
+            true => *self.abort_reason.lock(),
+            false => None,
+        }
+    }
+
+    /// # Errors
+    ///
+    /// `ReadOnly` or `Shutdown` if nothing can be changed.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if !self.is_read_only() {
+            return Ok(());
+        }
+        match self.abort_reason() {
+            Some(Error::Shutdown) => Err(Error::Shutdown),
+            _ => Err(Error::ReadOnly),
+        }
+    }
+
+    /// Numbers for `statfs`.
+    pub fn statfs(&self) -> StatFs {
+        let _nofs = nofs();
+        let inodes = self.tree.read().inode_count;
+        let info = self.space.lock().info();
+        StatFs {
+            block_size: self.store.geo.block_size,
+            blocks: info.total,
+            free: info.free,
+            available: info.available,
+            inodes,
+            // The items of an empty file take about 256 bytes.
+            free_inodes: info
+                .available
+                .saturating_mul(u64::from(self.store.geo.block_size) / 256),
+            name_max: crate::format::NAME_MAX as u32,
+            uuid: self.store.uuid,
+        }
+    }
+
+    /// What the filesystem has done and holds.
+    pub fn counters(&self) -> Counters {
+        let _nofs = nofs();
+        let promised_blocks = self.space.lock().info().promised;
+        let tree = self.tree.read();
+        Counters {
+            commits: self.commits.load(Relaxed),
+            committed_txg: self.committed.load(Relaxed),
+            open_txg: tree.txg,
+            cached_nodes: self.store.cache.len() as u64,
+            dirty_nodes: tree.dirty.len() as u64,
+            writing_nodes: tree.writing.len() as u64,
+            nodes_read: self.store.reads.load(Relaxed),
+            nodes_written: self.nodes_written.load(Relaxed),
+            levels: tree.levels(),
+            promised_blocks,
+        }
+    }
+
+    /// Drops up to `n` clean nodes from memory and returns how many. Never waits for a lock.
+    pub fn shrink(&self, n: usize) -> usize {
+        let dropped = self.store.cache.shrink(n);
+        match self.space.try_lock() {
+            Some(mut space) if dropped < n => dropped + space.shrink(n - dropped),
+            _ => dropped,
+        }
+    }
+
+    /// Clean nodes in memory.
+    pub fn cached_nodes(&self) -> usize {
+        self.store.cache.len()
+    }
+
+    /// The layout.
+    pub fn geometry(&self) -> &Geometry {
+        &self.store.geo
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.store.dev
+    }
+
+    /// Bytes of a block.
+    pub fn block_size(&self) -> u32 {
+        self.store.geo.block_size
+    }
+
+    /// Identity of the filesystem.
+    pub fn uuid(&self) -> &[u8; 16] {
+        &self.store.uuid
+    }
+
+    /// The label.
+    pub fn label(&self) -> &[u8] {
+        self.label.split(|b| *b == 0).next().unwrap_or(&[])
+    }
+
+    /// The key of the hash of names.
+    pub fn hash_key(&self) -> &[u64; 2] {
+        &self.hash_key
+    }
+
+    /// The last transaction group that is on the device.
+    pub fn committed_txg(&self) -> u64 {
+        self.committed.load(SeqCst)
+    }
+
+    /// Runs `f` on the allocator; if it finds no room but a commit could make some, commits and runs it again.
+    fn with_room<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
+        let _nofs = nofs();
+        self.check_writable()?;
+        let mut space = self.space.lock();
+        match f(&mut space) {
+            Err(Error::NoSpace) if space.has_pending() => {}
+            done => return done,
+        }
+        drop(space);
+        self.commit()?;
+        f(&mut self.space.lock())
+    }
+
+    /// Allocates up to `want` blocks in a row for data that is about to be written, near block `goal` (0: anywhere).
+    /// Returns the first and how many. They belong to no file until [`Tx::adopt_extent`](crate::txn::Tx::adopt_extent);
+    /// [`Fs::release_data`] gives them back.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace`, `ReadOnly`; `Io` or `Corrupt` from reading bitmaps.
+    pub fn alloc_data(&self, goal: u64, want: u32) -> Result<(u64, u32)> {
+        self.with_room(|space| space.alloc_data(&self.store, goal, want, false))
+            .map(|r| (r.block, r.len))
+    }
+
+    /// The same for data that [`Fs::reserve_blocks`] made room for: uses up as many promised blocks as it returns.
+    pub fn alloc_reserved(&self, goal: u64, want: u32) -> Result<(u64, u32)> {
+        self.with_room(|space| space.alloc_data(&self.store, goal, want, true))
+            .map(|r| (r.block, r.len))
+    }
+
+    /// Gives back blocks of [`Fs::alloc_data`].
+    pub fn release_data(&self, block: u64, len: u32) {
+        let _nofs = nofs();
+        self.space.lock().release_data(Run { block, len });
+    }
+
+    /// Promises `n` blocks to data that will be written later.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace`, `ReadOnly`.
+    pub fn reserve_blocks(&self, n: u64) -> Result<()> {
+        self.with_room(|space| match space.promise(n) {
+            true => Ok(()),
+            false => Err(Error::NoSpace),
+        })
+    }
+
+    /// Takes back a promise of `n` blocks.
+    pub fn unreserve_blocks(&self, n: u64) {
+        let _nofs = nofs();
+        self.space.lock().unpromise(n);
+    }
+
+    /// Numbers about space.
+    pub fn space_info(&self) -> SpaceInfo {
+        let _nofs = nofs();
+        self.space.lock().info()
+    }
+}

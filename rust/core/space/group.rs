@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! One group in memory: its descriptor, and its bitmaps once they are needed.
+//!
+//! There are two bitmaps. `next` is what the next commit will write: the blocks of the tree as it is now. `busy` is what must
+//! not be allocated: `next`, the blocks of the tree as it was committed last, and data blocks that are being written but are
+//! not in the tree yet.
+//!
+//! Invariants: `next` is a subset of `busy`; the counts are those of the bitmaps; while the bitmaps are not loaded, the two
+//! are equal and equal to what is on the device.
+
+use super::bits::Bits;
+use crate::cache::Store;
+use crate::format::group::*;
+use crate::format::Geometry;
+use crate::format::BITMAP_BYTES;
+use crate::format::GROUP_BLOCKS;
+use crate::format::GROUP_HEAD_BLOCKS;
+use vexfs_host::log;
+use vexfs_host::mem::Vec;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+pub(super) struct Maps {
+    pub(super) next: Bits,
+    pub(super) busy: Bits,
+}
+
+pub(super) struct Group {
+    /// Blocks not set in `next`.
+    pub(super) free: u32,
+    /// Blocks not set in `busy`.
+    pub(super) avail: u32,
+    /// Places free in `busy`.
+    pub(super) places: u32,
+    /// Data blocks set in `busy` because they are being written.
+    pub(super) in_flight: u32,
+    /// Whether `next` differs from what is on the device.
+    pub(super) dirty: bool,
+    pub(super) maps: Option<Maps>,
+    /// The descriptor as it is on the device.
+    disk: DiskGroup,
+}
+
+/// The bitmap of a group in which nothing was allocated yet.
+pub(super) fn fresh_bitmap(geo: &Geometry, group: u64) -> Result<Bits> {
+    let mut bits = Bits::new()?;
+    bits.set(0, GROUP_HEAD_BLOCKS as usize, true, 1);
+    let len = geo.group_len(group) as usize;
+    bits.set(len, (GROUP_BLOCKS as usize).saturating_sub(len), true, 1);
+    Ok(bits)
+}
+
+/// The descriptor of a group in which nothing was allocated yet.
+pub(crate) fn fresh_descriptor(geo: &Geometry, group: u64) -> DiskGroup {
+    let len = geo.group_len(group);
+    let nb = u64::from(geo.node_blocks).max(1);
+    let places = (len / nb).saturating_sub(GROUP_HEAD_BLOCKS.div_ceil(nb));
+    DiskGroup {
+        free_blocks: (len.saturating_sub(GROUP_HEAD_BLOCKS) as u32).into(),
+        flags: GROUP_UNINIT.into(),
+        bitmap_csum: 0.into(),
+        free_places: (places as u32).into(),
+        bitmap_birth: 0.into(),
+        reserved: 0.into(),
+    }
+}
+
+impl Group {
+    /// The group that `d`, found in table block `block`, describes.
+    pub(super) fn from_disk(d: &DiskGroup, geo: &Geometry, group: u64, block: u64) -> Result<Group> {
+        let bad = |what| Err(Error::corrupt(what, block, 0));
+        let (free, places) = (d.free_blocks.get(), d.free_places.get());
+        let fresh = fresh_descriptor(geo, group);
+        if d.flags.get() & !GROUP_FLAGS != 0 {
+            return bad("group descriptor: unknown flags");
+        }
+        if free > fresh.free_blocks.get() || u64::from(places) * u64::from(geo.node_blocks) > u64::from(free) {
+            return bad("group descriptor: impossible counts");
+        }
+        if d.flags.get() & GROUP_UNINIT != 0 && (free != fresh.free_blocks.get() || places != fresh.free_places.get()) {
+            return bad("group descriptor: a group that is not initialized must be empty");
+        }
+        Ok(Group {
+            free,
+            avail: free,
+            places,
+            in_flight: 0,
+            dirty: false,
+            maps: None,
+            disk: *d,
+        })
+    }
+
+    /// The descriptor as it is on the device, or will be after the commit that [`Group::seal`] is part of.
+    pub(super) fn descriptor(&self) -> &DiskGroup {
+        &self.disk
+    }
+
+    /// Makes sure that the bitmaps are in memory.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Corrupt` if the bitmap is not the one that the descriptor describes; both are logged.
+    pub(super) fn load(&mut self, store: &Store, group: u64) -> Result<&mut Maps> {
+        if self.maps.is_none() {
+            let next = if self.disk.flags.get() & GROUP_UNINIT != 0 {
+                fresh_bitmap(&store.geo, group)?
+            } else {
+                let block = store.geo.bitmap_block(group, self.disk.flags.get() & GROUP_SLOT != 0);
+                self.read(store, group, block).inspect_err(|e| {
+                    if *e != Error::NoMemory {
+                        log!(err, "free-space bitmap of group {} at block {}: {}", group, block, e);
+                    }
+                })?
+            };
+            let busy = next.try_clone()?;
+            self.maps = Some(Maps { next, busy });
+        }
+        self.maps.as_mut().ok_or(Error::NoMemory)
+    }
+
+    fn read(&self, store: &Store, group: u64, block: u64) -> Result<Bits> {
+        let bad = |what| Err(Error::corrupt(what, block, 0));
+        let geo = &store.geo;
+        let mut bytes = Vec::new();
+        bytes.resize(BITMAP_BYTES, 0)?;
+        store.dev.read(geo.byte(block), &mut bytes)?;
+        if bitmap_csum(&store.uuid, block, self.disk.bitmap_birth.get(), &bytes) != self.disk.bitmap_csum.get() {
+            return bad("free-space bitmap: wrong checksum");
+        }
+        let bits = Bits::load(&bytes)?;
+        let len = geo.group_len(group) as usize;
+        let tail = (GROUP_BLOCKS as usize).saturating_sub(len);
+        if !bits.all(0, GROUP_HEAD_BLOCKS as usize, true) || !bits.all(len, tail, true) {
+            return bad("free-space bitmap: its own blocks or blocks that do not exist are free");
+        }
+        if bits.free() != self.free || bits.free_places(geo.node_blocks) != self.places {
+            return bad("free-space bitmap: its counts differ from the group descriptor's");
+        }
+        Ok(bits)
+    }
+
+    /// Puts the bitmap that the commit of `txg` has to write into `bytes`, updates the descriptor to it and returns the
+    /// block it must be written to. Needs no memory.
+    pub(super) fn seal(&mut self, store: &Store, group: u64, txg: u64, bytes: &mut [u8]) -> u64 {
+        let unwritten = self.disk.flags.get() & GROUP_UNINIT != 0;
+        let second = !unwritten && self.disk.flags.get() & GROUP_SLOT == 0;
+        let block = store.geo.bitmap_block(group, second);
+        if let Some(maps) = &self.maps {
+            maps.next.store(bytes);
+            self.disk = DiskGroup {
+                free_blocks: self.free.into(),
+                flags: (if second { GROUP_SLOT } else { 0 }).into(),
+                bitmap_csum: bitmap_csum(&store.uuid, block, txg, bytes).into(),
+                free_places: maps.next.free_places(store.geo.node_blocks).into(),
+                bitmap_birth: txg.into(),
+                reserved: 0.into(),
+            };
+        }
+        self.dirty = false;
+        block
+    }
+
+    /// Forgets the bitmaps if they can be read again. Returns whether it did.
+    pub(super) fn unload(&mut self) -> bool {
+        let idle =
+            !self.dirty && self.in_flight == 0 && self.free == self.avail && self.disk.flags.get() & GROUP_UNINIT == 0;
+        idle && self.maps.take().is_some()
+    }
+}

@@ -1,0 +1,595 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Which blocks are free, which may be allocated, and who has been promised some.
+//!
+//! A block goes through these states:
+//!
+//! ```text
+//! free --alloc_node--------------------------------> used --free--> pending --commit--> free
+//!   \--alloc_data--> in flight --adopt (Tx commit)--/        (born in the open txg: at once)
+//!                      \--release--> free
+//! ```
+//!
+//! A block that the open transaction group freed stays unallocatable until that group is on the device, since until then a
+//! power cut brings the old tree back. Nodes are allocated when they become dirty and bitmaps have fixed places, so a
+//! commit allocates nothing.
+//!
+//! Three promises are counted here: places for the nodes that open operations may dirty, blocks for data that is in the page
+//! cache and has no block yet, and the emergency reserve, places that only operations which free space may use, so that a
+//! full filesystem can be emptied.
+//!
+//! Relies on: [`Group`] for the bitmaps. One lock protects everything; it is taken inside the tree's lock.
+
+mod bits;
+pub(crate) mod group;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use crate::cache::Store;
+use crate::format::group::*;
+use crate::format::Geometry;
+use group::Group;
+use vexfs_host::log;
+use vexfs_host::mem::Vec;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+/// A run of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) block: u64,
+    pub(crate) len: u32,
+}
+
+/// Who asks for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// An operation that users can do without.
+    Normal,
+    /// One that frees space or must not fail: it may use the emergency reserve.
+    Urgent,
+}
+
+/// The allocator.
+pub(crate) struct Space {
+    geo: Geometry,
+    groups: Vec<Group>,
+    /// Checksums of the blocks of the group table, and which slot is current.
+    table: Vec<TableBlock>,
+    /// Blocks not used by the tree as it is now.
+    free: u64,
+    /// Blocks that can be allocated.
+    avail: u64,
+    /// Places that can be allocated.
+    places: u64,
+    /// Places that only urgent operations may use.
+    emergency: u64,
+    /// Blocks promised to data.
+    promised: u64,
+    /// Places promised to open operations.
+    reserved: u64,
+    /// Freed by the open transaction group.
+    pending: Vec<Run>,
+    /// Runs that the open operation will free at its end; `pending` has room for them.
+    deferred: usize,
+    /// Freed by the transaction group that is being written.
+    sealed: Vec<Run>,
+    /// Where the last node was allocated: group and block in it.
+    node_at: (u64, usize),
+    /// Where the last data without a goal of its own was allocated.
+    data_at: u64,
+}
+
+#[derive(Clone, Copy)]
+struct TableBlock {
+    csum: u32,
+    second: bool,
+}
+
+/// Numbers for `statfs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceInfo {
+    /// Blocks for nodes and data.
+    pub total: u64,
+    /// Free ones.
+    pub free: u64,
+    /// Those of them that ordinary operations can get.
+    pub available: u64,
+    /// Blocks promised to data that has no block yet.
+    pub promised: u64,
+}
+
+/// A promise of places, which ends with [`Space::end_op`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Places(u64);
+
+/// Of data blocks that are promised, the share that their extent items may need: one block in this many.
+const EXTENT_SHARE: u64 = 32;
+
+impl Space {
+    /// Reads the group table. `slot` says which slot of a table block is current, `csum` is the checksum over all of them.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Corrupt` if a block of the table is not what the superblock says.
+    pub(crate) fn load(store: &Store, slot: impl Fn(u64) -> bool, csum: u32, free: u64) -> Result<Space> {
+        let geo = store.geo;
+        let mut space = Space {
+            geo,
+            groups: Vec::with_capacity(geo.group_count as usize)?,
+            table: Vec::with_capacity(geo.gdt_blocks as usize)?,
+            free: 0,
+            avail: 0,
+            places: 0,
+            emergency: 0,
+            promised: 0,
+            reserved: 0,
+            pending: Vec::new(),
+            deferred: 0,
+            sealed: Vec::new(),
+            node_at: (0, 0),
+            data_at: geo.group_start(u64::from(geo.group_count > 1)) + geo.group_len(0) / 8,
+        };
+        let mut buf = Vec::new();
+        buf.resize(geo.block_size as usize, 0)?;
+        let mut all = 0;
+        for index in 0..geo.gdt_blocks {
+            let second = slot(index);
+            let block = geo.table_block(index, second);
+            store.dev.read(geo.byte(block), &mut buf)?;
+            let csum = space.load_block(&buf, block, index, store)?;
+            all = vexfs_host::crc32c(all, &csum.to_le_bytes());
+            space.table.push(TableBlock { csum, second })?;
+            vexfs_host::relax()?;
+        }
+        if all != csum {
+            return Err(Error::corrupt(
+                "group table: not the one the superblock describes",
+                geo.gdt_start,
+                0,
+            ));
+        }
+        for g in space.groups.iter() {
+            space.free += u64::from(g.free);
+            space.places += u64::from(g.places);
+        }
+        space.avail = space.free;
+        if space.free != free {
+            return Err(Error::corrupt(
+                "group table: its free blocks are not those of the superblock",
+                geo.gdt_start,
+                0,
+            ));
+        }
+        // Enough for what deleting the largest things dirties between two commits; at most 16 MiB.
+        let all_places = geo.usable_blocks() / u64::from(geo.node_blocks).max(1);
+        space.emergency = (all_places / 32).clamp(64, 1024).min(all_places / 4);
+        Ok(space)
+    }
+
+    fn load_block(&mut self, buf: &[u8], block: u64, index: u64, store: &Store) -> Result<u32> {
+        let bad = |what| Err(Error::corrupt(what, block, 0));
+        let Ok((head, rest)) = <DiskGroupTable as zerocopy::FromBytes>::ref_from_prefix(buf) else {
+            return bad("group table: too short");
+        };
+        let csum = vexfs_host::crc32c(0, buf.get(8..).unwrap_or(&[]));
+        if head.magic.get() != GROUP_MAGIC {
+            return bad("group table: wrong magic");
+        }
+        if head.csum.get() != csum {
+            return bad("group table: wrong checksum");
+        }
+        if head.uuid != store.uuid || head.block.get() != block || u64::from(head.index.get()) != index {
+            return bad("group table: written for another place");
+        }
+        let here = groups_per_block(self.geo.block_size);
+        let first = index * here;
+        let count = self.geo.group_count.saturating_sub(first).min(here);
+        let Ok((list, _)) = <[DiskGroup] as zerocopy::FromBytes>::ref_from_prefix_with_elems(rest, count as usize)
+        else {
+            return bad("group table: too short");
+        };
+        for (group, d) in (first..).zip(list) {
+            self.groups.push(Group::from_disk(d, &self.geo, group, block)?)?;
+        }
+        Ok(csum)
+    }
+
+    /// Blocks of a node.
+    #[inline]
+    fn nb(&self) -> u32 {
+        self.geo.node_blocks
+    }
+
+    pub(crate) fn info(&self) -> SpaceInfo {
+        let kept = self.emergency * u64::from(self.nb());
+        SpaceInfo {
+            total: self.geo.usable_blocks(),
+            free: self.free,
+            available: self
+                .free
+                .saturating_sub(kept)
+                .saturating_sub(self.with_extents(self.promised)),
+            promised: self.promised,
+        }
+    }
+
+    /// Free blocks of the tree as it is now.
+    pub(crate) fn free_blocks(&self) -> u64 {
+        self.free
+    }
+
+    /// Whether a commit would make blocks available.
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty() || !self.sealed.is_empty()
+    }
+
+    fn with_extents(&self, blocks: u64) -> u64 {
+        blocks + blocks.div_ceil(EXTENT_SHARE)
+    }
+
+    /// Promises places for up to `nodes` nodes to an operation.
+    pub(crate) fn begin_op(&mut self, nodes: u64, class: Class) -> Option<Places> {
+        let nb = u64::from(self.nb());
+        let kept = match class {
+            Class::Normal => self.emergency,
+            Class::Urgent => 0,
+        };
+        let places = self.reserved + nodes + kept;
+        // Data that was promised a block gets it even when an urgent operation digs into the reserve.
+        let blocks = (self.reserved + nodes + kept) * nb + self.with_extents(self.promised);
+        let urgent = class == Class::Urgent && self.places >= places;
+        if urgent || (self.places >= places && self.avail >= blocks) {
+            self.reserved += nodes;
+            return Some(Places(nodes));
+        }
+        None
+    }
+
+    /// Ends a promise of [`Space::begin_op`].
+    pub(crate) fn end_op(&mut self, places: Places) {
+        self.reserved = self.reserved.saturating_sub(places.0);
+    }
+
+    /// Blocks that data can still be promised.
+    fn unpromised(&self) -> u64 {
+        let kept = (self.emergency + self.reserved) * u64::from(self.nb());
+        self.avail
+            .saturating_sub(kept)
+            .saturating_sub(self.with_extents(self.promised))
+    }
+
+    /// Promises `n` blocks to data.
+    pub(crate) fn promise(&mut self, n: u64) -> bool {
+        if self.unpromised() < self.with_extents(n) {
+            return false;
+        }
+        self.promised += n;
+        true
+    }
+
+    /// Takes back a promise of `n` blocks.
+    pub(crate) fn unpromise(&mut self, n: u64) {
+        self.promised = self.promised.saturating_sub(n);
+    }
+
+    /// Allocates a node.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace`; `Io` or `Corrupt` from loading a bitmap.
+    pub(crate) fn alloc_node(&mut self, store: &Store) -> Result<u64> {
+        let (group, index) = self.find_place(store)?;
+        let nb = self.nb() as usize;
+        self.take(group, index, nb, true);
+        self.node_at = (group, index + nb);
+        Ok(self.geo.group_start(group) + index as u64)
+    }
+
+    /// Marks free blocks of a loaded group as busy and, with `used`, as part of the tree.
+    fn take(&mut self, group: u64, index: usize, len: usize, used: bool) {
+        let nb = self.nb();
+        let Some(g) = self.groups.get_mut(group as usize) else {
+            return;
+        };
+        let Some(maps) = g.maps.as_mut() else { return };
+        let (busy, places) = maps.busy.set(index, len, true, nb);
+        g.avail = g.avail.saturating_sub(busy);
+        g.places = g.places.saturating_sub(places);
+        self.avail = self.avail.saturating_sub(u64::from(busy));
+        self.places = self.places.saturating_sub(u64::from(places));
+        if used {
+            let (n, _) = maps.next.set(index, len, true, nb);
+            g.free = g.free.saturating_sub(n);
+            self.free = self.free.saturating_sub(u64::from(n));
+            g.dirty = true;
+        } else {
+            g.in_flight += busy;
+        }
+    }
+
+    /// Makes blocks of a loaded group allocatable.
+    fn unbusy(&mut self, group: u64, index: usize, len: usize) -> u32 {
+        let nb = self.nb();
+        let Some(g) = self.groups.get_mut(group as usize) else {
+            return 0;
+        };
+        let Some(maps) = g.maps.as_mut() else { return 0 };
+        let (n, places) = maps.busy.set(index, len, false, nb);
+        g.avail += n;
+        g.places += places;
+        self.avail += u64::from(n);
+        self.places += u64::from(places);
+        n
+    }
+
+    /// Takes blocks of a loaded group out of the tree.
+    fn unuse(&mut self, group: u64, index: usize, len: usize) -> u32 {
+        let nb = self.nb();
+        let Some(g) = self.groups.get_mut(group as usize) else {
+            return 0;
+        };
+        let Some(maps) = g.maps.as_mut() else { return 0 };
+        let (n, _) = maps.next.set(index, len, false, nb);
+        g.free += n;
+        g.dirty = true;
+        self.free += u64::from(n);
+        n
+    }
+
+    /// Prepares for [`Space::free`] of `run`, which cannot fail then. With `later`, other runs may be prepared and freed in
+    /// between, until [`Space::end_deferred`].
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the blocks are not in use: the tree or the bitmap is damaged. `NoMemory`, `Io`.
+    pub(crate) fn prepare_free(&mut self, store: &Store, run: Run, later: bool) -> Result<()> {
+        let bad = |what| Err(Error::corrupt(what, run.block, 0));
+        self.pending.reserve(self.deferred + 1)?;
+        if !self.geo.is_data_place(run.block, u64::from(run.len)) {
+            return bad("blocks to be freed lie outside the groups");
+        }
+        let Some((group, index)) = self.geo.locate(run.block) else {
+            return bad("blocks to be freed lie outside the groups");
+        };
+        let Some(g) = self.groups.get_mut(group as usize) else {
+            return bad("blocks to be freed lie outside the groups");
+        };
+        let maps = g.load(store, group)?;
+        if !maps.next.all(index as usize, run.len as usize, true) {
+            return bad("blocks to be freed are free already");
+        }
+        // Keeps the bitmap in memory until then.
+        g.dirty = true;
+        self.deferred += usize::from(later);
+        Ok(())
+    }
+
+    /// Ends an operation: what it prepared to free later is freed, or will not be.
+    pub(crate) fn end_deferred(&mut self) {
+        self.deferred = 0;
+    }
+
+    /// Frees a run that [`Space::prepare_free`] was told of: at once if `now`, else when the open transaction group is on
+    /// the device. Returns false if something is wrong with it, which only a damaged tree can lead to.
+    pub(crate) fn free(&mut self, run: Run, now: bool) -> bool {
+        let Some((group, index)) = self.geo.locate(run.block) else {
+            return false;
+        };
+        let whole = self.unuse(group, index as usize, run.len as usize) == run.len;
+        if now {
+            self.unbusy(group, index as usize, run.len as usize);
+            return whole;
+        }
+        // Extents are mostly freed in order: neighbours become one run.
+        if let Some(last) = self.pending.last_mut() {
+            let len = last.len.checked_add(run.len);
+            let same = self.geo.locate(last.block).is_some_and(|(g, _)| g == group);
+            if let Some(len) = len.filter(|_| same && last.block + u64::from(last.len) == run.block) {
+                last.len = len;
+                return whole;
+            }
+        }
+        whole && self.pending.push(run).is_ok()
+    }
+
+    /// Takes back [`Space::alloc_node`].
+    pub(crate) fn unalloc_node(&mut self, block: u64) {
+        if let Some((group, index)) = self.geo.locate(block) {
+            let nb = self.nb() as usize;
+            self.unuse(group, index as usize, nb);
+            self.unbusy(group, index as usize, nb);
+        }
+    }
+
+    /// Allocates up to `want` blocks in a row for data, near `goal` if that is not 0. They are in flight: part of no tree.
+    /// With `promised`, they come out of the promise made before and cannot run into the reserves.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace`; `Io` or `Corrupt` from loading a bitmap.
+    pub(crate) fn alloc_data(&mut self, store: &Store, goal: u64, want: u32, promised: bool) -> Result<Run> {
+        let want = match promised {
+            true => want,
+            false => want.min(u32::try_from(self.unpromised()).unwrap_or(u32::MAX)),
+        };
+        if want == 0 {
+            return Err(Error::NoSpace);
+        }
+        let (group, index, len) = self.find_data(store, goal, want as usize)?;
+        self.take(group, index, len, false);
+        if promised {
+            self.unpromise(len as u64);
+        }
+        let block = self.geo.group_start(group) + index as u64;
+        if goal == 0 {
+            self.data_at = block + len as u64;
+        }
+        Ok(Run { block, len: len as u32 })
+    }
+
+    /// The group and index of blocks in flight, if all of them are.
+    fn in_flight(&mut self, run: Run) -> Option<(u64, usize)> {
+        if !self.geo.is_data_place(run.block, u64::from(run.len)) {
+            return None;
+        }
+        let (group, index) = self.geo.locate(run.block)?;
+        let maps = self.groups.get(group as usize)?.maps.as_ref()?;
+        let (index, len) = (index as usize, run.len as usize);
+        (maps.busy.all(index, len, true) && maps.next.all(index, len, false)).then_some((group, index))
+    }
+
+    /// Whether these blocks are in flight.
+    pub(crate) fn is_in_flight(&mut self, run: Run) -> bool {
+        self.in_flight(run).is_some()
+    }
+
+    /// Ends the flight of blocks that could not be written or are not needed.
+    pub(crate) fn release_data(&mut self, run: Run) {
+        let Some((group, index)) = self.in_flight(run) else {
+            log!(
+                err,
+                "blocks {}+{} are released but were not being written",
+                run.block,
+                run.len
+            );
+            return;
+        };
+        let n = self.unbusy(group, index, run.len as usize);
+        if let Some(g) = self.groups.get_mut(group as usize) {
+            g.in_flight = g.in_flight.saturating_sub(n);
+        }
+    }
+
+    /// Makes blocks in flight part of the tree. Returns false if they are not in flight.
+    pub(crate) fn adopt(&mut self, run: Run) -> bool {
+        let nb = self.nb();
+        let Some((group, index)) = self.in_flight(run) else {
+            return false;
+        };
+        let Some(g) = self.groups.get_mut(group as usize) else {
+            return false;
+        };
+        let Some(maps) = g.maps.as_mut() else { return false };
+        let (n, _) = maps.next.set(index, run.len as usize, true, nb);
+        g.in_flight = g.in_flight.saturating_sub(n);
+        g.free = g.free.saturating_sub(n);
+        g.dirty = true;
+        self.free = self.free.saturating_sub(u64::from(n));
+        true
+    }
+
+    /// Drops bitmaps that can be read again, up to `n`. Returns how many.
+    pub(crate) fn shrink(&mut self, n: usize) -> usize {
+        let mut dropped = 0;
+        for g in self.groups.iter_mut() {
+            if dropped == n {
+                break;
+            }
+            dropped += usize::from(g.unload());
+        }
+        dropped
+    }
+
+    /// How many bitmaps and how many blocks of the group table the commit has to write.
+    pub(crate) fn dirty(&self) -> (usize, usize) {
+        let here = groups_per_block(self.geo.block_size).max(1);
+        let (mut bitmaps, mut tables, mut last) = (0, 0, None);
+        for (group, g) in (0u64..).zip(self.groups.iter()) {
+            if g.dirty {
+                bitmaps += 1;
+                if last != Some(group / here) {
+                    last = Some(group / here);
+                    tables += 1;
+                }
+            }
+        }
+        (bitmaps, tables)
+    }
+
+    /// Seals the space of transaction group `txg`: fills `bitmaps` and `tables`, which are large enough for what
+    /// [`Space::dirty`] said, and calls `place` with the block each 4 KiB of `bitmaps` (false) or block of `tables` (true)
+    /// has to be written to. Returns the new checksum over the table. Needs no memory.
+    pub(crate) fn seal(
+        &mut self,
+        store: &Store,
+        txg: u64,
+        bitmaps: &mut [u8],
+        tables: &mut [u8],
+        mut place: impl FnMut(bool, u64),
+        mut slot: impl FnMut(u64, bool),
+    ) -> u32 {
+        let here = groups_per_block(self.geo.block_size).max(1);
+        let mut bitmaps = bitmaps.chunks_exact_mut(crate::format::BITMAP_BYTES);
+        let mut tables = tables.chunks_exact_mut(self.geo.block_size as usize);
+        for (index, table) in (0u64..).zip(self.table.iter_mut()) {
+            let first = (index * here) as usize;
+            let last = first.saturating_add(here as usize).min(self.groups.len());
+            let groups = self.groups.get_mut(first..last).unwrap_or(&mut []);
+            let mut any = false;
+            for (group, g) in (first as u64..).zip(groups.iter_mut()) {
+                if g.dirty {
+                    if let Some(bytes) = bitmaps.next() {
+                        place(false, g.seal(store, group, txg, bytes));
+                        any = true;
+                    }
+                }
+            }
+            if let Some(bytes) = any.then(|| tables.next()).flatten() {
+                table.second = !table.second;
+                let block = self.geo.table_block(index, table.second);
+                let list = groups.iter().map(Group::descriptor);
+                table.csum = write_table(bytes, &store.uuid, block, txg, index, list);
+                place(true, block);
+                slot(index, table.second);
+            }
+        }
+        core::mem::swap(&mut self.pending, &mut self.sealed);
+        self.table
+            .iter()
+            .fold(0, |crc, t| vexfs_host::crc32c(crc, &t.csum.to_le_bytes()))
+    }
+
+    /// Makes the blocks that the committed transaction group freed allocatable.
+    pub(crate) fn committed(&mut self) {
+        let mut sealed = core::mem::take(&mut self.sealed);
+        for run in sealed.iter() {
+            if let Some((group, index)) = self.geo.locate(run.block) {
+                self.unbusy(group, index as usize, run.len as usize);
+            }
+        }
+        sealed.clear();
+        self.sealed = sealed;
+    }
+}
+
+/// Makes a block of the group table in `bytes`. Returns its checksum.
+pub(crate) fn write_table<'a>(
+    bytes: &mut [u8],
+    uuid: &[u8; 16],
+    block: u64,
+    txg: u64,
+    index: u64,
+    list: impl Iterator<Item = &'a DiskGroup>,
+) -> u32 {
+    use zerocopy::FromBytes as _;
+    use zerocopy::IntoBytes as _;
+    bytes.fill(0);
+    if let Some(rest) = bytes.get_mut(GROUP_TABLE_HEADER..) {
+        for (place, d) in rest.chunks_exact_mut(GROUP_BYTES).zip(list) {
+            place.copy_from_slice(d.as_bytes());
+        }
+    }
+    if let Ok((head, _)) = DiskGroupTable::mut_from_prefix(bytes) {
+        head.magic = GROUP_MAGIC.into();
+        head.block = block.into();
+        head.uuid = *uuid;
+        head.birth = txg.into();
+        head.index = (index as u32).into();
+    }
+    let csum = vexfs_host::crc32c(0, bytes.get(8..).unwrap_or(&[]));
+    if let Some(place) = bytes.get_mut(4..8) {
+        place.copy_from_slice(&csum.to_le_bytes());
+    }
+    csum
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Committing a transaction group: making everything done so far durable, atomically.
+//!
+//! 1. Get all the memory that is needed. Failing here changes nothing.
+//! 2. Seal, while operations are held: from the leaves up, checksums go into headers and parents; bitmaps and table blocks
+//!    that changed are copied; the next transaction group opens. Nothing fails and nothing is allocated here.
+//! 3. Operations go on. Write nodes, bitmaps (to their other slots) and table blocks (likewise), in any order; flush.
+//! 4. Write the superblock to the older slot, durably. This is the moment of the commit.
+//! 5. Blocks that the group freed can be allocated from now on; its nodes become clean.
+//!
+//! A power cut before step 4 is complete leaves the other superblock slot, and nothing it leads to has been overwritten: new
+//! nodes and data only go to blocks that were free in it, bitmaps and table blocks to the slots it does not use. A failure in
+//! step 3 or 4 makes the filesystem read-only, since what is in memory can then neither be written nor taken back.
+//!
+//! Lock order: the commit lock is held throughout and outermost.
+
+use crate::btree::Node;
+use crate::btree::Slot;
+use crate::btree::Tree;
+use crate::format::DiskSuperblock;
+use crate::format::BITMAP_BYTES;
+use crate::format::MAX_LEVELS;
+use crate::format::SUPERBLOCK_BYTES;
+use crate::format::SUPERBLOCK_OFFSETS;
+use crate::mount::Fs;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::SeqCst;
+use vexfs_host::device::Write;
+use vexfs_host::log;
+use vexfs_host::mem::Vec;
+use vexfs_host::nofs;
+use vexfs_host::sync::Arc;
+use vexfs_host::Error;
+use vexfs_host::Result;
+use zerocopy::FromBytes as _;
+
+/// What the commit lock protects: the superblock on the device.
+pub(crate) struct CommitState {
+    /// The superblock as it was written last, 4 KiB.
+    pub(crate) sb: Vec<u8>,
+    /// The slot it is in.
+    pub(crate) slot: usize,
+}
+
+/// What a commit did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The last transaction group that is on the device.
+    pub txg: u64,
+    /// Whether there was anything to write.
+    pub wrote: bool,
+}
+
+impl Fs {
+    /// Makes everything done before this call durable.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`: nothing has changed, try again. `Io` and others: the filesystem is read-only from now on.
+    pub fn commit(&self) -> Result<Committed> {
+        let _nofs = nofs();
+        let mut state = self.commit.lock();
+        self.commit_locked(&mut state)
+    }
+
+    /// The same, with nothing to tell.
+    pub fn sync(&self) -> Result<()> {
+        if self.is_read_only() && self.abort_reason().is_none() {
+            return Ok(());
+        }
+        self.commit().map(|_| ())
+    }
+
+    /// Makes transaction group `txg` durable if it is not yet. Concurrent callers share one commit.
+    pub fn sync_txg(&self, txg: u64) -> Result<()> {
+        let _nofs = nofs();
+        if self.committed.load(SeqCst) >= txg {
+            return Ok(());
+        }
+        let mut state = self.commit.lock();
+        // While this waited, another caller may have committed it.
+        if self.committed.load(SeqCst) >= txg {
+            return Ok(());
+        }
+        self.commit_locked(&mut state).map(|_| ())
+    }
+
+    fn commit_locked(&self, state: &mut CommitState) -> Result<Committed> {
+        if let Some(e) = self.abort_reason() {
+            return Err(e);
+        }
+        let mut tree = self.tree.write();
+        if !tree.changed {
+            return Ok(Committed {
+                txg: self.committed.load(SeqCst),
+                wrote: false,
+            });
+        }
+        self.check_writable()?;
+
+        // Step 1: memory.
+        let mut space = self.space.lock();
+        let bs = self.store.geo.block_size as usize;
+        let count = tree.dirty.len();
+        let (n_bitmaps, n_tables) = space.dirty();
+        let mut nodes: Vec<Arc<Node>> = Vec::with_capacity(count)?;
+        let mut bitmaps = Vec::new();
+        bitmaps.resize(n_bitmaps * BITMAP_BYTES, 0u8)?;
+        let mut tables = Vec::new();
+        tables.resize(n_tables * bs, 0u8)?;
+        let mut bitmap_blocks: Vec<u64> = Vec::with_capacity(n_bitmaps)?;
+        let mut table_blocks: Vec<u64> = Vec::with_capacity(n_tables)?;
+        let mut writes: Vec<Write<'_>> = Vec::with_capacity(count + n_bitmaps + n_tables)?;
+
+        // Step 2: seal.
+        let txg = tree.txg;
+        if let Err(e) = seal_nodes(&mut tree, &self.store.uuid, &mut nodes) {
+            // The tree in memory is not what it must be; it stays where it is.
+            drop(space);
+            drop(tree);
+            self.abort(e);
+            return Err(e);
+        }
+        let csum = {
+            let sb = superblock(&mut state.sb)?;
+            let csum = space.seal(
+                &self.store,
+                txg,
+                &mut bitmaps,
+                &mut tables,
+                |table, block| {
+                    // There is room for what `dirty` counted.
+                    let _ = if table {
+                        table_blocks.push(block)
+                    } else {
+                        bitmap_blocks.push(block)
+                    };
+                },
+                |index, second| sb.set_table_slot(index, second),
+            );
+            sb.txg = txg.into();
+            sb.root_block = tree.root.block.into();
+            sb.root_birth = tree.root.birth.into();
+            sb.root_csum = tree.root.csum.into();
+            sb.root_level = tree.root.level;
+            sb.next_ino = tree.next_ino.into();
+            sb.inode_count = tree.inode_count.into();
+            sb.free_blocks = space.free_blocks().into();
+            sb.gdt_csum = csum.into();
+            sb.written = vexfs_host::now().0.into();
+            sb.compute_csum()
+        };
+        superblock(&mut state.sb)?.csum = csum.into();
+        tree.writing = core::mem::take(&mut tree.dirty);
+        tree.changed = false;
+        tree.txg = txg.saturating_add(1);
+        drop(space);
+        drop(tree);
+
+        // Steps 3 and 4: write.
+        nodes.sort_unstable_by_key(|n| n.block());
+        let geo = &self.store.geo;
+        let nodes_at = nodes.iter().map(|n| (n.block(), n.bytes()));
+        let bitmaps_at = bitmap_blocks.iter().copied().zip(bitmaps.chunks_exact(BITMAP_BYTES));
+        let tables_at = table_blocks.iter().copied().zip(tables.chunks_exact(bs));
+        for (block, data) in nodes_at.chain(bitmaps_at).chain(tables_at) {
+            let offset = geo.byte(block);
+            writes.push(Write { offset, data })?;
+        }
+        let slot = 1 - state.slot.min(1);
+        let offset = SUPERBLOCK_OFFSETS.get(slot).copied().unwrap_or(SUPERBLOCK_BYTES as u64);
+        let written = self
+            .store
+            .dev
+            .write_batch(&writes)
+            .and_then(|()| self.store.dev.flush())
+            .and_then(|()| self.store.dev.write_fua(offset, &state.sb));
+        if let Err(e) = written {
+            log!(
+                err,
+                "transaction group {} could not be written: {}; the filesystem is read-only from now on",
+                txg,
+                e
+            );
+            self.abort(e);
+            return Err(e);
+        }
+        state.slot = slot;
+
+        // Step 5.
+        for node in nodes.iter() {
+            self.store.cache.insert(node.clone());
+        }
+        {
+            let mut tree = self.tree.write();
+            tree.writing.clear();
+            self.space.lock().committed();
+        }
+        self.committed.store(txg, SeqCst);
+        self.commits.fetch_add(1, Relaxed);
+        self.nodes_written.fetch_add(count as u64, Relaxed);
+        Ok(Committed { txg, wrote: true })
+    }
+}
+
+/// Views 4 KiB as a superblock.
+fn superblock(bytes: &mut [u8]) -> Result<&mut DiskSuperblock> {
+    DiskSuperblock::mut_from_bytes(bytes).map_err(|_| Error::corrupt("superblock lost in memory", u64::MAX, 0))
+}
+
+/// Puts the checksums of all dirty nodes into their parents, from the leaves up, and moves the nodes to `nodes`, which has
+/// room for them; they stay in `tree.dirty` as shared ones.
+fn seal_nodes(tree: &mut Tree, uuid: &[u8; 16], nodes: &mut Vec<Arc<Node>>) -> Result<()> {
+    const LOST: Error = Error::corrupt("dirty tree node lost in memory", u64::MAX, 0);
+    if tree.root.birth == tree.txg {
+        // The way from the root to the node at work, and the entry of each to look at next.
+        let mut path = [(0u64, 0usize); MAX_LEVELS as usize];
+        let mut depth = 0usize;
+        *path.first_mut().ok_or(LOST)? = (tree.root.block, 0);
+        loop {
+            let (block, next) = *path.get(depth).ok_or(LOST)?;
+            match dirty_child(tree, block, next)? {
+                Some((index, child)) => {
+                    path.get_mut(depth).ok_or(LOST)?.1 = index;
+                    depth += 1;
+                    *path.get_mut(depth).ok_or(LOST)? = (child, 0);
+                }
+                None => {
+                    let csum = tree.own_mut(block)?.seal(uuid);
+                    let Some(up) = depth.checked_sub(1) else {
+                        tree.root.csum = csum;
+                        break;
+                    };
+                    depth = up;
+                    let (parent, index) = path.get_mut(depth).ok_or(LOST)?;
+                    tree.own_mut(*parent)?.set_csum(*index, csum);
+                    *index += 1;
+                }
+            }
+        }
+    }
+    if tree.dirty.len() > nodes.capacity() {
+        return Err(LOST);
+    }
+    for (_, slot) in tree.dirty.iter_mut() {
+        if let Slot::Own(node) = core::mem::replace(slot, Slot::Gone) {
+            let node = node.into_arc();
+            nodes.push(node.clone())?;
+            *slot = Slot::Shared(node);
+        }
+    }
+    Ok(())
+}
+
+/// The first entry from `from` on of dirty node `block` that leads to a dirty node.
+fn dirty_child(tree: &Tree, block: u64, from: usize) -> Result<Option<(usize, u64)>> {
+    let node = tree.own(block)?;
+    let entries = node.entries().get(from..).unwrap_or(&[]);
+    let found = entries.iter().position(|e| e.birth.get() == tree.txg);
+    Ok(found.and_then(|n| entries.get(n).map(|e| (from + n, e.block.get()))))
+}

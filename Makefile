@@ -38,7 +38,7 @@ user:
 .PHONY: demo
 demo:
 	@scripts/qemu/prepare
-	@scripts/demo/demo
+	@scripts/qemu/guest tests/guest/demo
 
 .PHONY: test
 test:

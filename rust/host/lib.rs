@@ -106,3 +106,29 @@ macro_rules! log {
 
 #[doc(hidden)]
 pub use imp::log_args;
+
+/// Whether the host's hash functions are the ones that the disk format means: a wrong one would make every checksum on
+/// disk look damaged and every name unfindable.
+///
+/// # Errors
+///
+/// `Unsupported`, which names the function.
+pub fn self_check() -> Result<()> {
+    // The check value of CRC-32C (RFC 3720, B.4) and the 15-byte vector of SipHash-2-4's reference implementation.
+    if crc32c(crc32c(0, b"1234"), b"56789") != 0xe306_9283 {
+        return Err(Error::Unsupported("the host's CRC-32C is a different function"));
+    }
+    let key = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
+    if siphash24(&key, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]) != 0xa129_ca61_49be_45e5 {
+        return Err(Error::Unsupported("the host's SipHash is a different function"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_hosts_hashes_are_the_ones_the_format_means() {
+        super::self_check().expect("published test vectors");
+    }
+}

@@ -87,6 +87,11 @@ int vexfs_bio_error(struct bio *bio)
 	return blk_status_to_errno(bio->bi_status);
 }
 
+void vexfs_bio_io_error(struct bio *bio)
+{
+	bio_io_error(bio);
+}
+
 unsigned int vexfs_bio_add_virt(struct bio *bio, void *addr, unsigned int len)
 {
 	struct page *page = is_vmalloc_addr(addr) ? vmalloc_to_page(addr) : virt_to_page(addr);
@@ -228,6 +233,16 @@ ssize_t vexfs_generic_write_sync(struct kiocb *iocb, ssize_t count)
 void vexfs_file_accessed(struct file *file)
 {
 	file_accessed(file);
+}
+
+struct dentry *vexfs_dget(struct dentry *dentry)
+{
+	return dget(dentry);
+}
+
+struct mnt_idmap *vexfs_file_mnt_idmap(struct file *file)
+{
+	return file_mnt_idmap(file);
 }
 
 void vexfs_init_work(struct work_struct *work, work_func_t func)

@@ -31,6 +31,7 @@ unsigned int vexfs_bdev_dma_alignment(struct block_device *bdev);
 bool vexfs_bdev_read_only(struct block_device *bdev);
 struct bio *vexfs_bio_alloc(struct block_device *bdev, unsigned short vecs, blk_opf_t opf, gfp_t gfp);
 int vexfs_bio_error(struct bio *bio);
+void vexfs_bio_io_error(struct bio *bio);
 unsigned int vexfs_bio_add_virt(struct bio *bio, void *addr, unsigned int len);
 
 /* Floating point. */
@@ -62,6 +63,8 @@ void vexfs_sb_start_pagefault(struct super_block *sb);
 void vexfs_sb_end_pagefault(struct super_block *sb);
 ssize_t vexfs_generic_write_sync(struct kiocb *iocb, ssize_t count);
 void vexfs_file_accessed(struct file *file);
+struct dentry *vexfs_dget(struct dentry *dentry);
+struct mnt_idmap *vexfs_file_mnt_idmap(struct file *file);
 void vexfs_init_work(struct work_struct *work, work_func_t func);
 
 /* Inodes, dentries, superblocks. */

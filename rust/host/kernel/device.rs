@@ -18,6 +18,7 @@ use vexfs_bindings as bindings;
 
 const SECTOR: u64 = 512;
 const PAGE: usize = bindings::PAGE_SIZE;
+const WRITE: bindings::blk_opf_t = bindings::REQ_OP_WRITE | bindings::REQ_SYNC | bindings::REQ_META;
 
 /// A block device.
 ///
@@ -150,7 +151,7 @@ impl Device {
     ///
     /// `Io`, `ReadOnly`.
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.write_batch(&[Write { offset, data }])
+        self.write_with(WRITE, &[Write { offset, data }])
     }
 
     /// Submits all `writes` together and waits for the last; their order is not defined.
@@ -159,7 +160,7 @@ impl Device {
     ///
     /// `Io` of the first that failed, `ReadOnly`. Any of the others may have been written.
     pub fn write_batch(&self, writes: &[Write<'_>]) -> Result<()> {
-        self.write_with(bindings::REQ_OP_WRITE | bindings::REQ_SYNC | bindings::REQ_META, writes)
+        self.write_with(WRITE, writes)
     }
 
     /// Writes `data` at byte `offset` durably; says nothing about earlier writes.
@@ -168,8 +169,7 @@ impl Device {
     ///
     /// `Io`, `ReadOnly`.
     pub fn write_fua(&self, offset: u64, data: &[u8]) -> Result<()> {
-        let op = bindings::REQ_OP_WRITE | bindings::REQ_SYNC | bindings::REQ_META | bindings::REQ_FUA;
-        self.write_with(op, &[Write { offset, data }])
+        self.write_with(WRITE | bindings::REQ_FUA, &[Write { offset, data }])
     }
 
     fn write_with(&self, op: bindings::blk_opf_t, writes: &[Write<'_>]) -> Result<()> {
@@ -266,11 +266,8 @@ impl Device {
     fn submit(&self, op: bindings::blk_opf_t, span: Span, batch: &Batch) {
         let mut done = 0;
         while done < span.len {
-            let rest = span.len - done;
-            let pages = rest
-                .div_ceil(PAGE)
-                .saturating_add(1)
-                .min(bindings::BIO_MAX_VECS as usize);
+            let pages = (span.len - done).div_ceil(PAGE).saturating_add(1);
+            let pages = pages.min(bindings::BIO_MAX_VECS as usize);
             // SAFETY: the device is valid. The allocation waits for memory and cannot fail: its pool has a reserve,
             // and bios already taken from it have been submitted.
             let bio = unsafe { bindings::vexfs_bio_alloc(self.bdev(), pages as u16, op, bindings::GFP_NOFS) };
@@ -280,6 +277,7 @@ impl Device {
                 (*bio).bi_private = core::ptr::from_ref(batch).cast_mut().cast();
                 (*bio).bi_end_io = Some(end_io);
             }
+            batch.pending.fetch_add(1, Ordering::Relaxed);
             let start = done;
             while done < span.len {
                 // SAFETY: `done` is less than the length of the span.
@@ -292,8 +290,12 @@ impl Device {
                 }
                 done += n;
             }
-            debug_assert!(done > start);
-            batch.pending.fetch_add(1, Ordering::Relaxed);
+            if done == start {
+                // A fresh bio has room for a page; if one ever had not, trying again would never end.
+                // SAFETY: `bio` is ours; this completes it with an error instead of submitting it.
+                unsafe { bindings::vexfs_bio_io_error(bio) };
+                return;
+            }
             // SAFETY: the bio is complete and its memory stays valid until the batch is done.
             unsafe { bindings::submit_bio(bio) };
         }

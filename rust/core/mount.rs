@@ -365,7 +365,7 @@ impl Fs {
     }
 
     /// The device.
-    pub fn device(&self) -> &Device {
+    pub fn dev(&self) -> &Device {
         &self.store.dev
     }
 
@@ -409,20 +409,15 @@ impl Fs {
     }
 
     /// Allocates up to `want` blocks in a row for data that is about to be written, near block `goal` (0: anywhere).
-    /// Returns the first and how many. They belong to no file until [`Tx::adopt_extent`](crate::txn::Tx::adopt_extent);
-    /// [`Fs::release_data`] gives them back.
+    /// Returns the first and how many. With `promised`, [`Fs::reserve_blocks`] made room for them, and as many of the
+    /// promised blocks as are returned are used up. They belong to no file until
+    /// [`Tx::adopt_extent`](crate::txn::Tx::adopt_extent); [`Fs::release_data`] gives them back.
     ///
     /// # Errors
     ///
     /// `NoSpace`, `ReadOnly`; `Io` or `Corrupt` from reading bitmaps.
-    pub fn alloc_data(&self, goal: u64, want: u32) -> Result<(u64, u32)> {
-        self.with_room(|space| space.alloc_data(&self.store, goal, want, false))
-            .map(|r| (r.block, r.len))
-    }
-
-    /// The same for data that [`Fs::reserve_blocks`] made room for: uses up as many promised blocks as it returns.
-    pub fn alloc_reserved(&self, goal: u64, want: u32) -> Result<(u64, u32)> {
-        self.with_room(|space| space.alloc_data(&self.store, goal, want, true))
+    pub fn alloc_data(&self, goal: u64, want: u32, promised: bool) -> Result<(u64, u32)> {
+        self.with_room(|space| space.alloc_data(&self.store, goal, want, promised))
             .map(|r| (r.block, r.len))
     }
 

@@ -72,6 +72,7 @@ pub trait Read {
 #[derive(Clone, Copy, Debug)]
 pub struct Reserve {
     items: u64,
+    neighbours: u64,
     class: Class,
 }
 
@@ -80,7 +81,24 @@ impl Reserve {
     pub const fn items(n: usize) -> Reserve {
         Reserve {
             items: n as u64,
+            neighbours: 0,
             class: Class::Normal,
+        }
+    }
+
+    /// And up to `n` further items whose keys follow one another.
+    pub const fn clustered(self, n: usize) -> Reserve {
+        Reserve {
+            neighbours: n as u64,
+            ..self
+        }
+    }
+
+    /// And up to `n` items whose keys follow each other, which lie in few leaves.
+    pub const fn clustered(self, n: usize) -> Reserve {
+        Reserve {
+            items: self.items + n as u64 / 16 + 1,
+            ..self
         }
     }
 
@@ -92,9 +110,12 @@ impl Reserve {
         }
     }
 
-    /// Nodes that may become dirty: for each item the way down, a split on each level and a new root.
+    /// Nodes that may become dirty: for each item the way down, a split on each level and a new root; for neighbours all of
+    /// that once, and leaves that hold a few items each.
     fn nodes(&self, levels: u32) -> u64 {
-        self.items.saturating_mul(u64::from(levels) * 2 + 1)
+        let way = u64::from(levels) * 2 + 1;
+        let runs = self.items.saturating_add(u64::from(self.neighbours > 0));
+        runs.saturating_mul(way).saturating_add(self.neighbours / 3)
     }
 }
 

@@ -49,7 +49,7 @@ pub fn run(backend: &dyn Backend, args: &cli::Insert, out: &Output) -> Result<Ex
         // Batches before the failed one are in: never hide that.
         return match inserter.done.rows {
             0 => Err(e),
-            rows => Err(e.context(format!("{rows} rows were inserted before this one's batch failed"))),
+            rows => Err(e.context(format!("{rows} rows before it were inserted"))),
         };
     }
     let done = &inserter.done;
@@ -86,6 +86,13 @@ struct Done {
     first_id: Option<u64>,
 }
 
+/// A row that may be sent.
+struct Prepared {
+    id: Option<u64>,
+    vector: Vec<f32>,
+    payload: Vec<u8>,
+}
+
 /// Collects rows into batches and sends them.
 struct Inserter<'a> {
     collection: &'a dyn Collection,
@@ -94,6 +101,8 @@ struct Inserter<'a> {
     max_rows: u32,
     /// The next id, when the user numbers the rows.
     next_id: Option<u64>,
+    /// Whether rows have ids: the first one decides for all.
+    with_ids: Option<bool>,
     batch: Batch,
     done: Done,
     bar: ProgressBar,
@@ -120,6 +129,7 @@ impl<'a> Inserter<'a> {
             options,
             max_rows: args.batch,
             next_id: args.first_id,
+            with_ids: None,
             batch,
             done: Done::default(),
             bar,
@@ -136,12 +146,13 @@ impl<'a> Inserter<'a> {
                     Err(e) => return Err(Usage(format!("--payload: {e}")).into()),
                 },
             };
-            self.add(Row {
+            let row = Row {
                 id: args.id,
                 vector: vector.clone(),
                 payload,
-            })
-            .context("--vector")?;
+            };
+            let row = self.prepare(row).context("--vector")?;
+            self.add(row)?;
         }
         for file in &args.source.files {
             self.add_file(file, args)?;
@@ -159,45 +170,56 @@ impl<'a> Inserter<'a> {
             range: args.source.range(),
         };
         let mut input = Input::open(path, &options)?;
-        if let Some(rows) = input.rows() {
-            self.bar.inc_length(rows);
-            self.bar.set_style(
-                ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} rows  {per_sec}  {eta} left")
-                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
+        let style = match input.rows() {
+            Some(rows) => {
+                self.bar.set_length(self.bar.length().unwrap_or(0) + rows);
+                "{bar:30} {human_pos}/{human_len} rows  {per_sec}  {eta} left"
+            }
+            None => "{spinner} {human_pos} rows  {per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            self.bar.set_style(style);
         }
         while let Some(row) = input.next_row()? {
-            self.add(row).with_context(|| input.position())?;
+            let row = self.prepare(row).with_context(|| input.position())?;
+            self.add(row)?;
         }
         Ok(())
     }
 
-    /// Adds a row to the batch and sends the batch when it is full.
-    fn add(&mut self, mut row: Row) -> Result<()> {
+    /// Checks a row, gives it its id and its payload the binary form.
+    fn prepare(&mut self, mut row: Row) -> Result<Prepared> {
         if let Some(next) = self.next_id {
             row.id = Some(next);
             self.next_id = Some(next.checked_add(1).context("no ids are left after the largest")?);
         }
+        if *self.with_ids.get_or_insert(row.id.is_some()) != row.id.is_some() {
+            bail!("either every row has an id or none has");
+        }
+        if row.id.is_none() && self.options.upsert {
+            bail!("a row without an id cannot replace one");
+        }
         queries::check(&row.vector, &self.info, self.options.normalize)?;
         let payload = payload::encode(&row.payload).context("payload")?;
+        Ok(Prepared {
+            id: row.id,
+            vector: row.vector,
+            payload,
+        })
+    }
 
-        let bytes = (self.batch.vectors.len() + row.vector.len()) * 4 + self.batch.payloads.len() + payload.len();
-        if self.batch.rows == self.max_rows || bytes > vexfs_uapi::VEXFS_BATCH_BYTES_MAX as usize {
+    /// Adds a row to the batch, which is sent first when it is full.
+    fn add(&mut self, row: Prepared) -> Result<()> {
+        let batch = &self.batch;
+        let bytes = (batch.vectors.len() + row.vector.len()) * 4 + batch.payloads.len() + row.payload.len();
+        if batch.rows == self.max_rows || bytes > vexfs_uapi::VEXFS_BATCH_BYTES_MAX as usize {
             self.send()?;
         }
         let batch = &mut self.batch;
-        match row.id {
-            Some(id) if batch.ids.len() == batch.rows as usize => batch.ids.push(id),
-            None if batch.ids.is_empty() => {
-                if self.options.upsert {
-                    bail!("a row without an id cannot replace one");
-                }
-            }
-            _ => bail!("either every row has an id or none has"),
-        }
-        batch.vectors.extend_from_slice(&row.vector);
-        batch.payload_lens.push(u32::try_from(payload.len())?);
-        batch.payloads.extend_from_slice(&payload);
+        batch.ids.extend(row.id);
+        batch.vectors.extend(row.vector);
+        batch.payload_lens.push(u32::try_from(row.payload.len())?);
+        batch.payloads.extend(row.payload);
         batch.rows += 1;
         Ok(())
     }

@@ -8,8 +8,9 @@ use crate::abi;
 use crate::scalar;
 use core::arch::x86_64::*;
 
-/// How far ahead of its use a row's cache line is asked for, in floats.
-const AHEAD: usize = 512;
+/// How far ahead of its use a cache line is asked for, in floats. On consecutive rows that is the line of a later row; 8 KiB
+/// was the best of 2, 4, 8 and 16 for rows of 0.5 to 3 KiB, and beats the hardware prefetcher alone by a tenth.
+const AHEAD: usize = 2048;
 
 /// # Safety
 ///

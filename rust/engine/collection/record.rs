@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! One record of a tail: a change of a collection, as bytes.
+//!
+//! `docs/format-collections.md` has the layout. A record is built and read as `u32` words, so that vectors stay aligned in
+//! memory. Values from disk are checked here: a [`Header`] that parses has lengths that agree and are bounded.
+
+use super::rows::Seq;
+use crate::limits::BATCH_BYTES_MAX;
+use crate::limits::BATCH_ROWS_MAX;
+use crate::Ino;
+use vexfs_host::crc32c;
+use vexfs_host::mem::Vec;
+use vexfs_host::Error;
+use vexfs_host::Result;
+use zerocopy::little_endian::U16;
+use zerocopy::little_endian::U32;
+use zerocopy::little_endian::U64;
+use zerocopy::FromBytes as _;
+use zerocopy::FromZeros as _;
+use zerocopy::IntoBytes as _;
+use zerocopy_derive::*;
+
+// Words are written as they lie in memory.
+const _: () = assert!(cfg!(target_endian = "little"));
+
+/// "VXTR".
+const MAGIC: u32 = u32::from_le_bytes(*b"VXTR");
+
+const INSERT: u16 = 1;
+const DELETE: u16 = 2;
+
+/// Rows may replace others with their ids.
+const UPSERT: u16 = 1 << 0;
+/// There are payload lengths, and payloads.
+const PAYLOADS: u16 = 1 << 1;
+
+/// Bytes of a record's header.
+pub(crate) const HEADER: usize = size_of::<DiskRecord>();
+const HEADER_WORDS: usize = HEADER / 4;
+
+/// Most bytes of a record: the largest batch with its ids and payload lengths.
+pub(crate) const RECORD_MAX: usize = HEADER + BATCH_BYTES_MAX + 12 * BATCH_ROWS_MAX + 16;
+
+#[repr(C)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+struct DiskRecord {
+    magic: U32,
+    /// CRC-32C of the header from `body_csum` on.
+    header_csum: U32,
+    /// CRC-32C of the body.
+    body_csum: U32,
+    kind: U16,
+    flags: U16,
+    /// Bytes of the body, a multiple of 8.
+    body_len: U64,
+    seq: U64,
+    /// The tail's inode number.
+    file: U64,
+    /// The id that the next row without one gets, after this change.
+    next_id: U64,
+    count: U32,
+    dim: U32,
+    payload_bytes: U64,
+}
+
+const _: () = assert!(HEADER == 64);
+const _: () = assert!(core::mem::offset_of!(DiskRecord, body_len) == 16);
+const _: () = assert!(core::mem::offset_of!(DiskRecord, count) == 48);
+
+/// What a record does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Change {
+    Insert { upsert: bool, payloads: bool },
+    Delete,
+}
+
+/// The header of a record, checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Header {
+    pub(crate) change: Change,
+    pub(crate) seq: Seq,
+    pub(crate) next_id: u64,
+    pub(crate) count: usize,
+    pub(crate) dim: usize,
+    pub(crate) payload_bytes: usize,
+    body_csum: u32,
+}
+
+/// Where the parts of a body lie, in words.
+struct Parts {
+    lens: usize,
+    vectors: usize,
+    payloads: usize,
+    end: usize,
+}
+
+impl Header {
+    /// A header for a change that [`write_insert`] or [`write_delete`] completes.
+    pub(crate) fn new(change: Change, seq: Seq, next_id: u64, count: usize, dim: usize, payload_bytes: usize) -> Self {
+        Self {
+            change,
+            seq,
+            next_id,
+            count,
+            dim,
+            payload_bytes,
+            body_csum: 0,
+        }
+    }
+
+    fn parts(&self) -> Parts {
+        let lens = 2 * self.count;
+        let (with_payloads, with_vectors) = match self.change {
+            Change::Insert { payloads, .. } => (payloads, true),
+            Change::Delete => (false, false),
+        };
+        // Limits on counts and bytes keep all of this far below overflow.
+        let vectors = lens
+            + if with_payloads {
+                self.count.next_multiple_of(2)
+            } else {
+                0
+            };
+        let payloads = vectors + if with_vectors { self.count * self.dim } else { 0 };
+        let end = (payloads + self.payload_bytes.div_ceil(4)).next_multiple_of(2);
+        Parts {
+            lens,
+            vectors,
+            payloads,
+            end,
+        }
+    }
+
+    /// Bytes of the body.
+    pub(crate) fn body_len(&self) -> usize {
+        self.parts().end * 4
+    }
+
+    fn encode(&self, file: Ino) -> DiskRecord {
+        let mut disk = DiskRecord::new_zeroed();
+        disk.magic.set(MAGIC);
+        disk.body_csum.set(self.body_csum);
+        let (kind, flags) = match self.change {
+            Change::Insert { upsert, payloads } => (
+                INSERT,
+                if upsert { UPSERT } else { 0 } | if payloads { PAYLOADS } else { 0 },
+            ),
+            Change::Delete => (DELETE, 0),
+        };
+        disk.kind.set(kind);
+        disk.flags.set(flags);
+        disk.body_len.set(self.body_len() as u64);
+        disk.seq.set(self.seq);
+        disk.file.set(file);
+        disk.next_id.set(self.next_id);
+        disk.count.set(self.count as u32);
+        disk.dim.set(self.dim as u32);
+        disk.payload_bytes.set(self.payload_bytes as u64);
+        disk.header_csum.set(header_csum(&disk));
+        disk
+    }
+
+    /// Checks the header of a record of tail `file` of a collection with `dim` dimensions.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub(crate) fn decode(bytes: &[u8; HEADER], file: Ino, dim: usize) -> core::result::Result<Self, &'static str> {
+        let disk = DiskRecord::read_from_bytes(bytes).map_err(|_| "record header cut short")?;
+        if disk.magic.get() != MAGIC {
+            return Err("record without its magic");
+        }
+        if disk.header_csum.get() != header_csum(&disk) {
+            return Err("record header has a wrong checksum");
+        }
+        if disk.file.get() != file {
+            return Err("record belongs to another file");
+        }
+        if disk.dim.get() as usize != dim {
+            return Err("record has another dimension");
+        }
+        let flags = disk.flags.get();
+        let change = match disk.kind.get() {
+            INSERT if flags & !(UPSERT | PAYLOADS) == 0 => Change::Insert {
+                upsert: flags & UPSERT != 0,
+                payloads: flags & PAYLOADS != 0,
+            },
+            DELETE if flags == 0 => Change::Delete,
+            _ => return Err("record of an unknown kind"),
+        };
+        let count = disk.count.get() as usize;
+        if count == 0 || count > BATCH_ROWS_MAX {
+            return Err("record with a number of rows out of range");
+        }
+        let payload_bytes = usize::try_from(disk.payload_bytes.get()).unwrap_or(usize::MAX);
+        let vector_bytes = if change == Change::Delete { 0 } else { count * dim * 4 };
+        let may_have_payloads = matches!(change, Change::Insert { payloads: true, .. });
+        if payload_bytes > BATCH_BYTES_MAX.saturating_sub(vector_bytes) || (payload_bytes != 0 && !may_have_payloads) {
+            return Err("record with more bytes than a batch may have");
+        }
+        let header = Self {
+            change,
+            seq: disk.seq.get(),
+            next_id: disk.next_id.get(),
+            count,
+            dim,
+            payload_bytes,
+            body_csum: disk.body_csum.get(),
+        };
+        if disk.body_len.get() != header.body_len() as u64 {
+            return Err("record length does not follow from its contents");
+        }
+        Ok(header)
+    }
+
+    /// Whether these are the bytes that the header was written for.
+    pub(crate) fn matches(&self, body: &[u8]) -> bool {
+        body.len() == self.body_len() && crc32c(0, body) == self.body_csum
+    }
+
+    /// Splits a body that [`matches`](Self::matches), as words.
+    pub(crate) fn split<'a>(&self, body: &'a [u32]) -> Result<Body<'a>> {
+        let cut = |from: usize, to: usize| body.get(from..to).ok_or(Error::Overflow);
+        let parts = self.parts();
+        let lens_end = parts.lens + if parts.vectors > parts.lens { self.count } else { 0 };
+        let payloads = cut(parts.payloads, parts.end)?.as_bytes();
+        Ok(Body {
+            ids: cut(0, parts.lens)?,
+            payload_lens: cut(parts.lens, lens_end)?,
+            vectors: cut(parts.vectors, parts.payloads)?,
+            payloads: payloads.get(..self.payload_bytes).ok_or(Error::Overflow)?,
+        })
+    }
+}
+
+/// The parts of a body; an id is two words, the lower first.
+pub(crate) struct Body<'a> {
+    ids: &'a [u32],
+    pub(crate) payload_lens: &'a [u32],
+    pub(crate) vectors: &'a [u32],
+    pub(crate) payloads: &'a [u8],
+}
+
+impl Body<'_> {
+    /// The ids.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> + '_ {
+        self.ids.chunks_exact(2).map(|words| match words {
+            [low, high] => u64::from(*high) << 32 | u64::from(*low),
+            _ => 0,
+        })
+    }
+}
+
+fn header_csum(disk: &DiskRecord) -> u32 {
+    crc32c(0, disk.as_bytes().get(8..).unwrap_or_default())
+}
+
+/// The contents of an insert.
+#[derive(Clone, Copy)]
+pub(crate) struct Insert<'a> {
+    pub(crate) ids: &'a [u64],
+    pub(crate) vectors: &'a [u32],
+    pub(crate) payload_lens: &'a [u32],
+    pub(crate) payloads: &'a [u8],
+}
+
+/// Puts the record of an insert into `out`, without checksums: [`seal`] adds them.
+pub(crate) fn write_insert(out: &mut Vec<u32>, header: &Header, insert: &Insert<'_>) -> Result {
+    start(out, header, insert.ids)?;
+    let parts = header.parts();
+    out.extend_from_slice(insert.payload_lens)?;
+    out.resize(HEADER_WORDS + parts.vectors, 0)?;
+    out.extend_from_slice(insert.vectors)?;
+    out.resize(HEADER_WORDS + parts.end, 0)?;
+    let place = out
+        .get_mut(HEADER_WORDS + parts.payloads..)
+        .unwrap_or_default()
+        .as_mut_bytes();
+    place
+        .get_mut(..insert.payloads.len())
+        .ok_or(Error::Overflow)?
+        .copy_from_slice(insert.payloads);
+    Ok(())
+}
+
+/// Puts the record of a deletion into `out`, without checksums: [`seal`] adds them.
+pub(crate) fn write_delete(out: &mut Vec<u32>, header: &Header, ids: &[u64]) -> Result {
+    start(out, header, ids)?;
+    out.resize(HEADER_WORDS + header.parts().end, 0)
+}
+
+fn start(out: &mut Vec<u32>, header: &Header, ids: &[u64]) -> Result {
+    out.clear();
+    out.reserve(HEADER_WORDS + header.parts().end)?;
+    out.resize(HEADER_WORDS, 0)?;
+    for id in ids {
+        out.push(*id as u32)?;
+        out.push((*id >> 32) as u32)?;
+    }
+    Ok(())
+}
+
+/// The body of a record that is being made.
+pub(crate) fn body(record: &[u32]) -> &[u32] {
+    record.get(HEADER_WORDS..).unwrap_or_default()
+}
+
+/// The vectors of an insert that is being made.
+pub(crate) fn vectors_mut<'a>(record: &'a mut [u32], header: &Header) -> &'a mut [u32] {
+    let parts = header.parts();
+    record
+        .get_mut(HEADER_WORDS + parts.vectors..HEADER_WORDS + parts.payloads)
+        .unwrap_or_default()
+}
+
+/// Writes the header with its checksums, after which the record is complete.
+pub(crate) fn seal(record: &mut [u32], mut header: Header, file: Ino) {
+    header.body_csum = crc32c(0, body(record).as_bytes());
+    let disk = header.encode(file);
+    if let Some(place) = record.as_mut_bytes().get_mut(..HEADER) {
+        place.copy_from_slice(disk.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> (Header, std::vec::Vec<u32>) {
+        let change = Change::Insert {
+            upsert: true,
+            payloads: true,
+        };
+        let header = Header::new(change, 9, 1 << 40, 3, 5, 7);
+        let insert = Insert {
+            ids: &[1, u64::MAX, 1 << 33],
+            vectors: &core::array::from_fn::<u32, 15, _>(|i| i as u32),
+            payload_lens: &[3, 0, 4],
+            payloads: b"abcdefg",
+        };
+        let mut record = Vec::new();
+        write_insert(&mut record, &header, &insert).unwrap();
+        seal(&mut record, header, 33);
+        (header, record.to_vec())
+    }
+
+    fn decode(record: &[u32], file: Ino, dim: usize) -> core::result::Result<Header, &'static str> {
+        Header::decode(record.as_bytes().first_chunk().unwrap(), file, dim)
+    }
+
+    #[test]
+    fn a_record_is_read_back() {
+        let (written, record) = sample();
+        let header = decode(&record, 33, 5).unwrap();
+        assert_eq!(Header { body_csum: 0, ..header }, written);
+        assert!(header.matches(body(&record).as_bytes()));
+        let body = header.split(body(&record)).unwrap();
+        assert_eq!(body.ids().collect::<std::vec::Vec<_>>(), [1, u64::MAX, 1 << 33]);
+        assert_eq!(body.payload_lens, [3, 0, 4]);
+        assert_eq!(body.vectors, (0..15).collect::<std::vec::Vec<u32>>());
+        assert_eq!(body.payloads, b"abcdefg");
+    }
+
+    #[test]
+    fn a_deletion_is_read_back() {
+        let header = Header::new(Change::Delete, 2, 7, 2, 5, 0);
+        let mut record = Vec::new();
+        write_delete(&mut record, &header, &[5, 6]).unwrap();
+        seal(&mut record, header, 33);
+        let read = decode(&record, 33, 5).unwrap();
+        assert!(read.matches(body(&record).as_bytes()));
+        assert_eq!(
+            read.split(body(&record)).unwrap().ids().collect::<std::vec::Vec<_>>(),
+            [5, 6]
+        );
+    }
+
+    #[test]
+    fn every_changed_bit_is_noticed() {
+        let (_, record) = sample();
+        for at in 0..record.len() * 32 {
+            let mut changed = record.clone();
+            changed[at / 32] ^= 1 << (at % 32);
+            let noticed = match decode(&changed, 33, 5) {
+                Ok(header) => !header.matches(body(&changed).as_bytes()),
+                Err(_) => true,
+            };
+            assert!(noticed, "bit {at}");
+        }
+        assert!(decode(&record, 34, 5).is_err());
+        assert!(decode(&record, 33, 6).is_err());
+    }
+
+    #[test]
+    fn well_checksummed_nonsense_is_refused() {
+        let (good, record) = sample();
+        let with = |edit: &dyn Fn(&mut DiskRecord)| {
+            let mut disk = Header { body_csum: 1, ..good }.encode(33);
+            edit(&mut disk);
+            disk.header_csum.set(header_csum(&disk));
+            let mut changed = record.clone();
+            changed.as_mut_bytes()[..HEADER].copy_from_slice(disk.as_bytes());
+            decode(&changed, 33, 5)
+        };
+        assert!(with(&|_| ()).is_ok());
+        assert!(with(&|disk| disk.count.set(0)).is_err());
+        assert!(with(&|disk| disk.count.set(u32::MAX)).is_err());
+        assert!(with(&|disk| disk.payload_bytes.set(u64::MAX)).is_err());
+        assert!(with(&|disk| disk.payload_bytes.set(BATCH_BYTES_MAX as u64)).is_err());
+        assert!(with(&|disk| disk.body_len.set(8)).is_err());
+        assert!(with(&|disk| disk.kind.set(3)).is_err());
+        assert!(with(&|disk| disk.kind.set(DELETE)).is_err());
+        assert!(with(&|disk| disk.flags.set(1 << 2)).is_err());
+        assert!(with(&|disk| disk.flags.set(0)).is_err());
+    }
+}

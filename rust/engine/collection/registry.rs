@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! The collections of a mounted filesystem that are in use.
+
+use super::Collection;
+use super::Params;
+use crate::Ino;
+use crate::Time;
+use crate::Txg;
+use vexfs_core::Fs;
+use vexfs_host::mem::U64Map;
+use vexfs_host::mem::Vec;
+use vexfs_host::nofs;
+use vexfs_host::sync::Arc;
+use vexfs_host::sync::Mutex;
+use vexfs_host::Result;
+use vexfs_simd::Kernels;
+
+/// Hands out the collections of a filesystem, one [`Collection`] a directory.
+///
+/// Two of the same directory would not see each other's changes, so there is one `Collections` for each [`Fs`], and all
+/// collections of that come from it.
+pub struct Collections {
+    fs: Arc<Fs>,
+    kernels: Kernels,
+    open: Mutex<U64Map<Arc<Collection>>>,
+}
+
+impl Collections {
+    /// Those of a filesystem.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`.
+    pub fn new(fs: Arc<Fs>) -> Result<Self> {
+        Ok(Self {
+            fs,
+            kernels: Kernels::detect(),
+            open: Mutex::new(U64Map::new())?,
+        })
+    }
+
+    /// The name of the instruction set that distances are computed with.
+    pub fn kernels(&self) -> &'static str {
+        self.kernels.name()
+    }
+
+    /// Makes directory `dir` an empty collection.
+    ///
+    /// # Errors
+    ///
+    /// `Exists` if it is one; those of the filesystem. Whether the directory is empty is the caller's business.
+    pub fn create(&self, dir: Ino, params: &Params) -> Result<Txg> {
+        let mut tail = [0];
+        self.fs
+            .create_collection_with(dir, &mut tail, Time::now(), &mut |files| {
+                params.encode(files.first().copied().unwrap_or(0), 0)
+            })
+    }
+
+    /// The collection of directory `dir`.
+    ///
+    /// # Errors
+    ///
+    /// `NotCollection` if it is none; those of reading its item.
+    pub fn get(&self, dir: Ino) -> Result<Arc<Collection>> {
+        let _nofs = nofs();
+        let mut open = self.open.lock();
+        if let Some(collection) = open.get(dir) {
+            return Ok(collection.clone());
+        }
+        let collection = Arc::new(Collection::open(self.fs.clone(), self.kernels, dir)?)?;
+        open.insert(dir, collection.clone())?;
+        Ok(collection)
+    }
+
+    /// Forgets directory `dir`, which is a collection no more or is about to go.
+    pub fn forget(&self, dir: Ino) {
+        let gone = self.open.lock().remove(dir);
+        drop(gone);
+    }
+
+    /// Bytes of memory that the rows of all collections take.
+    pub fn memory_bytes(&self) -> u64 {
+        self.open
+            .lock()
+            .iter()
+            .map(|(_, collection)| collection.memory_bytes())
+            .sum()
+    }
+
+    /// Gives at least `bytes` of memory back, if there are so many that are not being changed. Returns how many.
+    ///
+    /// For memory pressure: waits for nobody who might be waiting for memory.
+    pub fn shrink(&self, bytes: u64) -> u64 {
+        let Some(open) = self.open.try_lock() else { return 0 };
+        let mut freed = 0;
+        for (_, collection) in open.iter() {
+            if freed >= bytes {
+                break;
+            }
+            freed += collection.drop_cache();
+        }
+        freed
+    }
+
+    /// The directories whose collections are in use.
+    pub fn in_use(&self) -> Result<Vec<Ino>> {
+        let open = self.open.lock();
+        let mut dirs = Vec::with_capacity(open.len())?;
+        for (dir, _) in open.iter() {
+            dirs.push(dir)?;
+        }
+        Ok(dirs)
+    }
+}

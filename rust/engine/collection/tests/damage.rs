@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Damaged tails: each is noticed, and nothing of the collection is shown.
+
+use super::support::Random;
+use super::support::Rows;
+use super::support::World;
+use super::support::PLAIN;
+use super::support::UPSERT;
+use crate::Search;
+use crate::Time;
+use std::vec;
+use std::vec::Vec;
+use vexfs_host::Error;
+use vexfs_simd::Metric;
+
+/// A collection of three changes, and the bytes of its tail.
+fn sample() -> (World, Vec<u8>) {
+    vexfs_host::set_log_hook(Some(std::boxed::Box::new(|_, _| ())));
+    let mut random = Random(1);
+    let world = World::new(2, Metric::Cosine);
+    let collection = world.collection();
+    collection
+        .insert(&Rows::random(&mut random, 0..3, 2).batch(), PLAIN)
+        .unwrap();
+    collection
+        .insert(&Rows::random(&mut random, [1, 7], 2).batch(), UPSERT)
+        .unwrap();
+    collection.delete(&[0]).unwrap();
+    collection.drop_cache();
+    let mut bytes = vec![0; world.fs.inode(world.tail()).unwrap().size as usize];
+    world.fs.read(world.tail(), 0, &mut bytes).unwrap();
+    (world, bytes)
+}
+
+/// Puts other bytes into the tail and tries to use the collection.
+fn use_with(world: &World, bytes: &[u8]) -> Result<(), Error> {
+    world.fs.truncate(world.tail(), 0, Time::now()).unwrap();
+    if !bytes.is_empty() {
+        world.fs.write(world.tail(), 0, bytes, Time::now()).unwrap();
+    }
+    world.all.forget(world.dir);
+    let collection = world.collection();
+    let searched = collection
+        .search(&Search {
+            queries: &[1.0f32.to_bits(); 2],
+            k: 5,
+            radius: None,
+        })
+        .map(|_| ());
+    // Nothing is appended to a tail that is not understood.
+    if let Err(e) = searched {
+        let one = crate::Batch {
+            vectors: &[1.0f32.to_bits(); 2],
+            ..Default::default()
+        };
+        assert_eq!(collection.insert(&one, PLAIN).err(), Some(e));
+        assert_eq!(collection.delete(&[1]).err(), Some(e));
+        assert_eq!(collection.get(&[1]).err(), Some(e));
+        assert_eq!(collection.info().err(), Some(e));
+    }
+    searched
+}
+
+fn is_corrupt(result: Result<(), Error>) -> bool {
+    matches!(result, Err(Error::Corrupt(_)))
+}
+
+#[test]
+fn a_changed_byte_anywhere_is_a_clean_error() {
+    let (world, bytes) = sample();
+    assert_eq!(use_with(&world, &bytes), Ok(()));
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x11;
+        assert!(is_corrupt(use_with(&world, &changed)), "byte {at}");
+    }
+    assert_eq!(use_with(&world, &bytes), Ok(()));
+}
+
+#[test]
+fn a_tail_cut_anywhere_but_between_records_is_a_clean_error() {
+    let (world, bytes) = sample();
+    let mut whole = 0;
+    for end in 0..bytes.len() {
+        match use_with(&world, &bytes[..end]) {
+            Ok(()) => whole += 1,
+            result => assert!(is_corrupt(result), "cut at {end}"),
+        }
+    }
+    assert_eq!(whole, 3, "before each of the three records");
+}
+
+#[test]
+fn records_that_repeat_or_are_missing_are_a_clean_error() {
+    let (world, bytes) = sample();
+    let second = 64 + u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    assert!(is_corrupt(use_with(&world, &bytes[second..])), "the first is missing");
+    let twice = [&bytes[..second], &bytes[..]].concat();
+    assert!(is_corrupt(use_with(&world, &twice)), "the first is there twice");
+    let zeros = [&bytes[..], &[0; 64]].concat();
+    assert!(is_corrupt(use_with(&world, &zeros)), "zeros at the end");
+}
+
+#[test]
+fn a_collection_whose_tail_is_gone_or_not_its_own_is_a_clean_error() {
+    let (world, _) = sample();
+    let other = world.fs.create_hidden(world.dir, Time::now()).unwrap();
+    let params = world.collection().params();
+    for tail in [other + 1000, super::support::ROOT] {
+        world
+            .fs
+            .update_collection(world.dir, &params.encode(tail, 0).unwrap())
+            .unwrap();
+        world.all.forget(world.dir);
+        assert!(matches!(world.collection().info(), Err(Error::Corrupt(_))), "{tail}");
+    }
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Collections against an oracle that keeps rows in a map and compares in `f64`.
+
+mod concurrent;
+mod damage;
+mod faults;
+mod model;
+mod rules;
+mod space;
+mod support;

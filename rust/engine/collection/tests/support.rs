@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! What all tests of collections use.
+
+use crate::payload::Builder;
+use crate::payload::Value;
+use crate::Batch;
+use crate::Collection;
+use crate::Collections;
+use crate::InsertMode;
+use crate::Params;
+use crate::Search;
+use crate::Time;
+use std::collections::BTreeMap;
+use std::vec;
+use std::vec::Vec;
+use vexfs_core::inode::NewInode;
+use vexfs_core::mkfs::FormatOptions;
+use vexfs_core::mount::MountOptions;
+use vexfs_core::Fs;
+use vexfs_host::device::Backend;
+use vexfs_host::device::Device;
+use vexfs_host::device::RamBackend;
+use vexfs_host::sync::Arc;
+use vexfs_simd::Metric;
+use vexfs_uapi as uapi;
+
+pub(super) const ROOT: u64 = 2;
+pub(super) const UPSERT: InsertMode = InsertMode {
+    upsert: true,
+    normalize: false,
+};
+pub(super) const PLAIN: InsertMode = InsertMode {
+    upsert: false,
+    normalize: false,
+};
+
+/// A filesystem with one collection.
+pub(super) struct World {
+    pub(super) backend: std::sync::Arc<dyn Backend>,
+    pub(super) fs: Arc<Fs>,
+    pub(super) all: Collections,
+    pub(super) dir: u64,
+}
+
+impl World {
+    pub(super) fn new(dim: usize, metric: Metric) -> Self {
+        Self::on(std::sync::Arc::new(RamBackend::new(1 << 30)), dim, metric)
+    }
+
+    pub(super) fn on(backend: std::sync::Arc<dyn Backend>, dim: usize, metric: Metric) -> Self {
+        Fs::format(&Device::from_backend(backend.clone()), &FormatOptions::default()).unwrap();
+        let fs = mount(&backend);
+        let new = NewInode {
+            mode: 0o040755,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            target: None,
+            now: Time::now(),
+            xattrs: &[],
+        };
+        let dir = fs.create(ROOT, b"c", &new).unwrap().ino;
+        let all = Collections::new(fs.clone()).unwrap();
+        all.create(dir, &params(dim, metric)).unwrap();
+        Self { backend, fs, all, dir }
+    }
+
+    pub(super) fn collection(&self) -> Arc<Collection> {
+        self.all.get(self.dir).unwrap()
+    }
+
+    /// Unmounts and mounts again.
+    pub(super) fn remount(self) -> Self {
+        let Self { backend, fs, all, dir } = self;
+        drop(all);
+        fs.unmount().unwrap();
+        drop(fs);
+        let fs = mount(&backend);
+        let all = Collections::new(fs.clone()).unwrap();
+        Self { backend, fs, all, dir }
+    }
+
+    /// The tail's inode number, from the collection item.
+    pub(super) fn tail(&self) -> u64 {
+        let mut item = vexfs_host::mem::Vec::new();
+        self.fs.collection(self.dir, &mut item).unwrap();
+        Params::decode(&item, self.dir).unwrap().1
+    }
+
+    pub(super) fn hidden_files(&self) -> Vec<u64> {
+        let mut files = Vec::new();
+        self.fs.hidden_files(self.dir, &mut |ino| files.push(ino)).unwrap();
+        files
+    }
+}
+
+pub(super) fn mount(backend: &std::sync::Arc<dyn Backend>) -> Arc<Fs> {
+    Fs::mount(Device::from_backend(backend.clone()), MountOptions::default()).unwrap()
+}
+
+pub(super) fn params(dim: usize, metric: Metric) -> Params {
+    let metric = match metric {
+        Metric::L2 => uapi::VEXFS_METRIC_L2,
+        Metric::Cosine => uapi::VEXFS_METRIC_COSINE,
+        Metric::InnerProduct => uapi::VEXFS_METRIC_IP,
+    };
+    Params::new(dim as u32, uapi::VEXFS_ELEMENT_F32, metric, 0).unwrap()
+}
+
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    /// A number below `n`.
+    pub(super) fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+
+    /// A vector of small integers, not zero: distances are exact in f32 and ties are common.
+    pub(super) fn vector(&mut self, dim: usize) -> Vec<u32> {
+        let mut v: Vec<f32> = (0..dim).map(|_| self.below(9) as f32 - 4.0).collect();
+        if v.iter().all(|x| *x == 0.0) {
+            v[0] = 1.0;
+        }
+        v.into_iter().map(f32::to_bits).collect()
+    }
+
+    pub(super) fn payload(&mut self) -> Vec<u8> {
+        let mut builder = Builder::new();
+        for field in 0..self.below(4) {
+            let name = ["a", "b", "c", "d"][field as usize];
+            match self.below(3) {
+                0 => builder.add(name, Value::I64(self.below(1000) as i64)).unwrap(),
+                1 => builder.add(name, Value::Keyword("word")).unwrap(),
+                _ => builder
+                    .add(name, Value::Text(&"long ".repeat(self.below(300) as usize)))
+                    .unwrap(),
+            }
+        }
+        builder.finish().unwrap().to_vec()
+    }
+}
+
+/// A batch that owns its rows.
+#[derive(Clone, Default)]
+pub(super) struct Rows {
+    pub(super) ids: Vec<u64>,
+    pub(super) vectors: Vec<u32>,
+    pub(super) payload_lens: Vec<u32>,
+    pub(super) payloads: Vec<u8>,
+}
+
+impl Rows {
+    pub(super) fn random(random: &mut Random, ids: impl IntoIterator<Item = u64>, dim: usize) -> Self {
+        let mut rows = Self::default();
+        for id in ids {
+            let payload = random.payload();
+            rows.push(id, &random.vector(dim), &payload);
+        }
+        rows
+    }
+
+    pub(super) fn push(&mut self, id: u64, vector: &[u32], payload: &[u8]) {
+        self.ids.push(id);
+        self.vectors.extend_from_slice(vector);
+        self.payload_lens.push(payload.len() as u32);
+        self.payloads.extend_from_slice(payload);
+    }
+
+    pub(super) fn batch(&self) -> Batch<'_> {
+        Batch {
+            vectors: &self.vectors,
+            ids: Some(&self.ids),
+            payload_lens: &self.payload_lens,
+            payloads: &self.payloads,
+        }
+    }
+
+    pub(super) fn without_ids(&self) -> Batch<'_> {
+        Batch {
+            ids: None,
+            ..self.batch()
+        }
+    }
+}
+
+/// What a collection must contain.
+#[derive(Clone, Default)]
+pub(super) struct Oracle {
+    pub(super) dim: usize,
+    pub(super) rows: BTreeMap<u64, (Vec<u32>, Vec<u8>)>,
+}
+
+impl Oracle {
+    pub(super) fn new(dim: usize) -> Self {
+        Self {
+            dim,
+            rows: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn insert(&mut self, ids: &[u64], rows: &Rows) {
+        let mut payloads = &rows.payloads[..];
+        for (i, id) in ids.iter().enumerate() {
+            let vector = rows.vectors[i * self.dim..][..self.dim].to_vec();
+            let (payload, rest) = payloads.split_at(rows.payload_lens[i] as usize);
+            payloads = rest;
+            self.rows.insert(*id, (vector, payload.to_vec()));
+        }
+    }
+
+    /// All distances, nearest first.
+    fn distances(&self, metric: Metric, query: &[u32]) -> Vec<(f64, u64)> {
+        let mut all: Vec<(f64, u64)> = self
+            .rows
+            .iter()
+            .map(|(id, (vector, _))| (distance(metric, query, vector), *id))
+            .collect();
+        all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        all
+    }
+
+    /// Checks a search, and that reading returns every row and no other.
+    pub(super) fn check(&self, collection: &Collection, random: &mut Random) {
+        let metric = collection.params().metric();
+        assert_eq!(collection.info().unwrap().rows, self.rows.len() as u64);
+        let count = 1 + random.below(5) as usize;
+        let queries: Vec<Vec<u32>> = (0..count).map(|_| random.vector(self.dim)).collect();
+        let k = 1 + random.below(40) as usize;
+        let radius = (random.below(2) == 0).then(|| random.below(60) as f32 - 10.0);
+        let search = Search {
+            queries: &queries.concat(),
+            k,
+            radius: radius.map(f32::to_bits),
+        };
+        let found = collection.search(&search).unwrap();
+        assert_eq!(found.counts.len(), count);
+        for (query, hits) in queries.iter().zip(found.by_query()) {
+            let mut want = self.distances(metric, query);
+            want.retain(|(distance, _)| radius.is_none_or(|radius| *distance <= f64::from(radius)));
+            want.truncate(k);
+            let got: Vec<(f64, u64)> = hits
+                .iter()
+                .map(|hit| (f64::from(f32::from_bits(hit.distance)), hit.row.id))
+                .collect();
+            if metric == Metric::Cosine {
+                // Rounded, so rows whose distances nearly agree may come in another order.
+                assert_eq!(got.len(), want.len());
+                for ((got, id), (want, _)) in got.iter().zip(&want) {
+                    assert!((got - want).abs() < 1e-5, "{got} {want}");
+                    assert!((got - distance(metric, query, &self.rows[id].0)).abs() < 1e-5);
+                }
+                assert!(got.windows(2).all(|pair| pair[0] < pair[1]), "order of (distance, id)");
+            } else {
+                assert_eq!(got, want);
+            }
+            for hit in hits {
+                let (vector, payload) = &self.rows[&hit.row.id];
+                let mut out = vec![0; self.dim];
+                found.contents.vector(&hit.row, &mut out).unwrap();
+                assert_eq!(&out, vector);
+                let mut out = vexfs_host::mem::Vec::new();
+                found.contents.payload(&hit.row, &mut out).unwrap();
+                assert_eq!(&out[..], payload);
+            }
+        }
+    }
+
+    /// Checks that reading returns every row and no other.
+    pub(super) fn check_all(&self, collection: &Collection) {
+        let mut ids: Vec<u64> = self.rows.keys().copied().collect();
+        let absent: Vec<u64> = (0..100).filter(|id| !self.rows.contains_key(id)).collect();
+        ids.extend(absent);
+        for ids in ids.chunks(1000) {
+            let got = collection.get(ids).unwrap();
+            for (id, row) in ids.iter().zip(&got.rows) {
+                let Some((vector, payload)) = self.rows.get(id) else {
+                    assert_eq!(*row, None);
+                    continue;
+                };
+                let row = row.unwrap();
+                let mut out = vec![0; self.dim];
+                got.contents.vector(&row, &mut out).unwrap();
+                assert_eq!((&out, row.id), (vector, *id));
+                let mut out = vexfs_host::mem::Vec::new();
+                got.contents.payload(&row, &mut out).unwrap();
+                assert_eq!(&out[..], payload);
+            }
+        }
+    }
+}
+
+fn distance(metric: Metric, a: &[u32], b: &[u32]) -> f64 {
+    let float = |bits: &u32| f64::from(f32::from_bits(*bits));
+    let pairs = || a.iter().map(float).zip(b.iter().map(float));
+    let dot: f64 = pairs().map(|(x, y)| x * y).sum();
+    match metric {
+        Metric::L2 => pairs().map(|(x, y)| (x - y) * (x - y)).sum(),
+        Metric::InnerProduct => -dot,
+        Metric::Cosine => {
+            let norm = |v: &[u32]| v.iter().map(float).map(|x| x * x).sum::<f64>().sqrt();
+            1.0 - dot / (norm(a) * norm(b))
+        }
+    }
+}

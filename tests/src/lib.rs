@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
+pub mod image;
 pub mod logwrites;
 pub mod powercut;

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Runs the power-cut workload in the guest: `powercut-workload MOUNT_POINT MARKS_DEVICE SEED OPERATIONS`.
+//! The guest's part of the power-cut test:
+//!
+//! - `powercut-workload partition DISK` makes the partitions for the filesystem and for the marks;
+//! - `powercut-workload run MOUNT_POINT MARKS_DEVICE SEED OPERATIONS` carries the workload out;
+//! - `powercut-workload check MOUNT_POINT SEED ACKNOWLEDGED` checks a mounted filesystem after a cut.
 //!
 //! Operation n is acknowledged by a direct, unflushed write to the marks' partition after it returned: the mark adds no
 //! flush that could hide one the filesystem forgot. A second thread keeps writing files it never syncs.
@@ -7,9 +11,13 @@
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
+use std::io::Seek;
+use std::io::SeekFrom;
 use std::io::Write;
 use std::mem::size_of;
 use std::os::fd::AsRawFd;
@@ -24,6 +32,8 @@ use vexfs_tests::powercut::file_name;
 use vexfs_tests::powercut::layout;
 use vexfs_tests::powercut::temporary_name;
 use vexfs_tests::powercut::vector;
+use vexfs_tests::powercut::verify::verify;
+use vexfs_tests::powercut::verify::Contents;
 use vexfs_tests::powercut::Op;
 use vexfs_tests::powercut::Random;
 use vexfs_tests::powercut::Workload;
@@ -109,6 +119,56 @@ impl Collection {
     }
 }
 
+impl Collection {
+    fn get(&self, ids: &[u64]) -> Result<BTreeMap<u64, Vec<f32>>> {
+        let mut rows = vec![uapi::Row::default(); ids.len()];
+        let mut vectors = vec![0f32; ids.len() * powercut::DIM];
+        let mut arg = uapi::GetVectors {
+            size: size_of::<uapi::GetVectors>() as u32,
+            flags: 0,
+            name: [0; 256],
+            count: ids.len() as u32,
+            dim: powercut::DIM as u32,
+            ids: ids.as_ptr() as u64,
+            rows: rows.as_mut_ptr() as u64,
+            vectors: vectors.as_mut_ptr() as u64,
+            vectors_bytes: std::mem::size_of_val(&vectors[..]) as u64,
+            payloads: 0,
+            payloads_bytes: 0,
+            found: 0,
+            reserved: 0,
+        };
+        ioctl(&self.0, uapi::VEXFS_IOC_GET_VECTORS, &mut arg).context("GET_VECTORS")?;
+        let found = rows.iter().zip(vectors.chunks(powercut::DIM));
+        let found = found.filter(|(row, _)| row.flags & uapi::VEXFS_ROW_FOUND != 0);
+        Ok(found.map(|(row, vector)| (row.id, vector.to_vec())).collect())
+    }
+
+    fn count(&self) -> Result<u64> {
+        let mut arg = uapi::CollectionInfo {
+            size: size_of::<uapi::CollectionInfo>() as u32,
+            flags: 0,
+            name: [0; 256],
+            id: 0,
+            dim: 0,
+            element: 0,
+            metric: 0,
+            index: 0,
+            rows: 0,
+            dead_rows: 0,
+            next_id: 0,
+            disk_bytes: 0,
+            memory_bytes: 0,
+            reserved: [0; 4],
+        };
+        ioctl(&self.0, uapi::VEXFS_IOC_COLLECTION_INFO, &mut arg).context("COLLECTION_INFO")?;
+        Ok(arg.rows)
+    }
+}
+
+/// `_IO(0x12, 95)` of `linux/fs.h`.
+const BLKRRPART: u32 = 0x125f;
+
 fn ioctl<T>(file: &File, command: u32, arg: &mut T) -> Result<()> {
     // SAFETY: the command and the struct belong together (uapi), and the struct's pointers are to live buffers of the caller.
     let done = unsafe { libc::ioctl(file.as_raw_fd(), command as _, std::ptr::from_mut(arg)) };
@@ -175,24 +235,35 @@ fn make_noise(dir: PathBuf, stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().collect();
-    let [_, root, marks, seed, operations] = args.as_slice() else {
-        bail!("usage: powercut-workload MOUNT_POINT MARKS_DEVICE SEED OPERATIONS");
-    };
-    let root = PathBuf::from(root);
+fn partition(disk: &str) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(disk)
+        .with_context(|| disk.to_string())?;
+    let len = file.seek(SeekFrom::End(0))?;
+    layout::write_table(&file, len)?;
+    file.sync_all()?;
+    // SAFETY: BLKRRPART takes an open block device and no argument.
+    if unsafe { libc::ioctl(file.as_raw_fd(), BLKRRPART as _, 0) } < 0 {
+        return Err(std::io::Error::last_os_error()).context("reading the partition table again");
+    }
+    Ok(())
+}
+
+fn run(root: &Path, marks: &str, seed: u64, operations: u64) -> Result<()> {
     let marks = OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_DIRECT)
         .open(marks)
-        .with_context(|| marks.clone())?;
+        .with_context(|| marks.to_string())?;
     for n in 0..powercut::FOLDERS {
         fs::create_dir(root.join(format!("d{n}")))?;
     }
     let noise = root.join(powercut::NOISE);
     fs::create_dir(&noise)?;
-    let collection = Collection::create(&root)?;
-    File::open(&root)?.sync_all()?;
+    let collection = Collection::create(root)?;
+    File::open(root)?.sync_all()?;
 
     let mark = |n: u64| marks.write_all_at(&Mark(layout::encode_mark(n)).0, 0);
     mark(0)?;
@@ -200,10 +271,10 @@ fn main() -> Result<()> {
     std::thread::scope(|scope| {
         let stop = &stop;
         let noise = scope.spawn(move || make_noise(noise, stop));
-        let mut workload = Workload::new(seed.parse()?);
-        let result = (1..=operations.parse::<u64>()?).try_for_each(|n| {
+        let mut workload = Workload::new(seed);
+        let result = (1..=operations).try_for_each(|n| {
             let op = workload.step();
-            carry_out(&root, &collection, &op).with_context(|| format!("operation {n}: {op:.80?}"))?;
+            carry_out(root, &collection, &op).with_context(|| format!("operation {n}: {op:.80?}"))?;
             anyhow::Ok(mark(n)?)
         });
         stop.store(true, Ordering::Relaxed);
@@ -214,4 +285,57 @@ fn main() -> Result<()> {
     })?;
     println!("{operations} operations acknowledged");
     Ok(())
+}
+
+/// A mounted filesystem after a cut.
+struct Mounted<'a> {
+    root: &'a Path,
+    collection: Collection,
+}
+
+impl Contents for Mounted<'_> {
+    fn file(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        match fs::read(self.root.join(path)) {
+            Ok(content) => Ok(Some(content)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).with_context(|| path.to_string()),
+        }
+    }
+
+    fn names(&self, folder: &str) -> Result<BTreeSet<String>> {
+        let entries = fs::read_dir(self.root.join(folder)).with_context(|| folder.to_string())?;
+        entries
+            .map(|e| Ok(e?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn rows(&self, ids: &[u64]) -> Result<BTreeMap<u64, Vec<f32>>> {
+        self.collection.get(ids)
+    }
+
+    fn row_count(&self) -> Result<u64> {
+        self.collection.count()
+    }
+}
+
+fn check(root: &Path, seed: u64, acknowledged: u64) -> Result<()> {
+    let collection = Collection(File::open(root.join(powercut::COLLECTION))?);
+    let mut workload = Workload::new(seed);
+    for _ in 0..acknowledged {
+        workload.step();
+    }
+    let before = workload.model().clone();
+    let op = workload.step();
+    verify(&Mounted { root, collection }, &before, Some(&op))
+}
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["partition", disk] => partition(disk),
+        ["run", root, marks, seed, operations] => run(Path::new(root), marks, seed.parse()?, operations.parse()?),
+        ["check", root, seed, acknowledged] => check(Path::new(root), seed.parse()?, acknowledged.parse()?),
+        _ => bail!("usage: powercut-workload partition DISK | run MOUNT_POINT MARKS_DEVICE SEED OPERATIONS | check MOUNT_POINT SEED ACKNOWLEDGED"),
+    }
 }

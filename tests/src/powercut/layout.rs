@@ -2,11 +2,9 @@
 //! The recorded disk: a partition table, the filesystem's partition, and a small one for the marks.
 
 use anyhow::ensure;
-use anyhow::Context;
 use anyhow::Result;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 const SECTOR: u64 = 512;
 /// Where the filesystem's partition starts, in bytes.
@@ -22,20 +20,13 @@ pub fn fs_len(disk: u64) -> u64 {
     disk - FS_START - MARKS_LEN
 }
 
-/// Creates a sparse disk image of `len` bytes with an MBR for the two partitions.
-pub fn create_image(path: &Path, len: u64) -> Result<File> {
-    ensure!(
-        len % (1 << 20) == 0 && len >= 16 << 20,
-        "the image must be at least 16 MiB, in whole MiB"
-    );
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)
-        .with_context(|| path.display().to_string())?;
-    file.set_len(len)?;
+/// Writes an MBR for the two partitions to a disk of `len` bytes.
+///
+/// # Errors
+///
+/// Refuses a disk that is too small or larger than an MBR can describe.
+pub fn write_table(disk: &File, len: u64) -> Result<()> {
+    ensure!(len >= 16 << 20, "the disk must have at least 16 MiB");
     let mut mbr = [0u8; SECTOR as usize];
     let parts = [(FS_START, fs_len(len)), (FS_START + fs_len(len), MARKS_LEN)];
     for (n, (start, size)) in parts.into_iter().enumerate() {
@@ -46,8 +37,7 @@ pub fn create_image(path: &Path, len: u64) -> Result<File> {
     }
     mbr[510] = 0x55;
     mbr[511] = 0xaa;
-    file.write_all_at(&mbr, 0)?;
-    Ok(file)
+    Ok(disk.write_all_at(&mbr, 0)?)
 }
 
 /// The block that acknowledges the first `acknowledged` operations.

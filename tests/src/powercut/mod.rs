@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 pub mod layout;
+pub mod replay;
 pub mod verify;
 
 /// The dimension of the vectors that the workload inserts.
@@ -59,6 +60,7 @@ pub fn vector(id: u64) -> [f32; DIM] {
 }
 
 /// A small deterministic generator (xorshift64*, Vigna 2016).
+#[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {
@@ -118,6 +120,7 @@ impl Model {
 }
 
 /// The endless sequence of operations of a seed.
+#[derive(Clone)]
 pub struct Workload {
     random: Random,
     model: Model,

@@ -15,6 +15,8 @@
 
 #[cfg(test)]
 extern crate std;
+#[cfg(test)]
+mod testing;
 
 pub mod format;
 
@@ -24,5 +26,14 @@ pub mod mkfs;
 pub mod mount;
 pub mod space;
 pub mod txn;
+
+pub mod check;
+pub mod dir;
+pub mod file;
+pub mod inode;
+pub mod orphan;
+pub mod xattr;
+
+mod collection_item;
 
 pub use mount::Fs;

@@ -16,6 +16,7 @@ use crate::format::FIRST_INO;
 use crate::format::MAX_LEVELS;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
+use crate::orphan;
 use crate::space::Run;
 use crate::space::Space;
 use crate::space::SpaceInfo;
@@ -240,6 +241,9 @@ impl Fs {
             commit: Mutex::new(CommitState { sb: sb_bytes, slot })?,
             store,
         };
+        if !options.read_only {
+            orphan::recover(&fs)?;
+        }
         Arc::new(fs)
     }
 
@@ -267,6 +271,9 @@ impl Fs {
             return Err(Error::ReadOnly);
         }
         self.read_only.store(read_only, SeqCst);
+        if !read_only {
+            orphan::recover(self)?;
+        }
         Ok(())
     }
 

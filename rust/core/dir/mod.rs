@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Directories: names by keyed hash.
+//!
+//! An entry lives under the key (directory, dirent, slot), slot = 56-bit SipHash of the name << 7 | sequence number. The
+//! sequence number tells names with equal hashes apart. The slot is also the readdir cookie: it stays the same as long as
+//! the entry lives, whatever else comes and goes, and is a positive 63-bit number above 127, so that 0 and 1 are left for
+//! `.` and `..`.
+//!
+//! Invariant: while any name with some hash exists, sequence number 0 of that hash is taken, by a name or by a placeholder
+//! (an entry with inode number 0 and no name). A look-up therefore ends after one descent unless hashes collide, and making
+//! an entry looks for the name and inserts it in the same descent.
+
+mod ops;
+mod readdir;
+mod rename;
+#[cfg(test)]
+mod tests;
+
+pub use rename::RenameFlags;
+pub use rename::RenameOutcome;
+
+use crate::format::items::DiskDirent;
+use crate::format::items::NAME_MAX;
+use crate::inode::key;
+use crate::inode::Ino;
+use crate::mount::Fs;
+use crate::txn::Read;
+use crate::txn::Tx;
+use core::mem::size_of;
+use vexfs_host::nofs;
+use vexfs_host::siphash24;
+use vexfs_host::Error;
+use vexfs_host::Result;
+use zerocopy::IntoBytes;
+
+/// Low bits of a slot that hold the sequence number.
+const SEQ_MASK: u64 = 0x7f;
+/// The directory entry type of a directory.
+pub(crate) const DT_DIR: u8 = 4;
+
+/// An entry as it was found.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    /// The inode it names.
+    pub ino: Ino,
+    /// Its `DT_*` type.
+    pub dtype: u8,
+    /// Where it lies.
+    pub slot: u64,
+}
+
+impl Found {
+    pub fn is_dir(&self) -> bool {
+        self.dtype == DT_DIR
+    }
+}
+
+/// That `name` can be the name of an entry.
+pub(crate) fn check_name(name: &[u8]) -> Result<()> {
+    match name {
+        [] => Err(Error::NotFound),
+        _ if name.len() > NAME_MAX => Err(Error::NameTooLong),
+        b"." | b".." => Err(Error::Invalid("reserved file name")),
+        _ if name.iter().any(|c| matches!(c, 0 | b'/')) => Err(Error::Invalid("bad character in a file name")),
+        _ => Ok(()),
+    }
+}
+
+/// The slot of sequence number 0 for `name`.
+pub(crate) fn first_slot(hash_key: &[u64; 2], name: &[u8]) -> u64 {
+    // Tests need names that collide.
+    #[cfg(test)]
+    if name.starts_with(b"collide-") {
+        return 0x1234 << 7;
+    }
+    slot_of_hash(siphash24(hash_key, name))
+}
+
+fn slot_of_hash(hash: u64) -> u64 {
+    const TOP: u64 = u64::MAX >> 8;
+    // Neither the cookies of "." and ".." nor the end of the range may be a slot.
+    (hash >> 8).clamp(1, TOP - 1) << 7
+}
+
+fn entry<'a>(dir: Ino, ino: Ino, dtype: u8, name: &[u8], buf: &'a mut [u8; NAME_MAX + 16]) -> Result<&'a [u8]> {
+    let mut head = DiskDirent { ino: 0.into(), dtype };
+    head.ino.set(ino);
+    let len = size_of::<DiskDirent>() + name.len();
+    let out = buf.get_mut(..len).ok_or(Error::NameTooLong)?;
+    let (h, n) = out.split_at_mut(size_of::<DiskDirent>());
+    h.copy_from_slice(head.as_bytes());
+    n.copy_from_slice(name);
+    // What is written must be readable again.
+    DiskDirent::parse(out, dir)?;
+    Ok(out)
+}
+
+/// Looks for `name` in directory `dir`.
+pub(crate) fn find(r: &impl Read, hash_key: &[u64; 2], dir: Ino, name: &[u8]) -> Result<Option<Found>> {
+    let slot = first_slot(hash_key, name);
+    let found = |data: &[u8], slot| {
+        let (head, n) = DiskDirent::parse(data, dir)?;
+        Ok((n == name).then(|| Found {
+            ino: head.ino.get(),
+            dtype: head.dtype,
+            slot,
+        }))
+    };
+    match r.get(&key::dirent(dir, slot), |data| found(data, slot))? {
+        None => return Ok(None),
+        Some(Some(f)) => return Ok(Some(f)),
+        Some(None) => {}
+    }
+    let mut hit = None;
+    r.scan(&key::dirent(dir, slot | 1), &key::dirent(dir, slot | SEQ_MASK), &mut |k, data| {
+        hit = found(data, k.offset)?;
+        Ok(hit.is_none())
+    })?;
+    Ok(hit)
+}
+
+/// Makes an entry: `Exists` when the name is taken. The caller counts it in the directory's inode.
+pub(crate) fn insert_entry(tx: &mut Tx<'_>, dir: Ino, name: &[u8], ino: Ino, dtype: u8) -> Result<()> {
+    let slot = first_slot(tx.hash_key(), name);
+    let mut buf = [0; NAME_MAX + 16];
+    let data = entry(dir, ino, dtype, name, &mut buf)?;
+    match tx.insert(&key::dirent(dir, slot), data) {
+        Err(Error::Exists) => {}
+        done => return done,
+    }
+    // The name exists, or others have its hash.
+    let mut free = None;
+    let mut next = slot;
+    tx.scan(&key::dirent(dir, slot), &key::dirent(dir, slot | SEQ_MASK), &mut |k, data| {
+        let (head, n) = DiskDirent::parse(data, dir)?;
+        if n == name {
+            return Err(Error::Exists);
+        }
+        if free.is_none() && (head.ino.get() == 0 || k.offset != next) {
+            free = Some(if head.ino.get() == 0 { k.offset } else { next });
+        }
+        next = k.offset.saturating_add(1);
+        Ok(true)
+    })?;
+    let slot = match free {
+        Some(slot) => slot,
+        None if next <= slot | SEQ_MASK => next,
+        None => return Err(Error::NoSpace),
+    };
+    tx.put(&key::dirent(dir, slot), data)
+}
+
+/// Makes the entry in `slot` name another inode.
+pub(crate) fn redirect_entry(tx: &mut Tx<'_>, dir: Ino, slot: u64, ino: Ino, dtype: u8) -> Result<()> {
+    tx.modify(&key::dirent(dir, slot), |data| {
+        let (head, _) = zerocopy::FromBytes::mut_from_prefix(data)
+            .map_err(|_| Error::corrupt("directory entry too short", u64::MAX, dir))?;
+        let head: &mut DiskDirent = head;
+        head.ino.set(ino);
+        head.dtype = dtype;
+        Ok(())
+    })?
+    .ok_or(Error::NotFound)
+}
+
+/// Removes the entry in `slot`. The caller counts it in the directory's inode.
+pub(crate) fn remove_entry(tx: &mut Tx<'_>, dir: Ino, slot: u64) -> Result<()> {
+    let first = slot & !SEQ_MASK;
+    let mut others = 0;
+    let mut placeholder = false;
+    tx.scan(&key::dirent(dir, first), &key::dirent(dir, first | SEQ_MASK), &mut |k, data| {
+        if DiskDirent::parse(data, dir)?.0.ino.get() == 0 {
+            placeholder = true;
+        } else if k.offset != slot {
+            others += 1;
+        }
+        Ok(true)
+    })?;
+    if slot == first && others > 0 {
+        let mut buf = [0; NAME_MAX + 16];
+        return tx.put(&key::dirent(dir, slot), entry(dir, 0, 0, &[], &mut buf)?);
+    }
+    tx.remove(&key::dirent(dir, slot))?;
+    if placeholder && others == 0 {
+        tx.remove(&key::dirent(dir, first))?;
+    }
+    Ok(())
+}
+
+impl Fs {
+    /// Looks for `name` in directory `dir`: its inode number and `DT_*` type.
+    ///
+    /// # Errors
+    ///
+    /// `NameTooLong` for a name that no entry can have.
+    pub fn lookup(&self, dir: Ino, name: &[u8]) -> Result<Option<(Ino, u8)>> {
+        let _nofs = nofs();
+        if name.len() > NAME_MAX {
+            return Err(Error::NameTooLong);
+        }
+        let found = find(&self.view()?, self.hash_key(), dir, name)?;
+        Ok(found.map(|f| (f.ino, f.dtype)))
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Adding and taking away names: link, unlink, rmdir.
+//!
+//! An inode that loses its last name stays, with a link count of 0 and an orphan item made in the same transaction, until
+//! [`Fs::evict`] deletes it: files may be unlinked while they are open.
+
+use super::check_name;
+use super::find;
+use super::insert_entry;
+use super::remove_entry;
+use crate::format::items::orphan::DELETE;
+use crate::format::items::state;
+use crate::inode;
+use crate::inode::change;
+use crate::inode::change_linked;
+use crate::inode::Ino;
+use crate::inode::Inode;
+use crate::inode::Time;
+use crate::mount::Fs;
+use crate::orphan;
+use crate::txn::Reserve;
+use crate::txn::Tx;
+use vexfs_host::nofs;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+/// Takes one link from inode `ino`, or the last two from a directory, which must be empty, and returns what is left of it.
+pub(super) fn unlink_inode(tx: &mut Tx<'_>, ino: Ino, is_dir: bool, now: Time) -> Result<Inode> {
+    let mut after = change_linked(tx, ino, |d| {
+        if d.is_dir() != is_dir {
+            return Err(Error::corrupt("directory entry of the wrong type", u64::MAX, ino));
+        }
+        if is_dir {
+            if d.size.get() != 0 {
+                return Err(Error::NotEmpty);
+            }
+            d.nlink.set(0);
+        } else {
+            d.drop_link(ino)?;
+        }
+        d.set_ctime(now);
+        Ok(Inode::from_disk(ino, d))
+    })?;
+    after.change = after.change.wrapping_add(1);
+    if after.nlink == 0 {
+        orphan::add(tx, ino, DELETE)?;
+    }
+    Ok(after)
+}
+
+impl Fs {
+    /// Gives inode `ino`, which is no directory, another name and returns its attributes.
+    pub fn link(&self, ino: Ino, dir: Ino, name: &[u8], now: Time) -> Result<Inode> {
+        let _nofs = nofs();
+        check_name(name)?;
+        let mut tx = self.begin(Reserve::items(5))?;
+        let target = inode::expect(&tx, ino)?;
+        if target.is_dir() || target.is_hidden() {
+            return Err(Error::Permission);
+        }
+        insert_entry(&mut tx, dir, name, ino, target.dtype())?;
+        change(&mut tx, dir, |d| {
+            d.expect_live_dir()?;
+            d.add_entry();
+            d.set_mtime(now);
+            Ok(())
+        })?;
+        if target.nlink == 0 {
+            // Only what never had a name may get one again: an inode that lost its last one is on its way out.
+            if target.state & state::TMPFILE == 0 {
+                return Err(Error::NotFound);
+            }
+            orphan::remove(&mut tx, ino, DELETE)?;
+        }
+        change(&mut tx, ino, |d| {
+            d.add_link()?;
+            d.state.set(d.state.get() & !state::TMPFILE);
+            d.set_ctime(now);
+            Ok(())
+        })?;
+        let mut after = inode::expect(&tx, ino)?;
+        after.txg = tx.commit();
+        Ok(after)
+    }
+
+    /// Removes the name of something that is no directory, and returns the attributes of what it named.
+    ///
+    /// Once `nlink` is 0 and nobody uses the inode any more, [`Fs::evict`] must be called.
+    pub fn unlink(&self, dir: Ino, name: &[u8], now: Time) -> Result<Inode> {
+        self.remove_name(dir, name, false, now)
+    }
+
+    /// Removes the empty directory `name` and returns its attributes; [`Fs::evict`] must follow as for a file.
+    pub fn rmdir(&self, dir: Ino, name: &[u8], now: Time) -> Result<Inode> {
+        self.remove_name(dir, name, true, now)
+    }
+
+    fn remove_name(&self, dir: Ino, name: &[u8], is_dir: bool, now: Time) -> Result<Inode> {
+        let _nofs = nofs();
+        check_name(name)?;
+        let mut tx = self.begin(Reserve::items(4).deleting())?;
+        let found = find(&tx, self.hash_key(), dir, name)?.ok_or(Error::NotFound)?;
+        match (found.is_dir(), is_dir) {
+            (true, false) => return Err(Error::IsDir),
+            (false, true) => return Err(Error::NotDir),
+            _ => {}
+        }
+        let mut after = unlink_inode(&mut tx, found.ino, is_dir, now)?;
+        remove_entry(&mut tx, dir, found.slot)?;
+        change(&mut tx, dir, |d| {
+            d.drop_entry(dir)?;
+            if is_dir {
+                d.drop_link(dir)?;
+            }
+            d.set_mtime(now);
+            Ok(())
+        })?;
+        after.txg = tx.commit();
+        Ok(after)
+    }
+}

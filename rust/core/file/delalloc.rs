@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Delayed allocation: which blocks of a file are promised, and which are on their way to the device.
+//!
+//! A dirty page of the kernel's page cache has a reservation: free space that its writeback will find, however full the
+//! device gets (the allocator adds a share for the extents' items). [`DataState`] remembers per inode, in memory, which blocks are reserved and which
+//! are in flight (allocated and being written). A block can be both: it was dirtied again while it was being written.
+//!
+//! Blocks are kept as bitmaps of 64 blocks in a hash map, so that random writes to a large file cost the same as sequential
+//! ones. Lock order: the tree lock is never taken while a `DataState` is locked.
+
+use crate::mount::Fs;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering;
+use vexfs_host::mem::U64Map;
+use vexfs_host::nofs;
+use vexfs_host::sync::Mutex;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+/// Newly allocated blocks for a range of a file.
+///
+/// Adjacent ones may be merged and one may be split, as long as each block is finished or aborted once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataAlloc {
+    /// First logical block.
+    pub lblk: u64,
+    /// First block on the device.
+    pub pblk: u64,
+    /// Number of blocks.
+    pub len: u32,
+}
+
+/// A set of blocks.
+struct Blocks {
+    words: U64Map<u64>,
+    count: u64,
+    /// No block at or above this one is in the set.
+    end: u64,
+}
+
+/// The bits of `lblk..end` that lie in the word of `lblk`, and where the next word starts.
+fn bits(lblk: u64, end: u64) -> (u64, u64) {
+    let next = (lblk | 63).saturating_add(1).min(end);
+    let low = u64::MAX << (lblk & 63);
+    let high = match next & 63 {
+        0 => u64::MAX,
+        n => u64::MAX >> (64 - n),
+    };
+    (low & high, next)
+}
+
+impl Blocks {
+    const fn new() -> Self {
+        Blocks {
+            words: U64Map::new(),
+            count: 0,
+            end: 0,
+        }
+    }
+
+    /// How many of `lblk..end` are in the set.
+    fn count_in(&self, mut lblk: u64, end: u64) -> u64 {
+        let end = end.min(self.end);
+        let mut n = 0;
+        while lblk < end {
+            let (mask, next) = bits(lblk, end);
+            n += self.words.get(lblk >> 6).map_or(0, |w| u64::from((w & mask).count_ones()));
+            lblk = next;
+        }
+        n
+    }
+
+    /// Adds `lblk..end`; on an error, `undo` of the same range restores nothing else than what was added.
+    fn add(&mut self, mut lblk: u64, end: u64) -> Result<()> {
+        // Memory first, so that nothing is half done.
+        let words = (end.saturating_sub(1) >> 6).saturating_sub(lblk >> 6).saturating_add(1);
+        self.words.reserve(usize::try_from(words).map_err(|_| Error::NoMemory)?)?;
+        self.end = self.end.max(end);
+        while lblk < end {
+            let (mask, next) = bits(lblk, end);
+            match self.words.get_mut(lblk >> 6) {
+                Some(w) => {
+                    self.count += u64::from((mask & !*w).count_ones());
+                    *w |= mask;
+                }
+                None => {
+                    self.words.insert(lblk >> 6, mask)?;
+                    self.count += u64::from(mask.count_ones());
+                }
+            }
+            lblk = next;
+        }
+        Ok(())
+    }
+
+    /// Takes `lblk..end` out and returns how many there were.
+    fn remove(&mut self, mut lblk: u64, end: u64) -> u64 {
+        let end = end.min(self.end);
+        let mut n = 0;
+        let words = (end >> 6).saturating_sub(lblk >> 6);
+        if words > self.words.len() as u64 {
+            // Fewer words than the range has: go through them instead.
+            self.words.retain(|at, w| {
+                let base = at << 6;
+                let from = lblk.max(base);
+                if from < end.min(base.saturating_add(64)) {
+                    let (mask, _) = bits(from, end);
+                    n += u64::from((*w & mask).count_ones());
+                    *w &= !mask;
+                }
+                *w != 0
+            });
+        } else {
+            while lblk < end {
+                let (mask, next) = bits(lblk, end);
+                if let Some(w) = self.words.get_mut(lblk >> 6) {
+                    n += u64::from((*w & mask).count_ones());
+                    *w &= !mask;
+                    if *w == 0 {
+                        self.words.remove(lblk >> 6);
+                    }
+                }
+                lblk = next;
+            }
+        }
+        self.count -= n;
+        if self.count == 0 {
+            self.end = 0;
+        }
+        n
+    }
+
+    /// Whether `lblk` is in the set, and how many blocks from it on, up to `max`, are likewise.
+    fn run(&self, lblk: u64, max: u64) -> (bool, u64) {
+        if lblk >= self.end {
+            return (false, max);
+        }
+        let end = lblk.saturating_add(max);
+        let word = |at: u64| self.words.get(at >> 6).copied().unwrap_or(0);
+        let inside = word(lblk) >> (lblk & 63) & 1 == 1;
+        let mut at = lblk;
+        while at < end && at < self.end {
+            let (mask, next) = bits(at, end);
+            let differ = if inside { !word(at) } else { word(at) } & mask;
+            if differ != 0 {
+                let first = (at & !63) + u64::from(differ.trailing_zeros());
+                return (inside, first - lblk);
+            }
+            at = next;
+        }
+        let stop = if inside { at.min(end) } else { end };
+        (inside, stop - lblk)
+    }
+}
+
+struct Inner {
+    reserved: Blocks,
+    in_flight: Blocks,
+    /// Where the last allocation ended: the next one should go on there.
+    last_lblk: u64,
+    last_pblk: u64,
+}
+
+/// What the host remembers about the contents of one inode in memory.
+///
+/// It lives as long as the host's inode. Before it is dropped, [`Fs::release_data_state`] must give back what is reserved.
+pub struct DataState {
+    inner: Mutex<Inner>,
+    sequence: AtomicU64,
+}
+
+impl DataState {
+    /// The state of an inode with no dirty contents.
+    pub fn new() -> Result<Self> {
+        Ok(DataState {
+            inner: Mutex::new(Inner {
+                reserved: Blocks::new(),
+                in_flight: Blocks::new(),
+                last_lblk: 0,
+                last_pblk: 0,
+            })?,
+            sequence: AtomicU64::new(0),
+        })
+    }
+
+    /// A number that changes whenever the mapping of existing contents changes, before the change can be seen.
+    pub fn sequence(&self) -> u64 {
+        self.sequence.load(Ordering::Acquire)
+    }
+
+    /// Notes that the mapping changes. Called while the tree lock is held.
+    pub(crate) fn bump(&self) {
+        self.sequence.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The number of reserved blocks.
+    pub fn reserved_blocks(&self) -> u64 {
+        self.inner.lock().reserved.count
+    }
+
+    /// Whether `lblk` is reserved and in flight, and for how many blocks, up to `max`, both stay as they are.
+    pub(crate) fn run(&self, lblk: u64, max: u64) -> (bool, bool, u64) {
+        let inner = self.inner.lock();
+        let (reserved, n) = inner.reserved.run(lblk, max);
+        let (in_flight, n) = inner.in_flight.run(lblk, n);
+        (reserved, in_flight, n)
+    }
+
+    /// Takes blocks out of flight.
+    pub(crate) fn landed(&self, lblk: u64, len: u32) {
+        let end = lblk.saturating_add(u64::from(len));
+        self.inner.lock().in_flight.remove(lblk, end);
+    }
+
+    /// Where a block that follows the last allocation should go.
+    fn goal(&self, lblk: u64) -> Option<u64> {
+        let inner = self.inner.lock();
+        (inner.last_pblk != 0 && inner.last_lblk == lblk).then_some(inner.last_pblk)
+    }
+
+    /// Notes an allocation: it is in flight and, if the allocator took it out of a promise, no longer reserved.
+    fn took_off(&self, a: &DataAlloc, promised: bool) -> Result<()> {
+        let end = a.lblk.saturating_add(u64::from(a.len));
+        let mut inner = self.inner.lock();
+        if promised {
+            inner.reserved.remove(a.lblk, end);
+        }
+        inner.in_flight.add(a.lblk, end)?;
+        inner.last_lblk = end;
+        inner.last_pblk = a.pblk.saturating_add(u64::from(a.len));
+        Ok(())
+    }
+}
+
+impl Fs {
+    /// Reserves space for writing blocks `lblk..lblk+len`; what is reserved already stays so.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace`; nothing has changed then.
+    pub fn reserve(&self, _ino: u64, data: &DataState, lblk: u64, len: u64) -> Result<()> {
+        let _nofs = nofs();
+        let end = lblk.checked_add(len).ok_or(Error::FileTooBig)?;
+        let mut inner = data.inner.lock();
+        let need = len.saturating_sub(inner.reserved.count_in(lblk, end));
+        if need == 0 {
+            return Ok(());
+        }
+        self.reserve_blocks(need)?;
+        inner.reserved.add(lblk, end).inspect_err(|_| self.unreserve_blocks(need))
+    }
+
+    /// Gives reservations of blocks `lblk..lblk+len` back; `len` may reach beyond every file.
+    pub fn unreserve(&self, data: &DataState, lblk: u64, len: u64) {
+        let mut inner = data.inner.lock();
+        let back = inner.reserved.remove(lblk, lblk.saturating_add(len));
+        if back > 0 {
+            self.unreserve_blocks(back);
+        }
+    }
+
+    /// Gives back all that is reserved, when the host's inode goes away.
+    pub fn release_data_state(&self, data: &DataState) {
+        self.unreserve(data, 0, u64::MAX);
+    }
+
+    /// Allocates blocks for writing back reserved blocks from `lblk` on, at most `len`, and consumes their reservation.
+    ///
+    /// The result may be shorter. It ends where the reservation does.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when `lblk` is not reserved.
+    pub fn alloc_data_for(&self, ino: u64, data: &DataState, lblk: u64, len: u64) -> Result<DataAlloc> {
+        let _nofs = nofs();
+        let (reserved, run) = data.inner.lock().reserved.run(lblk, len);
+        if !reserved {
+            return Err(Error::NotFound);
+        }
+        let alloc = self.alloc_run(ino, data, lblk, run, true);
+        // Whoever has seen the reservation must look again.
+        data.bump();
+        alloc
+    }
+
+    /// Allocates blocks for a write that does not go through the page cache; reservations are left alone.
+    ///
+    /// The result may be shorter than `len`.
+    pub fn alloc_data_direct(&self, ino: u64, data: &DataState, lblk: u64, len: u64) -> Result<DataAlloc> {
+        let _nofs = nofs();
+        self.alloc_run(ino, data, lblk, len, false)
+    }
+
+    /// Gives back blocks that could not be written.
+    pub fn abort_data(&self, data: &DataState, alloc: DataAlloc) {
+        let _nofs = nofs();
+        data.landed(alloc.lblk, alloc.len);
+        self.release_data(alloc.pblk, alloc.len);
+    }
+
+    /// Allocates up to `len` blocks near what the file has before `lblk`; `promised` ones are reserved.
+    fn alloc_run(&self, ino: u64, data: &DataState, lblk: u64, len: u64, promised: bool) -> Result<DataAlloc> {
+        let goal = match data.goal(lblk) {
+            Some(goal) => goal,
+            None => self.goal_for(ino, lblk)?,
+        };
+        let want = len.min(u64::from(MAX_ALLOC)) as u32;
+        let (pblk, len) = self.alloc_data(goal, want, promised)?;
+        let alloc = DataAlloc { lblk, pblk, len };
+        data.took_off(&alloc, promised).inspect_err(|_| self.release_data(pblk, len))?;
+        Ok(alloc)
+    }
+
+    /// Where block `lblk` of inode `ino` would continue the extent before it; 0 where there is none.
+    pub(crate) fn goal_for(&self, ino: u64, lblk: u64) -> Result<u64> {
+        let Some(before) = lblk.checked_sub(1) else { return Ok(0) };
+        let left = super::extents::last_at_or_before(&self.view()?, ino, before)?;
+        Ok(left.map_or(0, |e| e.pend()))
+    }
+}
+
+/// Blocks allocated in one piece at most: 8 MiB of the smallest blocks.
+pub(crate) const MAX_ALLOC: u32 = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::vec::Vec;
+
+    #[test]
+    fn a_block_set_behaves_like_a_standard_set_under_random_operations() {
+        let mut set = Blocks::new();
+        let mut model = BTreeSet::new();
+        let mut state = 7u64;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let from = (state >> 20) % 700;
+            let len = 1 + (state >> 40) % 150;
+            match state >> 62 {
+                0 | 1 => {
+                    set.add(from, from + len).unwrap();
+                    model.extend(from..from + len);
+                }
+                2 => {
+                    let end = if state >> 61 & 1 == 0 { from + len } else { u64::MAX };
+                    let n = set.remove(from, end);
+                    let gone: Vec<u64> = model.range(from..end).copied().collect();
+                    assert_eq!(n, gone.len() as u64);
+                    gone.iter().for_each(|b| assert!(model.remove(b)));
+                }
+                _ => {
+                    assert_eq!(set.count_in(from, from + len), model.range(from..from + len).count() as u64);
+                    let inside = model.contains(&from);
+                    let run = (from..from + len).take_while(|b| model.contains(b) == inside).count() as u64;
+                    assert_eq!(set.run(from, len), (inside, run));
+                }
+            }
+            assert_eq!(set.count, model.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Synchronous reading and writing, for hosts without a page cache and for the engine's files.
+//!
+//! A write allocates new blocks, writes them in one batch, and puts them into the file in one transaction together with size
+//! and times: whoever reads the file, now or after a crash, finds all of a write or nothing of it. Only the first and the
+//! last block of a write can need their old contents. Device I/O happens outside the tree lock.
+//!
+//! Callers serialise per inode: writes exclude each other and reads. (A read looks up where blocks lie and then reads them;
+//! a write in between would free them for reuse.)
+
+use super::data::replace_all;
+use super::data::MapKind;
+use super::delalloc::DataAlloc;
+use super::delalloc::MAX_ALLOC;
+use super::extents;
+use super::inline;
+use super::truncate;
+use crate::format::items::state;
+use crate::format::items::FILE_SIZE_MAX;
+use crate::format::items::INLINE_MAX;
+use crate::inode;
+use crate::inode::change;
+use crate::inode::Ino;
+use crate::inode::Inode;
+use crate::inode::Time;
+use crate::inode::Txg;
+use crate::mount::Fs;
+use crate::txn::Read;
+use crate::txn::Reserve;
+use crate::txn::Tx;
+use vexfs_host::device::Write;
+use vexfs_host::mem::Vec;
+use vexfs_host::nofs;
+use vexfs_host::relax;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+/// Bytes of a write that become visible at once; a longer one is split.
+const WRITE_ATOMIC_MAX: usize = 64 << 20;
+
+/// What a write does to a block of which it covers only a part.
+struct Edge {
+    lblk: u64,
+    bytes: Vec<u8>,
+}
+
+impl Fs {
+    /// The length up to which a single [`Fs::write`] is all or nothing.
+    pub fn write_atomic_max(&self) -> usize {
+        WRITE_ATOMIC_MAX
+    }
+
+    /// Reads from byte `off` of file `ino` into `buf` and returns how many bytes there were before the end.
+    pub fn read(&self, ino: Ino, off: u64, buf: &mut [u8]) -> Result<usize> {
+        let _nofs = nofs();
+        let inode = inode::expect(&self.view()?, ino)?;
+        inode.expect_file()?;
+        let n = usize::try_from(inode.size.saturating_sub(off)).unwrap_or(usize::MAX).min(buf.len());
+        let buf = buf.get_mut(..n).unwrap_or_default();
+        self.read_mapped(ino, off, buf)?;
+        Ok(n)
+    }
+
+    /// Reads contents without regard to the size.
+    fn read_mapped(&self, ino: Ino, off: u64, buf: &mut [u8]) -> Result<()> {
+        let block = u64::from(self.block_size());
+        let mut off = off;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let within = off % block;
+            let blocks = within.saturating_add(rest.len() as u64).div_ceil(block);
+            let m = self.map_tree(ino, off / block, blocks)?;
+            let n = m.len.saturating_mul(block).saturating_sub(within).min(rest.len() as u64) as usize;
+            let (part, after) = rest.split_at_mut(n);
+            match m.kind {
+                MapKind::Hole => part.fill(0),
+                MapKind::Inline { .. } => self.read_inline_at(ino, within as usize, part)?,
+                MapKind::Extent { pblk } => self.read_blocks(pblk, within as usize, part)?,
+            }
+            off = off.saturating_add(n as u64);
+            rest = after;
+            relax()?;
+        }
+        Ok(())
+    }
+
+    fn read_inline_at(&self, ino: Ino, at: usize, part: &mut [u8]) -> Result<()> {
+        let found = self.view()?.get(&inode::key::inline(ino), |data| {
+            let data = data.get(at..).unwrap_or_default();
+            let n = data.len().min(part.len());
+            let (head, zeros) = part.split_at_mut(n);
+            head.copy_from_slice(data.get(..n).unwrap_or_default());
+            zeros.fill(0);
+            Ok(())
+        })?;
+        found.ok_or(Error::Busy)
+    }
+
+    /// Reads bytes that start `within` block `pblk`; whole sectors go straight to where they belong.
+    fn read_blocks(&self, pblk: u64, within: usize, part: &mut [u8]) -> Result<()> {
+        let block = self.block_size() as usize;
+        let at = pblk.saturating_mul(block as u64);
+        let head = (block - within % block) % block;
+        let head = head.min(part.len());
+        let mut at = at.saturating_add(within as u64);
+        let (first, rest) = part.split_at_mut(head);
+        let whole = rest.len() / block * block;
+        let (middle, last) = rest.split_at_mut(whole);
+        let mut bounce: Vec<u8> = Vec::new();
+        for (piece, partial) in [(first, true), (middle, false), (last, true)] {
+            if piece.is_empty() {
+                continue;
+            }
+            if partial {
+                bounce.resize(block, 0)?;
+                let start = at % block as u64;
+                self.dev().read(at - start, &mut bounce)?;
+                let from = start as usize;
+                let src = bounce.get(from..from.saturating_add(piece.len())).ok_or(Error::Overflow)?;
+                piece.copy_from_slice(src);
+            } else {
+                self.dev().read(at, piece)?;
+            }
+            at = at.saturating_add(piece.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Writes `data` to byte `off` of file `ino`, which grows as needed, and returns the transaction group that carries it.
+    ///
+    /// A write of up to [`Fs::write_atomic_max`] bytes is all or nothing, now and after a crash; a longer one is split into
+    /// such writes.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace`, `FileTooBig`; what was not split off before has changed nothing then.
+    pub fn write(&self, ino: Ino, off: u64, data: &[u8], now: Time) -> Result<Txg> {
+        let _nofs = nofs();
+        let end = off.checked_add(data.len() as u64).filter(|end| *end <= FILE_SIZE_MAX);
+        let end = end.ok_or(Error::FileTooBig)?;
+        if data.is_empty() {
+            let inode = inode::expect(&self.view()?, ino)?;
+            inode.expect_file()?;
+            return Ok(inode.txg);
+        }
+        if end <= INLINE_MAX as u64 {
+            if let Some(txg) = self.write_small(ino, off as usize, data, now)? {
+                return Ok(txg);
+            }
+        }
+        let mut txg = 0;
+        let mut off = off;
+        for part in data.chunks(WRITE_ATOMIC_MAX) {
+            txg = self.write_blocks(ino, off, part, now)?;
+            off = off.saturating_add(part.len() as u64);
+            relax()?;
+        }
+        Ok(txg)
+    }
+
+    /// Writes to a file that fits into inline data; `None` when it does not.
+    fn write_small(&self, ino: Ino, off: usize, data: &[u8], now: Time) -> Result<Option<Txg>> {
+        let mut buf: Vec<u8> = Vec::with_capacity(INLINE_MAX)?;
+        let mut tx = self.begin(Reserve::items(3))?;
+        let mut inode = inode::expect(&tx, ino)?;
+        inode.expect_file()?;
+        let len = usize::try_from(inode.size).unwrap_or(usize::MAX);
+        if len > INLINE_MAX {
+            return Ok(None);
+        }
+        let end = off.saturating_add(data.len());
+        buf.resize(len.max(end), 0)?;
+        let whole = off == 0 && end >= len;
+        if len > 0 && !whole && inline::read(&tx, ino, &mut buf)?.is_none() && extents::covering(&tx, ino, 0)?.is_some() {
+            // A block: it is read without the tree lock.
+            drop(tx);
+            self.read_mapped(ino, 0, buf.get_mut(..len).unwrap_or_default())?;
+            tx = self.begin(Reserve::items(3))?;
+            inode = inode::expect(&tx, ino)?;
+        }
+        if inode.state & state::TRUNCATING != 0 {
+            // Rare: the other way finishes the cut.
+            return Ok(None);
+        }
+        buf.get_mut(off..end).ok_or(Error::Overflow)?.copy_from_slice(data);
+        let delta = inline::put(&mut tx, ino, &buf, self.units_per_block())?;
+        change(&mut tx, ino, |d| {
+            d.size.set(d.size.get().max(end as u64));
+            d.set_mtime(now);
+            delta.apply(d, ino)
+        })?;
+        Ok(Some(tx.commit()))
+    }
+
+    fn write_blocks(&self, ino: Ino, off: u64, data: &[u8], now: Time) -> Result<Txg> {
+        truncate::finish_pending(self, ino)?;
+        let inode = inode::expect(&self.view()?, ino)?;
+        inode.expect_file()?;
+        let block = u64::from(self.block_size());
+        let first = off / block;
+        let end = off.saturating_add(data.len() as u64);
+        let blocks = end.div_ceil(block).saturating_sub(first);
+        let last = first.saturating_add(blocks).saturating_sub(1);
+        let mut edges: [Option<Edge>; 2] = [None, None];
+        if off % block != 0 || (end % block != 0 && last == first) {
+            edges[0] = Some(self.edge(&inode, first, off, data)?);
+        }
+        if end % block != 0 && last != first {
+            edges[1] = Some(self.edge(&inode, last, off, data)?);
+        }
+        let mut allocs = self.alloc_many(ino, first, blocks)?;
+        let done = self.fill_and_insert(&inode, off, data, &edges, &allocs, now);
+        if done.is_err() {
+            self.release_all(&mut allocs);
+        }
+        done
+    }
+
+    /// The new contents of block `lblk`, of which `data`, written to byte `off`, cover a part.
+    fn edge(&self, inode: &Inode, lblk: u64, off: u64, data: &[u8]) -> Result<Edge> {
+        let block = u64::from(self.block_size());
+        let start = lblk.saturating_mul(block);
+        let mut bytes: Vec<u8> = Vec::new();
+        bytes.resize(block as usize, 0)?;
+        let old = inode.size.saturating_sub(start).min(block) as usize;
+        self.read_mapped(inode.ino, start, bytes.get_mut(..old).unwrap_or_default())?;
+        let to = off.saturating_sub(start) as usize;
+        let from = start.saturating_sub(off) as usize;
+        let src = data.get(from..).unwrap_or_default();
+        let dst = bytes.get_mut(to..).unwrap_or_default();
+        for (d, s) in dst.iter_mut().zip(src) {
+            *d = *s;
+        }
+        Ok(Edge { lblk, bytes })
+    }
+
+    /// Allocates `blocks` blocks for the file from `lblk` on, in as few pieces as there are.
+    fn alloc_many(&self, ino: Ino, lblk: u64, blocks: u64) -> Result<Vec<DataAlloc>> {
+        let mut allocs: Vec<DataAlloc> = Vec::new();
+        let mut goal = self.goal_for(ino, lblk)?;
+        let mut at = lblk;
+        let mut left = blocks;
+        let mut failed = None;
+        while left > 0 {
+            let got = allocs
+                .reserve(1)
+                .and_then(|()| self.alloc_data(goal, left.min(u64::from(MAX_ALLOC)) as u32, false));
+            match got {
+                Ok((pblk, len)) => {
+                    goal = pblk.saturating_add(u64::from(len));
+                    allocs.push(DataAlloc { lblk: at, pblk, len })?;
+                    at = at.saturating_add(u64::from(len));
+                    left = left.saturating_sub(u64::from(len));
+                }
+                Err(e) => {
+                    failed = Some(e);
+                    break;
+                }
+            }
+        }
+        match failed {
+            None => Ok(allocs),
+            Some(e) => {
+                self.release_all(&mut allocs);
+                Err(e)
+            }
+        }
+    }
+
+    fn release_all(&self, allocs: &mut Vec<DataAlloc>) {
+        while let Some(a) = allocs.pop() {
+            self.release_data(a.pblk, a.len);
+        }
+    }
+
+    /// Writes `data` and the edges to the allocated blocks, then makes these the contents of the file.
+    fn fill_and_insert(
+        &self,
+        inode: &Inode,
+        off: u64,
+        data: &[u8],
+        edges: &[Option<Edge>; 2],
+        allocs: &Vec<DataAlloc>,
+        now: Time,
+    ) -> Result<Txg> {
+        let block = u64::from(self.block_size());
+        let mut writes: Vec<Write<'_>> = Vec::new();
+        for a in allocs {
+            let mut done = 0;
+            while done < u64::from(a.len) {
+                let lblk = a.lblk.saturating_add(done);
+                let mut n = u64::from(a.len) - done;
+                let mut bytes = None;
+                for e in edges.iter().flatten() {
+                    if e.lblk == lblk {
+                        bytes = Some(e.bytes.as_slice());
+                    } else if e.lblk > lblk {
+                        n = n.min(e.lblk - lblk);
+                    }
+                }
+                let bytes = match bytes {
+                    Some(bytes) => {
+                        n = 1;
+                        bytes
+                    }
+                    None => {
+                        let from = lblk.saturating_mul(block).saturating_sub(off) as usize;
+                        let len = n.saturating_mul(block) as usize;
+                        data.get(from..from.saturating_add(len)).ok_or(Error::Overflow)?
+                    }
+                };
+                writes.push(Write {
+                    offset: a.pblk.saturating_add(done).saturating_mul(block),
+                    data: bytes,
+                })?;
+                done += n;
+            }
+        }
+        self.dev().write_batch(&writes)?;
+        self.insert_all(inode.ino, off.saturating_add(data.len() as u64), allocs, now)
+    }
+
+    /// Makes written blocks the contents of file `ino`, whose size becomes at least `end`.
+    fn insert_all(&self, ino: Ino, end: u64, allocs: &Vec<DataAlloc>, now: Time) -> Result<Txg> {
+        let from = allocs.first().map_or(0, |a| a.lblk);
+        let to = allocs.last().map_or(0, |a| a.lblk.saturating_add(u64::from(a.len)));
+        let old = extents::count(&self.view()?, ino, from, to, usize::MAX)?;
+        let mut tx: Tx<'_> = self.begin(Reserve::items(4).clustered(old.saturating_add(allocs.len())))?;
+        let mut total = inline::Delta::default();
+        for a in allocs {
+            let delta = replace_all(&mut tx, ino, a, self.units_per_block(), usize::MAX)?;
+            total.gained = total.gained.saturating_add(delta.gained);
+            total.lost = total.lost.saturating_add(delta.lost);
+        }
+        change(&mut tx, ino, |d| {
+            d.size.set(d.size.get().max(end));
+            d.set_mtime(now);
+            total.apply(d, ino)
+        })?;
+        Ok(tx.commit())
+    }
+}

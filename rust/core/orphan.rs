@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Orphans: work on an inode that takes more than one transaction, and is finished after a crash.
+//!
+//! An orphan item is made in the transaction that makes the work necessary (a last name removed, a file cut, a collection
+//! dropped) and is removed in the transaction that ends it. In between, bounded transactions free a few items each. A crash
+//! at any point leaves the item, and the next mount goes on: each step finds by itself what is left to do.
+
+#[cfg(test)]
+mod tests;
+
+use crate::collection_item;
+use crate::file::truncate;
+use crate::format::items::orphan::DELETE;
+use crate::format::items::orphan::DISOWN;
+use crate::format::items::orphan::TRUNCATE;
+use crate::format::items::DiskDirent;
+use crate::format::items::DiskExtent;
+use crate::format::items::state;
+use crate::format::items::DiskOrphan;
+use crate::format::Key;
+use crate::format::Kind;
+use crate::inode;
+use crate::inode::key;
+use crate::inode::Ino;
+use crate::mount::Fs;
+use crate::txn::Read;
+use crate::txn::Reserve;
+use crate::txn::Tx;
+use vexfs_host::log;
+use vexfs_host::mem::Vec;
+use vexfs_host::nofs;
+use vexfs_host::relax;
+use vexfs_host::Error;
+use vexfs_host::Result;
+use zerocopy::FromZeros;
+use zerocopy::IntoBytes;
+
+/// Items that one transaction removes at most.
+pub(crate) const STEP: usize = 64;
+
+/// Notes `actions` to be done for inode `ino`.
+pub(crate) fn add(tx: &mut Tx<'_>, ino: Ino, actions: u32) -> Result<()> {
+    let mut item = DiskOrphan::new_zeroed();
+    item.actions.set(actions);
+    match tx.insert(&key::orphan(ino), item.as_bytes()) {
+        Err(Error::Exists) => {}
+        done => return done,
+    }
+    let old = get(tx, ino)?;
+    item.actions.set(old | actions);
+    tx.put(&key::orphan(ino), item.as_bytes())
+}
+
+/// Strikes `actions` off what is to be done for inode `ino`.
+pub(crate) fn remove(tx: &mut Tx<'_>, ino: Ino, actions: u32) -> Result<()> {
+    let left = get(tx, ino)? & !actions;
+    if left == 0 {
+        return tx.remove(&key::orphan(ino));
+    }
+    let mut item = DiskOrphan::new_zeroed();
+    item.actions.set(left);
+    tx.put(&key::orphan(ino), item.as_bytes())
+}
+
+fn get(r: &impl Read, ino: Ino) -> Result<u32> {
+    match pending(r, ino)? {
+        0 => Err(Error::corrupt("orphan item missing", u64::MAX, ino)),
+        actions => Ok(actions),
+    }
+}
+
+/// What is to be done for inode `ino`, 0 if nothing.
+pub(crate) fn pending(r: &impl Read, ino: Ino) -> Result<u32> {
+    let found = r.get(&key::orphan(ino), |data| Ok(DiskOrphan::parse(data, ino)?.actions.get()))?;
+    Ok(found.unwrap_or(0))
+}
+
+/// Removes up to `budget` items of inode `ino`, all but the inode item itself, and frees what they refer to. Returns whether
+/// none are left.
+fn purge(tx: &mut Tx<'_>, ino: Ino, budget: &mut usize) -> Result<bool> {
+    let mut keys: Vec<Key> = Vec::new();
+    let mut more = false;
+    let first = Key::new(ino, Kind(Kind::INODE.0 + 1), 0);
+    let last = Key::new(ino, Kind(u8::MAX), u64::MAX);
+    tx.scan(&first, &last, &mut |k, _| {
+        if keys.len() >= *budget {
+            more = true;
+            return Ok(false);
+        }
+        keys.push(*k)?;
+        Ok(true)
+    })?;
+    for k in &keys {
+        if *budget == 0 {
+            return Ok(false);
+        }
+        match k.kind {
+            Kind::EXTENT => {
+                let e = tx.get(k, |data| {
+                    let e = DiskExtent::parse(data, ino, k.offset)?;
+                    Ok((e.pblk.get(), e.len.get(), e.birth.get()))
+                })?;
+                tx.remove(k)?;
+                if let Some((pblk, len, birth)) = e {
+                    tx.free_extent(pblk, len, birth)?;
+                }
+            }
+            Kind::DIRENT => {
+                // A removed directory is empty. Deleting a name here would lose what it names.
+                let named = tx.get(k, |data| Ok(DiskDirent::parse(data, ino)?.0.ino.get()))?;
+                if named.is_some_and(|n| n != 0) {
+                    return Err(Error::corrupt("removed directory with an entry", u64::MAX, ino));
+                }
+                tx.remove(k)?;
+            }
+            Kind::COLLECTION if k.offset != 0 => {
+                if !purge_hidden(tx, ino, k.offset, budget)? {
+                    return Ok(false);
+                }
+                continue;
+            }
+            _ => tx.remove(k)?,
+        }
+        *budget = budget.saturating_sub(1);
+    }
+    Ok(!more)
+}
+
+/// Removes hidden file `ino` of the collection of `dir`, within the budget. Returns whether it is gone.
+fn purge_hidden(tx: &mut Tx<'_>, dir: Ino, ino: Ino, budget: &mut usize) -> Result<bool> {
+    match inode::read(tx, ino)? {
+        Some(i) if i.is_hidden() && i.parent == dir => {
+            if !purge_file(tx, ino, budget)? || *budget < 2 {
+                return Ok(false);
+            }
+            if i.state & state::TRUNCATING != 0 {
+                remove(tx, ino, TRUNCATE)?;
+            }
+            tx.remove(&key::inode(ino))?;
+            tx.add_inodes(-1)?;
+        }
+        _ => return Err(Error::corrupt("collection that owns a file which is not its own", u64::MAX, dir)),
+    }
+    tx.remove(&key::hidden(dir, ino))?;
+    *budget = budget.saturating_sub(2);
+    Ok(true)
+}
+
+/// [`purge`] for a file, which owns nothing: no collection item may lead on from it.
+fn purge_file(tx: &mut Tx<'_>, ino: Ino, budget: &mut usize) -> Result<bool> {
+    let owns = tx.first_at_or_after(&key::collection(ino), |k, _| Ok(k.obj == ino && k.kind == Kind::COLLECTION))?;
+    if owns == Some(true) {
+        return Err(Error::corrupt("file with a collection", u64::MAX, ino));
+    }
+    purge(tx, ino, budget)
+}
+
+impl Fs {
+    /// Begins a transaction that removes up to the returned number of items: fewer when the device is nearly full.
+    pub(crate) fn begin_step(&self) -> Result<(Tx<'_>, usize)> {
+        match self.begin(Reserve::items(6).clustered(STEP).deleting()) {
+            Ok(tx) => Ok((tx, STEP)),
+            Err(Error::NoSpace) => Ok((self.begin(Reserve::items(8).deleting())?, 4)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Deletes inode `ino`, whose link count is 0, with everything it has: contents, attributes, hidden files.
+    ///
+    /// Large inodes take several transactions; a crash in between leaves the rest to the next mount. Nobody may use the
+    /// inode any more.
+    pub fn evict(&self, ino: Ino) -> Result<()> {
+        let _nofs = nofs();
+        loop {
+            let (mut tx, mut budget) = self.begin_step()?;
+            if inode::expect(&tx, ino)?.nlink != 0 {
+                return Err(Error::Invalid("an inode with links cannot be deleted"));
+            }
+            let gone = purge(&mut tx, ino, &mut budget)?;
+            if gone {
+                tx.remove(&key::inode(ino))?;
+                tx.add_inodes(-1)?;
+                tx.remove(&key::orphan(ino))?;
+            }
+            tx.commit();
+            if gone {
+                return Ok(());
+            }
+            // A process that is being killed deletes its files, too: only yield.
+            let _ = relax();
+        }
+    }
+}
+
+/// Finishes what a crash interrupted. Called once, by a writable mount.
+pub(crate) fn recover(fs: &Fs) -> Result<()> {
+    let mut from = 0;
+    loop {
+        let next = fs.view()?.first_at_or_after(&key::orphan(from), |k, data| {
+            if k.obj != 0 || k.kind != Kind::ORPHAN {
+                return Ok(None);
+            }
+            Ok(Some((k.offset, DiskOrphan::parse(data, k.offset)?.actions.get())))
+        })?;
+        let Some((ino, actions)) = next.flatten() else {
+            return Ok(());
+        };
+        if let Err(e) = finish(fs, ino, actions) {
+            if !matches!(e, Error::Corrupt(_) | Error::NotFound) {
+                return Err(e);
+            }
+            // One damaged inode must not keep the others from being used; its space stays taken until a check.
+            log!(err, "inode {}: left as it is, it cannot be deleted or cut: {}", ino, e);
+        }
+        from = match ino.checked_add(1) {
+            Some(n) => n,
+            None => return Ok(()),
+        };
+        relax()?;
+    }
+}
+
+fn finish(fs: &Fs, ino: Ino, actions: u32) -> Result<()> {
+    if actions & DELETE != 0 {
+        return fs.evict(ino);
+    }
+    if actions & TRUNCATE != 0 {
+        truncate::resume(fs, ino)?;
+    }
+    if actions & DISOWN != 0 {
+        collection_item::resume_drop(fs, ino)?;
+    }
+    Ok(())
+}

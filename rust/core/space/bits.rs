@@ -146,48 +146,56 @@ impl Bits {
         let to = to.min(WORDS * 64);
         let mut best: Option<(usize, usize)> = None;
         let mut at = from;
-        while at < to {
-            // The next free block.
-            let w = word(at / 64) | !(u64::MAX << (at % 64));
-            if w == u64::MAX {
-                at = (at / 64 + 1) * 64;
-                continue;
-            }
-            let start = at / 64 * 64 + w.trailing_ones() as usize;
-            // The next used one.
-            let mut end = start;
-            loop {
-                let w = word(end / 64) & (u64::MAX << (end % 64));
-                if end >= to || end - start >= want {
-                    break;
-                }
-                if w == 0 {
-                    end = (end / 64 + 1) * 64;
-                } else {
-                    end = end / 64 * 64 + w.trailing_zeros() as usize;
-                    break;
-                }
-            }
-            let end = end.min(to).min(start.saturating_add(want));
-            let len = end.saturating_sub(start);
-            if len > 0 && best.is_none_or(|(_, l)| len > l) {
+        while let Some((start, len)) = next_run(word, at, to, want) {
+            if best.is_none_or(|(_, l)| len > l) {
                 best = Some((start, len));
-                if len >= want {
-                    break;
-                }
             }
-            at = end.max(start + 1);
+            if len >= want {
+                break;
+            }
+            at = start + len;
         }
         best
     }
 
     /// How many of the blocks from `from` on are free, up to `want`.
     pub(super) fn free_at(&self, from: usize, want: usize) -> usize {
-        match self.find_run(from, from.saturating_add(want), want, None) {
+        match next_run(|at| self.word(at), from, WORDS * 64, want) {
             Some((start, len)) if start == from => len,
             _ => 0,
         }
     }
+}
+
+/// The first free run in bits `from..to`: where it starts, and its length up to `want`, which is not 0.
+#[inline]
+fn next_run(word: impl Fn(usize) -> u64, from: usize, to: usize, want: usize) -> Option<(usize, usize)> {
+    let mut start = from;
+    // The next free block.
+    loop {
+        if start >= to {
+            return None;
+        }
+        let w = word(start / 64) | !(u64::MAX << (start % 64));
+        if w != u64::MAX {
+            start = start / 64 * 64 + w.trailing_ones() as usize;
+            break;
+        }
+        start = (start / 64 + 1) * 64;
+    }
+    let stop = to.min(start.saturating_add(want));
+    // The next used one.
+    let mut end = start;
+    while end < stop {
+        let w = word(end / 64) & (u64::MAX << (end % 64));
+        if w != 0 {
+            end = end / 64 * 64 + w.trailing_zeros() as usize;
+            break;
+        }
+        end = (end / 64 + 1) * 64;
+    }
+    let end = end.min(stop);
+    (end > start).then(|| (start, end - start))
 }
 
 /// Calls `f` with each word that bits `from..from + len` touch and the mask of those bits in it.

@@ -94,14 +94,6 @@ impl Reserve {
         }
     }
 
-    /// And up to `n` items whose keys follow each other, which lie in few leaves.
-    pub const fn clustered(self, n: usize) -> Reserve {
-        Reserve {
-            items: self.items + n as u64 / 16 + 1,
-            ..self
-        }
-    }
-
     /// The operation frees space or must not fail for a lack of it: it may use the emergency reserve.
     pub const fn deleting(self) -> Reserve {
         Reserve {

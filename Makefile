@@ -34,6 +34,7 @@ module:
 .PHONY: user
 user:
 	cargo build --release --locked -p mkfs-vexfs -p vexctl
+	@ln -f target/release/mkfs-vexfs target/release/mkfs.vexfs
 
 .PHONY: demo
 demo:

@@ -209,7 +209,11 @@ fn disown(tx: &mut Tx<'_>, dir: Ino, ino: Ino, now: Time) -> Result<()> {
     tx.remove(&key::hidden(dir, ino))?;
     change_linked(tx, ino, |d| {
         if d.state.get() & state::HIDDEN == 0 || d.parent.get() != dir {
-            return Err(Error::corrupt("collection that owns a file which is not its own", u64::MAX, dir));
+            return Err(Error::corrupt(
+                "collection that owns a file which is not its own",
+                u64::MAX,
+                dir,
+            ));
         }
         // From now on it is an inode without a name like any other.
         d.state.set(d.state.get() & !state::HIDDEN);

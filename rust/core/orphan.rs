@@ -13,9 +13,9 @@ use crate::file::truncate;
 use crate::format::items::orphan::DELETE;
 use crate::format::items::orphan::DISOWN;
 use crate::format::items::orphan::TRUNCATE;
+use crate::format::items::state;
 use crate::format::items::DiskDirent;
 use crate::format::items::DiskExtent;
-use crate::format::items::state;
 use crate::format::items::DiskOrphan;
 use crate::format::Key;
 use crate::format::Kind;
@@ -71,7 +71,9 @@ fn get(r: &impl Read, ino: Ino) -> Result<u32> {
 
 /// What is to be done for inode `ino`, 0 if nothing.
 pub(crate) fn pending(r: &impl Read, ino: Ino) -> Result<u32> {
-    let found = r.get(&key::orphan(ino), |data| Ok(DiskOrphan::parse(data, ino)?.actions.get()))?;
+    let found = r.get(&key::orphan(ino), |data| {
+        Ok(DiskOrphan::parse(data, ino)?.actions.get())
+    })?;
     Ok(found.unwrap_or(0))
 }
 
@@ -139,7 +141,13 @@ fn purge_hidden(tx: &mut Tx<'_>, dir: Ino, ino: Ino, budget: &mut usize) -> Resu
             tx.remove(&key::inode(ino))?;
             tx.add_inodes(-1)?;
         }
-        _ => return Err(Error::corrupt("collection that owns a file which is not its own", u64::MAX, dir)),
+        _ => {
+            return Err(Error::corrupt(
+                "collection that owns a file which is not its own",
+                u64::MAX,
+                dir,
+            ))
+        }
     }
     tx.remove(&key::hidden(dir, ino))?;
     *budget = budget.saturating_sub(2);
@@ -148,7 +156,9 @@ fn purge_hidden(tx: &mut Tx<'_>, dir: Ino, ino: Ino, budget: &mut usize) -> Resu
 
 /// [`purge`] for a file, which owns nothing: no collection item may lead on from it.
 fn purge_file(tx: &mut Tx<'_>, ino: Ino, budget: &mut usize) -> Result<bool> {
-    let owns = tx.first_at_or_after(&key::collection(ino), |k, _| Ok(k.obj == ino && k.kind == Kind::COLLECTION))?;
+    let owns = tx.first_at_or_after(&key::collection(ino), |k, _| {
+        Ok(k.obj == ino && k.kind == Kind::COLLECTION)
+    })?;
     if owns == Some(true) {
         return Err(Error::corrupt("file with a collection", u64::MAX, ino));
     }

@@ -16,6 +16,7 @@ mod rename;
 #[cfg(test)]
 mod tests;
 
+pub use readdir::EmitEntry;
 pub use rename::RenameFlags;
 pub use rename::RenameOutcome;
 
@@ -112,10 +113,14 @@ pub(crate) fn find(r: &impl Read, hash_key: &[u64; 2], dir: Ino, name: &[u8]) ->
         Some(None) => {}
     }
     let mut hit = None;
-    r.scan(&key::dirent(dir, slot | 1), &key::dirent(dir, slot | SEQ_MASK), &mut |k, data| {
-        hit = found(data, k.offset)?;
-        Ok(hit.is_none())
-    })?;
+    r.scan(
+        &key::dirent(dir, slot | 1),
+        &key::dirent(dir, slot | SEQ_MASK),
+        &mut |k, data| {
+            hit = found(data, k.offset)?;
+            Ok(hit.is_none())
+        },
+    )?;
     Ok(hit)
 }
 
@@ -131,17 +136,21 @@ pub(crate) fn insert_entry(tx: &mut Tx<'_>, dir: Ino, name: &[u8], ino: Ino, dty
     // The name exists, or others have its hash.
     let mut free = None;
     let mut next = slot;
-    tx.scan(&key::dirent(dir, slot), &key::dirent(dir, slot | SEQ_MASK), &mut |k, data| {
-        let (head, n) = DiskDirent::parse(data, dir)?;
-        if n == name {
-            return Err(Error::Exists);
-        }
-        if free.is_none() && (head.ino.get() == 0 || k.offset != next) {
-            free = Some(if head.ino.get() == 0 { k.offset } else { next });
-        }
-        next = k.offset.saturating_add(1);
-        Ok(true)
-    })?;
+    tx.scan(
+        &key::dirent(dir, slot),
+        &key::dirent(dir, slot | SEQ_MASK),
+        &mut |k, data| {
+            let (head, n) = DiskDirent::parse(data, dir)?;
+            if n == name {
+                return Err(Error::Exists);
+            }
+            if free.is_none() && (head.ino.get() == 0 || k.offset != next) {
+                free = Some(if head.ino.get() == 0 { k.offset } else { next });
+            }
+            next = k.offset.saturating_add(1);
+            Ok(true)
+        },
+    )?;
     let slot = match free {
         Some(slot) => slot,
         None if next <= slot | SEQ_MASK => next,
@@ -168,14 +177,18 @@ pub(crate) fn remove_entry(tx: &mut Tx<'_>, dir: Ino, slot: u64) -> Result<()> {
     let first = slot & !SEQ_MASK;
     let mut others = 0;
     let mut placeholder = false;
-    tx.scan(&key::dirent(dir, first), &key::dirent(dir, first | SEQ_MASK), &mut |k, data| {
-        if DiskDirent::parse(data, dir)?.0.ino.get() == 0 {
-            placeholder = true;
-        } else if k.offset != slot {
-            others += 1;
-        }
-        Ok(true)
-    })?;
+    tx.scan(
+        &key::dirent(dir, first),
+        &key::dirent(dir, first | SEQ_MASK),
+        &mut |k, data| {
+            if DiskDirent::parse(data, dir)?.0.ino.get() == 0 {
+                placeholder = true;
+            } else if k.offset != slot {
+                others += 1;
+            }
+            Ok(true)
+        },
+    )?;
     if slot == first && others > 0 {
         let mut buf = [0; NAME_MAX + 16];
         return tx.put(&key::dirent(dir, slot), entry(dir, 0, 0, &[], &mut buf)?);

@@ -20,6 +20,9 @@ use vexfs_host::Result;
 /// Bytes of names copied out under one hold of the tree lock.
 const BATCH: usize = 16 << 10;
 
+/// What gets the entries of a listing: position, name, inode number and `DT_*` type of each. False ends the listing.
+pub type EmitEntry<'a> = dyn FnMut(u64, &[u8], Ino, u8) -> bool + 'a;
+
 /// An entry of a batch; its name is the next `len` bytes of the batch's names.
 struct Entry {
     slot: u64,
@@ -34,12 +37,7 @@ impl Fs {
     ///
     /// Returns the position to go on from: that of the entry that `emit` refused, or `i64::MAX` at the end. An entry that
     /// exists during the whole listing is handed over exactly once, whatever happens to others.
-    pub fn readdir(
-        &self,
-        dir: Ino,
-        pos: u64,
-        emit: &mut dyn FnMut(u64, &[u8], Ino, u8) -> bool,
-    ) -> Result<u64> {
+    pub fn readdir(&self, dir: Ino, pos: u64, emit: &mut EmitEntry<'_>) -> Result<u64> {
         let mut names: Vec<u8> = Vec::new();
         let mut entries: Vec<Entry> = Vec::new();
         let mut from = pos.max(SEQ_MASK + 1);
@@ -77,7 +75,11 @@ impl Fs {
                 return Ok(true);
             }
             if k.offset >= i64::MAX as u64 {
-                return Err(Error::corrupt("directory entry beyond the last position", u64::MAX, dir));
+                return Err(Error::corrupt(
+                    "directory entry beyond the last position",
+                    u64::MAX,
+                    dir,
+                ));
             }
             names.extend_from_slice(name)?;
             entries.push(Entry {

@@ -34,7 +34,10 @@ fn names_are_found_until_they_are_removed() {
     let fs = TestFs::new();
     let inos: StdVec<Ino> = (0..2000).map(|i| fs.root_file(&format!("file-{i}"))).collect();
     for (i, ino) in inos.iter().enumerate() {
-        assert_eq!(fs.fs.lookup(ROOT_INO, format!("file-{i}").as_bytes()), Ok(Some((*ino, 8))));
+        assert_eq!(
+            fs.fs.lookup(ROOT_INO, format!("file-{i}").as_bytes()),
+            Ok(Some((*ino, 8)))
+        );
     }
     assert_eq!(fs.find(ROOT_INO, "file-2000"), None);
     assert_eq!(fs.fs.inode(ROOT_INO).unwrap().size, 2000);
@@ -94,7 +97,12 @@ fn names_with_equal_hashes_live_side_by_side() {
     }
     assert_eq!(fs.fs.inode(ROOT_INO).unwrap().size, 0);
     let first = first_slot(fs.fs.hash_key(), b"collide-0");
-    let left = fs.fs.view().unwrap().get(&key::dirent(ROOT_INO, first), |_| Ok(())).unwrap();
+    let left = fs
+        .fs
+        .view()
+        .unwrap()
+        .get(&key::dirent(ROOT_INO, first), |_| Ok(()))
+        .unwrap();
     assert_eq!(left, None, "the placeholder goes with the last name");
     fs.check();
 }
@@ -139,7 +147,12 @@ fn a_listing_finds_every_entry_that_stays_while_others_come_and_go() {
     }
     assert!((0..3000).all(|i| seen.contains(&format!("stay-{i}"))));
     let mut none = true;
-    fs.fs.readdir(ROOT_INO, pos, &mut |_, _, _, _| { none = false; true }).unwrap();
+    fs.fs
+        .readdir(ROOT_INO, pos, &mut |_, _, _, _| {
+            none = false;
+            true
+        })
+        .unwrap();
     assert!(none);
 }
 
@@ -257,7 +270,10 @@ fn rename_within_a_directory_works_among_names_with_equal_hashes() {
     let fs = TestFs::new();
     let a = fs.root_file("collide-a");
     let b = fs.root_file("collide-b");
-    assert_eq!(rename(&fs, ROOT_INO, "collide-a", ROOT_INO, "collide-c", PLAIN), Ok(None));
+    assert_eq!(
+        rename(&fs, ROOT_INO, "collide-a", ROOT_INO, "collide-c", PLAIN),
+        Ok(None)
+    );
     assert_eq!(fs.find(ROOT_INO, "collide-c"), Some(a));
     assert_eq!(fs.find(ROOT_INO, "collide-b"), Some(b));
     rename(&fs, ROOT_INO, "collide-b", ROOT_INO, "collide-c", PLAIN).unwrap();
@@ -287,11 +303,22 @@ fn rename_replaces_only_what_is_of_the_same_sort_and_empty() {
     let moved = fs.dir(ROOT_INO, "moved");
     let inner = fs.file(moved, "inner");
     fs.root_file("file");
-    assert_eq!(rename(&fs, ROOT_INO, "moved", ROOT_INO, "full", PLAIN), Err(Error::NotEmpty));
-    assert_eq!(rename(&fs, ROOT_INO, "moved", ROOT_INO, "file", PLAIN), Err(Error::NotDir));
-    assert_eq!(rename(&fs, ROOT_INO, "file", ROOT_INO, "empty", PLAIN), Err(Error::IsDir));
+    assert_eq!(
+        rename(&fs, ROOT_INO, "moved", ROOT_INO, "full", PLAIN),
+        Err(Error::NotEmpty)
+    );
+    assert_eq!(
+        rename(&fs, ROOT_INO, "moved", ROOT_INO, "file", PLAIN),
+        Err(Error::NotDir)
+    );
+    assert_eq!(
+        rename(&fs, ROOT_INO, "file", ROOT_INO, "empty", PLAIN),
+        Err(Error::IsDir)
+    );
     assert_eq!(nlink(&fs, ROOT_INO), 5);
-    let replaced = rename(&fs, ROOT_INO, "moved", ROOT_INO, "empty", PLAIN).unwrap().unwrap();
+    let replaced = rename(&fs, ROOT_INO, "moved", ROOT_INO, "empty", PLAIN)
+        .unwrap()
+        .unwrap();
     assert_eq!((replaced.ino, replaced.nlink), (empty, 0));
     assert_eq!(nlink(&fs, ROOT_INO), 4);
     assert_eq!(fs.find(moved, "inner"), Some(inner));
@@ -338,8 +365,14 @@ fn rename_without_replacing_fails_when_the_name_is_taken() {
     let fs = TestFs::new();
     let a = fs.root_file("a");
     fs.root_file("b");
-    assert_eq!(rename(&fs, ROOT_INO, "a", ROOT_INO, "b", RenameFlags::NOREPLACE), Err(Error::Exists));
-    assert_eq!(rename(&fs, ROOT_INO, "a", ROOT_INO, "c", RenameFlags::NOREPLACE), Ok(None));
+    assert_eq!(
+        rename(&fs, ROOT_INO, "a", ROOT_INO, "b", RenameFlags::NOREPLACE),
+        Err(Error::Exists)
+    );
+    assert_eq!(
+        rename(&fs, ROOT_INO, "a", ROOT_INO, "c", RenameFlags::NOREPLACE),
+        Ok(None)
+    );
     assert_eq!(fs.find(ROOT_INO, "c"), Some(a));
     for flags in [3, 4, 7] {
         let done = rename(&fs, ROOT_INO, "c", ROOT_INO, "b", RenameFlags(flags));
@@ -365,7 +398,10 @@ fn exchange_swaps_two_names_whatever_they_name() {
     assert_eq!(fs.fs.inode(dir).unwrap().parent, a);
     let other = fs.dir(b, "other");
     assert_eq!(exchange(a, "x", b, "other"), Ok(None));
-    assert_eq!((fs.fs.inode(dir).unwrap().parent, fs.fs.inode(other).unwrap().parent), (b, a));
+    assert_eq!(
+        (fs.fs.inode(dir).unwrap().parent, fs.fs.inode(other).unwrap().parent),
+        (b, a)
+    );
     assert_eq!(exchange(b, "y", b, "other"), Ok(None));
     assert_eq!((fs.find(b, "y"), fs.find(b, "other")), (Some(dir), Some(file)));
     fs.check();
@@ -400,7 +436,9 @@ fn threads_may_do_anything_to_the_same_directories_at_once() {
             s.spawn(move || {
                 let mut state = thread + 1;
                 for _ in 0..2000 {
-                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    state = state
+                        .wrapping_mul(6364136223846793005)
+                        .wrapping_add(1442695040888963407);
                     let name = format!("n{}", (state >> 40) % 20);
                     let other = format!("n{}", (state >> 50) % 20);
                     let (dir, odir) = (dirs[(state >> 33) as usize % 2], dirs[(state >> 35) as usize % 2]);

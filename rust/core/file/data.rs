@@ -194,7 +194,13 @@ impl Fs {
 }
 
 /// Makes freshly written `alloc` part of inode `ino` in a transaction that reserved enough for `budget` old extents.
-pub(super) fn replace_all(tx: &mut Tx<'_>, ino: Ino, alloc: &DataAlloc, units: u64, budget: usize) -> Result<inline::Delta> {
+pub(super) fn replace_all(
+    tx: &mut Tx<'_>,
+    ino: Ino,
+    alloc: &DataAlloc,
+    units: u64,
+    budget: usize,
+) -> Result<inline::Delta> {
     let (done, freed) = extents::replace(tx, ino, alloc.lblk, alloc.pblk, alloc.len, budget)?;
     if done != alloc.len {
         return Err(Error::Busy);

@@ -64,7 +64,10 @@ impl Blocks {
         let mut n = 0;
         while lblk < end {
             let (mask, next) = bits(lblk, end);
-            n += self.words.get(lblk >> 6).map_or(0, |w| u64::from((w & mask).count_ones()));
+            n += self
+                .words
+                .get(lblk >> 6)
+                .map_or(0, |w| u64::from((w & mask).count_ones()));
             lblk = next;
         }
         n
@@ -74,7 +77,8 @@ impl Blocks {
     fn add(&mut self, mut lblk: u64, end: u64) -> Result<()> {
         // Memory first, so that nothing is half done.
         let words = (end.saturating_sub(1) >> 6).saturating_sub(lblk >> 6).saturating_add(1);
-        self.words.reserve(usize::try_from(words).map_err(|_| Error::NoMemory)?)?;
+        self.words
+            .reserve(usize::try_from(words).map_err(|_| Error::NoMemory)?)?;
         self.end = self.end.max(end);
         while lblk < end {
             let (mask, next) = bits(lblk, end);
@@ -247,7 +251,10 @@ impl Fs {
             return Ok(());
         }
         self.reserve_blocks(need)?;
-        inner.reserved.add(lblk, end).inspect_err(|_| self.unreserve_blocks(need))
+        inner
+            .reserved
+            .add(lblk, end)
+            .inspect_err(|_| self.unreserve_blocks(need))
     }
 
     /// Gives reservations of blocks `lblk..lblk+len` back; `len` may reach beyond every file.
@@ -307,13 +314,16 @@ impl Fs {
         let want = len.min(u64::from(MAX_ALLOC)) as u32;
         let (pblk, len) = self.alloc_data(goal, want, promised)?;
         let alloc = DataAlloc { lblk, pblk, len };
-        data.took_off(&alloc, promised).inspect_err(|_| self.release_data(pblk, len))?;
+        data.took_off(&alloc, promised)
+            .inspect_err(|_| self.release_data(pblk, len))?;
         Ok(alloc)
     }
 
     /// Where block `lblk` of inode `ino` would continue the extent before it; 0 where there is none.
     pub(crate) fn goal_for(&self, ino: u64, lblk: u64) -> Result<u64> {
-        let Some(before) = lblk.checked_sub(1) else { return Ok(0) };
+        let Some(before) = lblk.checked_sub(1) else {
+            return Ok(0);
+        };
         let left = super::extents::last_at_or_before(&self.view()?, ino, before)?;
         Ok(left.map_or(0, |e| e.pend()))
     }
@@ -334,7 +344,9 @@ mod tests {
         let mut model = BTreeSet::new();
         let mut state = 7u64;
         for _ in 0..20_000 {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             let from = (state >> 20) % 700;
             let len = 1 + (state >> 40) % 150;
             match state >> 62 {
@@ -350,7 +362,10 @@ mod tests {
                     gone.iter().for_each(|b| assert!(model.remove(b)));
                 }
                 _ => {
-                    assert_eq!(set.count_in(from, from + len), model.range(from..from + len).count() as u64);
+                    assert_eq!(
+                        set.count_in(from, from + len),
+                        model.range(from..from + len).count() as u64
+                    );
                     let inside = model.contains(&from);
                     let run = (from..from + len).take_while(|b| model.contains(b) == inside).count() as u64;
                     assert_eq!(set.run(from, len), (inside, run));

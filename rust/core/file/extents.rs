@@ -186,14 +186,7 @@ fn add(tx: &mut Tx<'_>, ino: Ino, new: Extent, left: Option<Extent>, right: Opti
 /// extents, and adopts the new blocks.
 ///
 /// Returns how many blocks were replaced, `len` unless the budget ran out, and how many were freed.
-pub(crate) fn replace(
-    tx: &mut Tx<'_>,
-    ino: Ino,
-    lblk: u64,
-    pblk: u64,
-    len: u32,
-    budget: usize,
-) -> Result<(u32, u64)> {
+pub(crate) fn replace(tx: &mut Tx<'_>, ino: Ino, lblk: u64, pblk: u64, len: u32, budget: usize) -> Result<(u32, u64)> {
     let end = lblk.checked_add(u64::from(len)).ok_or(Error::FileTooBig)?;
     let before = last_at_or_before(tx, ino, end)?;
     let birth = tx.txg();

@@ -67,7 +67,11 @@ pub(crate) fn put(tx: &mut Tx<'_>, ino: Ino, data: &[u8], units_per_block: u64) 
     match len(tx, ino)? {
         Some(old) => delta.lost = units(old),
         // Only where there are no inline data can there be an extent.
-        None => delta.lost = extents::take_out(tx, ino, 0, 1, 1)?.blocks.saturating_mul(units_per_block),
+        None => {
+            delta.lost = extents::take_out(tx, ino, 0, 1, 1)?
+                .blocks
+                .saturating_mul(units_per_block)
+        }
     }
     if !data.is_empty() {
         tx.put(&key::inline(ino), data)?;

@@ -33,7 +33,11 @@ impl Fs {
         }
         let first = off.div_ceil(block);
         // Behind the size there is nothing to keep.
-        let last = if end == inode.size { end.div_ceil(block) } else { end / block };
+        let last = if end == inode.size {
+            end.div_ceil(block)
+        } else {
+            end / block
+        };
         let mut txg = inode.txg;
         if first > last {
             return self.zero(ino, off, end, now, txg);

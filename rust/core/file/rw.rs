@@ -55,7 +55,9 @@ impl Fs {
         let _nofs = nofs();
         let inode = inode::expect(&self.view()?, ino)?;
         inode.expect_file()?;
-        let n = usize::try_from(inode.size.saturating_sub(off)).unwrap_or(usize::MAX).min(buf.len());
+        let n = usize::try_from(inode.size.saturating_sub(off))
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
         let buf = buf.get_mut(..n).unwrap_or_default();
         self.read_mapped(ino, off, buf)?;
         Ok(n)
@@ -70,7 +72,11 @@ impl Fs {
             let within = off % block;
             let blocks = within.saturating_add(rest.len() as u64).div_ceil(block);
             let m = self.map_tree(ino, off / block, blocks)?;
-            let n = m.len.saturating_mul(block).saturating_sub(within).min(rest.len() as u64) as usize;
+            let n = m
+                .len
+                .saturating_mul(block)
+                .saturating_sub(within)
+                .min(rest.len() as u64) as usize;
             let (part, after) = rest.split_at_mut(n);
             match m.kind {
                 MapKind::Hole => part.fill(0),
@@ -116,7 +122,9 @@ impl Fs {
                 let start = at % block as u64;
                 self.dev().read(at - start, &mut bounce)?;
                 let from = start as usize;
-                let src = bounce.get(from..from.saturating_add(piece.len())).ok_or(Error::Overflow)?;
+                let src = bounce
+                    .get(from..from.saturating_add(piece.len()))
+                    .ok_or(Error::Overflow)?;
                 piece.copy_from_slice(src);
             } else {
                 self.dev().read(at, piece)?;
@@ -171,7 +179,8 @@ impl Fs {
         let end = off.saturating_add(data.len());
         buf.resize(len.max(end), 0)?;
         let whole = off == 0 && end >= len;
-        if len > 0 && !whole && inline::read(&tx, ino, &mut buf)?.is_none() && extents::covering(&tx, ino, 0)?.is_some() {
+        if len > 0 && !whole && inline::read(&tx, ino, &mut buf)?.is_none() && extents::covering(&tx, ino, 0)?.is_some()
+        {
             // A block: it is read without the tree lock.
             drop(tx);
             self.read_mapped(ino, 0, buf.get_mut(..len).unwrap_or_default())?;

@@ -75,7 +75,14 @@ impl NewInode<'_> {
 }
 
 /// Puts a new inode with number `ino` into the tree.
-pub(crate) fn insert(tx: &mut Tx<'_>, ino: Ino, parent: Ino, nlink: u32, bits: u32, new: &NewInode<'_>) -> Result<Inode> {
+pub(crate) fn insert(
+    tx: &mut Tx<'_>,
+    ino: Ino,
+    parent: Ino,
+    nlink: u32,
+    bits: u32,
+    new: &NewInode<'_>,
+) -> Result<Inode> {
     let mut d = DiskInode::new_zeroed();
     d.mode.set(new.mode & (mode::S_IFMT | 0o7777));
     d.uid.set(new.uid);

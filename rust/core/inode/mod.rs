@@ -245,7 +245,11 @@ impl DiskInode {
     /// Counts an entry that directory `dir` lost.
     pub(crate) fn drop_entry(&mut self, dir: Ino) -> Result<()> {
         let n = self.size.get().checked_sub(1);
-        let n = n.ok_or(Error::corrupt("directory with more entries than it counts", u64::MAX, dir))?;
+        let n = n.ok_or(Error::corrupt(
+            "directory with more entries than it counts",
+            u64::MAX,
+            dir,
+        ))?;
         self.size.set(n);
         Ok(())
     }
@@ -261,7 +265,9 @@ impl DiskInode {
 
 /// Reads inode `ino`.
 pub(crate) fn read(r: &impl Read, ino: Ino) -> Result<Option<Inode>> {
-    r.get(&key::inode(ino), |data| Ok(Inode::from_disk(ino, DiskInode::parse(data, ino)?)))
+    r.get(&key::inode(ino), |data| {
+        Ok(Inode::from_disk(ino, DiskInode::parse(data, ino)?))
+    })
 }
 
 /// Reads inode `ino`, which the caller named: `NotFound` when there is none.

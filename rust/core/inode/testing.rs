@@ -77,7 +77,10 @@ impl TestFs {
     /// The same, mounted without writing anything.
     pub fn after_crash_read_only(&self) -> TestFs {
         let ram = StdArc::new(self.ram.duplicate());
-        TestFs { fs: mount_read_only(&ram), ram }
+        TestFs {
+            fs: mount_read_only(&ram),
+            ram,
+        }
     }
 
     pub fn remount(&mut self) {

@@ -24,7 +24,10 @@ fn a_new_inode_has_the_attributes_it_was_made_with_after_a_remount() {
     fs.remount();
     let got = fs.fs.inode(made.ino).unwrap();
     assert_eq!(got, made);
-    assert_eq!((got.mode, got.uid, got.gid, got.rdev), (S_IFBLK | 0o640, 11, 22, 0x1234));
+    assert_eq!(
+        (got.mode, got.uid, got.gid, got.rdev),
+        (S_IFBLK | 0o640, 11, 22, 0x1234)
+    );
     assert_eq!((got.nlink, got.size, got.blocks), (1, 0, 0));
     assert_eq!([got.atime, got.mtime, got.ctime, got.btime], [t(42); 4]);
     assert_eq!(got.xattr_list, 7 + 11);
@@ -73,7 +76,11 @@ fn a_symbolic_link_holds_the_longest_path_there_is() {
             target: Some(&target),
             ..new(S_IFLNK | 0o777)
         };
-        let ino = fs.fs.create(ROOT_INO, std::format!("l{len}").as_bytes(), &n).unwrap().ino;
+        let ino = fs
+            .fs
+            .create(ROOT_INO, std::format!("l{len}").as_bytes(), &n)
+            .unwrap()
+            .ino;
         fs.remount();
         let mut out = Vec::new();
         fs.fs.read_link(ino, &mut out).unwrap();
@@ -86,7 +93,16 @@ fn a_symbolic_link_holds_the_longest_path_there_is() {
 #[test]
 fn a_symbolic_link_needs_a_target_that_is_a_path() {
     let fs = TestFs::new();
-    let make = |target| fs.fs.create(ROOT_INO, b"l", &NewInode { target, ..new(S_IFLNK | 0o777) });
+    let make = |target| {
+        fs.fs.create(
+            ROOT_INO,
+            b"l",
+            &NewInode {
+                target,
+                ..new(S_IFLNK | 0o777)
+            },
+        )
+    };
     assert_eq!(make(Some(b"")), Err(Error::NotFound));
     assert_eq!(make(Some(&[b'x'; 4096])), Err(Error::NameTooLong));
     assert!(matches!(make(Some(b"a\0b")), Err(Error::Invalid(_))));
@@ -95,8 +111,14 @@ fn a_symbolic_link_needs_a_target_that_is_a_path() {
         target: Some(b"x"),
         ..new(S_IFREG)
     };
-    assert!(matches!(fs.fs.create(ROOT_INO, b"l", &with_target), Err(Error::Invalid(_))));
-    assert!(matches!(fs.fs.create(ROOT_INO, b"l", &new(0o644)), Err(Error::Invalid(_))));
+    assert!(matches!(
+        fs.fs.create(ROOT_INO, b"l", &with_target),
+        Err(Error::Invalid(_))
+    ));
+    assert!(matches!(
+        fs.fs.create(ROOT_INO, b"l", &new(0o644)),
+        Err(Error::Invalid(_))
+    ));
     let file = fs.root_file("f");
     assert!(matches!(fs.fs.read_link(file, &mut Vec::new()), Err(Error::Invalid(_))));
     assert_eq!(fs.names(ROOT_INO), ["f"]);

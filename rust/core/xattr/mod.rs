@@ -96,22 +96,26 @@ fn find(r: &impl Read, hash_key: &[u64; 2], ino: Ino, name: &[u8]) -> Result<(Op
     let first = first_offset(hash_key, name);
     let mut found = None;
     let mut free = first;
-    r.scan(&key::xattr(ino, first), &key::xattr(ino, first | 0xffff), &mut |k, data| {
-        if k.offset & CHUNK_MASK != 0 {
-            return Ok(true);
-        }
-        let (head, n, _) = DiskXattr::parse(data, ino)?;
-        if n == name {
-            found = Some(Found {
-                at: k.offset,
-                chunks: chunks(n.len(), head.value_len.get() as usize),
-            });
-        }
-        if k.offset == free {
-            free = free.saturating_add(SEQ_STEP);
-        }
-        Ok(found.is_none())
-    })?;
+    r.scan(
+        &key::xattr(ino, first),
+        &key::xattr(ino, first | 0xffff),
+        &mut |k, data| {
+            if k.offset & CHUNK_MASK != 0 {
+                return Ok(true);
+            }
+            let (head, n, _) = DiskXattr::parse(data, ino)?;
+            if n == name {
+                found = Some(Found {
+                    at: k.offset,
+                    chunks: chunks(n.len(), head.value_len.get() as usize),
+                });
+            }
+            if k.offset == free {
+                free = free.saturating_add(SEQ_STEP);
+            }
+            Ok(found.is_none())
+        },
+    )?;
     Ok((found, (free <= first | SEQ_MASK).then_some(free)))
 }
 
@@ -124,7 +128,8 @@ fn write_chunks(tx: &mut Tx<'_>, ino: Ino, at: u64, name: &[u8], value: &[u8]) -
         name_len,
         reserved: [0; 3],
     };
-    head.value_len.set(u32::try_from(value.len()).map_err(|_| Error::TooBig("attribute value"))?);
+    head.value_len
+        .set(u32::try_from(value.len()).map_err(|_| Error::TooBig("attribute value"))?);
     let mut first = Vec::with_capacity(size_of::<DiskXattr>() + name.len() + piece.len())?;
     first.extend_from_slice(head.as_bytes())?;
     first.extend_from_slice(name)?;
@@ -185,16 +190,20 @@ impl Fs {
         let found = found.ok_or(Error::NoData)?;
         out.clear();
         let mut want = 0;
-        view.scan(&key::xattr(ino, found.at), &key::xattr(ino, found.at | CHUNK_MASK), &mut |k, data| {
-            if k.offset == found.at {
-                let (head, _, piece) = DiskXattr::parse(data, ino)?;
-                want = head.value_len.get() as usize;
-                out.extend_from_slice(piece)?;
-            } else {
-                out.extend_from_slice(data)?;
-            }
-            Ok(out.len() < want)
-        })?;
+        view.scan(
+            &key::xattr(ino, found.at),
+            &key::xattr(ino, found.at | CHUNK_MASK),
+            &mut |k, data| {
+                if k.offset == found.at {
+                    let (head, _, piece) = DiskXattr::parse(data, ino)?;
+                    want = head.value_len.get() as usize;
+                    out.extend_from_slice(piece)?;
+                } else {
+                    out.extend_from_slice(data)?;
+                }
+                Ok(out.len() < want)
+            },
+        )?;
         if out.len() != want {
             return Err(Error::corrupt("extended attribute of a wrong length", u64::MAX, ino));
         }

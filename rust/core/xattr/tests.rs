@@ -32,14 +32,30 @@ fn values_of_every_length_up_to_64_kib_come_back_as_they_were_set() {
     let ino = fs.root_file("f");
     let bytes: StdVec<u8> = (0..XATTR_SIZE_MAX).map(|i| (i * 7 + i / 251) as u8).collect();
     let first = first_piece("user.x".len());
-    for len in [0, 1, first - 1, first, first + 1, first + ITEM_MAX, first + ITEM_MAX + 1, 65_535, 65_536, 3, 20_000, 0] {
+    for len in [
+        0,
+        1,
+        first - 1,
+        first,
+        first + 1,
+        first + ITEM_MAX,
+        first + ITEM_MAX + 1,
+        65_535,
+        65_536,
+        3,
+        20_000,
+        0,
+    ] {
         set(&fs, ino, "user.x", &bytes[..len], Set).unwrap();
         assert_eq!(get(&fs, ino, "user.x").unwrap(), &bytes[..len]);
         fs.remount();
         assert_eq!(get(&fs, ino, "user.x").unwrap(), &bytes[..len]);
         fs.check();
     }
-    assert_eq!(set(&fs, ino, "user.x", &[0; XATTR_SIZE_MAX + 1], Set), Err(Error::TooBig("attribute value")));
+    assert_eq!(
+        set(&fs, ino, "user.x", &[0; XATTR_SIZE_MAX + 1], Set),
+        Err(Error::TooBig("attribute value"))
+    );
     assert_eq!(get(&fs, ino, "user.x"), Ok(StdVec::new()));
 }
 
@@ -107,7 +123,11 @@ fn a_list_has_every_name_once_however_many_there_are() {
             Err(e) => break e,
         }
     };
-    assert_eq!(full, Error::NoSpace, "a list of all names must fit into what listxattr returns");
+    assert_eq!(
+        full,
+        Error::NoSpace,
+        "a list of all names must fit into what listxattr returns"
+    );
     assert!(names.len() > 250);
     assert_eq!(list(&fs, ino), names);
     fs.check();

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Delayed allocation, as the kernel uses it.
+
+use super::*;
+
+fn write_back(fs: &TestFs, ino: Ino, data: &DataState, lblk: u64, contents: &[u8], size: u64) {
+    let mut at = 0;
+    let blocks = contents.len() as u64 / B;
+    while at < blocks {
+        let a = fs.fs.alloc_data_for(ino, data, lblk + at, blocks - at).unwrap();
+        assert_eq!(a.lblk, lblk + at);
+        let from = (at * B) as usize;
+        let len = (u64::from(a.len) * B) as usize;
+        fs.fs.dev().write(a.pblk * B, &contents[from..from + len]).unwrap();
+        fs.fs
+            .finish_data(ino, data, &a, Some(size.min((a.lblk + u64::from(a.len)) * B)))
+            .unwrap();
+        at += u64::from(a.len);
+    }
+}
+
+#[test]
+fn reserved_blocks_become_extents_when_they_are_written() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    let data = DataState::new().unwrap();
+    fs.fs.reserve(ino, &data, 0, 10).unwrap();
+    fs.fs.reserve(ino, &data, 5, 10).unwrap();
+    assert_eq!(data.reserved_blocks(), 15);
+    let m = fs.fs.map(ino, &data, 0, 100).unwrap();
+    assert_eq!(
+        (m.len, m.kind, m.reserved, m.in_flight),
+        (15, MapKind::Hole, true, false)
+    );
+    let m = fs.fs.map(ino, &data, 15, 100).unwrap();
+    assert_eq!((m.len, m.reserved), (100, false));
+    let seq = data.sequence();
+    let contents = pattern(1, 15 * B as usize);
+    write_back(&fs, ino, &data, 0, &contents, 15 * B - 100);
+    assert_ne!(data.sequence(), seq);
+    assert_eq!(data.reserved_blocks(), 0);
+    assert_eq!(fs.contents(ino), &contents[..15 * B as usize - 100]);
+    assert_eq!(extents_of(&fs, ino), [(0, 15)]);
+    assert_eq!(fs.fs.alloc_data_for(ino, &data, 0, 1), Err(Error::NotFound));
+    fs.check();
+}
+
+#[test]
+fn the_size_on_the_device_grows_only_with_the_data() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    let data = DataState::new().unwrap();
+    fs.fs.reserve(ino, &data, 0, 4).unwrap();
+    let a = fs.fs.alloc_data_for(ino, &data, 0, 4).unwrap();
+    fs.fs.sync().unwrap();
+    let crashed = fs.after_crash();
+    assert_eq!(
+        (crashed.fs.inode(ino).unwrap().size, crashed.free() > fs.free()),
+        (0, false)
+    );
+    crashed.check();
+    let m = fs.fs.map(ino, &data, 0, 9).unwrap();
+    assert_eq!(
+        (m.len, m.kind, m.reserved, m.in_flight),
+        (4, MapKind::Hole, false, true)
+    );
+    assert!(!m.is_hole());
+    fs.fs.dev().write(a.pblk * B, &pattern(4, 4 * B as usize)).unwrap();
+    fs.fs.finish_data(ino, &data, &a, Some(4 * B - 1)).unwrap();
+    assert!(!fs.fs.map(ino, &data, 0, 9).unwrap().in_flight);
+    assert_eq!(fs.contents(ino), &pattern(4, 4 * B as usize)[..4 * B as usize - 1]);
+    fs.check();
+}
+
+#[test]
+fn a_block_can_be_dirtied_again_while_it_is_written() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    let data = DataState::new().unwrap();
+    fs.fs.reserve(ino, &data, 0, 2).unwrap();
+    let a = fs.fs.alloc_data_for(ino, &data, 0, 2).unwrap();
+    fs.fs.reserve(ino, &data, 0, 1).unwrap();
+    let m = fs.fs.map(ino, &data, 0, 9).unwrap();
+    assert_eq!((m.len, m.reserved, m.in_flight), (1, true, true));
+    fs.fs.finish_data(ino, &data, &a, Some(2 * B)).unwrap();
+    let m = fs.fs.map(ino, &data, 0, 9).unwrap();
+    assert_eq!((m.len, m.reserved, m.in_flight), (1, true, false));
+    write_back(&fs, ino, &data, 0, &pattern(9, B as usize), B);
+    assert_eq!(fs.contents(ino)[..B as usize], pattern(9, B as usize));
+    assert_eq!(fs.fs.inode(ino).unwrap().size, 2 * B);
+    fs.check();
+}
+
+#[test]
+fn an_aborted_write_leaves_the_old_contents_and_gives_the_blocks_back() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    fs.fs.write(ino, 0, &pattern(1, 8 * B as usize), t(1)).unwrap();
+    let free = fs.free();
+    let data = DataState::new().unwrap();
+    let a = fs.fs.alloc_data_direct(ino, &data, 0, 8).unwrap();
+    let (x, y) = (
+        DataAlloc { len: 3, ..a },
+        DataAlloc {
+            lblk: 3,
+            pblk: a.pblk + 3,
+            len: a.len - 3,
+        },
+    );
+    fs.fs.abort_data(&data, y);
+    fs.fs.abort_data(&data, x);
+    assert_eq!(fs.contents(ino), pattern(1, 8 * B as usize));
+    assert_eq!(fs.free(), free);
+    assert!(!fs.fs.map(ino, &data, 0, 8).unwrap().in_flight);
+    fs.check();
+}
+
+#[test]
+fn data_for_a_deleted_inode_are_given_back() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    let free = fs.free();
+    let data = DataState::new().unwrap();
+    let a = fs.fs.alloc_data_direct(ino, &data, 0, 8).unwrap();
+    fs.fs.unlink(ROOT_INO, b"f", t(1)).unwrap();
+    fs.fs.evict(ino).unwrap();
+    assert_eq!(fs.fs.finish_data(ino, &data, &a, None), Err(Error::NotFound));
+    assert_eq!(fs.free(), free);
+    fs.check();
+}
+
+#[test]
+fn writing_back_over_many_small_extents_replaces_them_all() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    fragment(&fs, ino, 300);
+    let data = DataState::new().unwrap();
+    fs.fs.reserve(ino, &data, 1, 598).unwrap();
+    let contents = pattern(7, 598 * B as usize);
+    write_back(&fs, ino, &data, 1, &contents, 599 * B);
+    let all = fs.contents(ino);
+    assert_eq!(all[..B as usize], pattern(0, B as usize));
+    assert_eq!(all[B as usize..], contents);
+    assert_eq!(fs.fs.inode(ino).unwrap().blocks, 599 * B / 512);
+    fs.check();
+}
+
+#[test]
+fn reservations_hold_against_everyone_else_until_they_are_given_back() {
+    let fs = TestFs::of_size(16 << 20);
+    let ino = fs.root_file("f");
+    let other = fs.root_file("g");
+    let data = DataState::new().unwrap();
+    let mut n = 0;
+    while fs.fs.reserve(ino, &data, n, 64).is_ok() {
+        n += 64;
+    }
+    assert!(n >= 1024, "{n}");
+    assert_eq!(fs.fs.write(other, 0, &[1; 1 << 20], t(1)), Err(Error::NoSpace));
+    let contents = pattern(1, (n * B) as usize);
+    write_back(&fs, ino, &data, 0, &contents, n * B);
+    assert_eq!(fs.contents(ino), contents);
+    fs.check();
+    fs.fs.truncate_data(ino, &data, 0, t(1)).unwrap();
+    fs.fs.sync().unwrap();
+    fs.fs.reserve(ino, &data, 7, n / 2).unwrap();
+    fs.fs.release_data_state(&data);
+    assert_eq!(data.reserved_blocks(), 0);
+    fs.fs.write(other, 0, &[1; 1 << 20], t(1)).unwrap();
+    fs.check();
+}
+
+#[test]
+fn cutting_drops_reservations_behind_the_end() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    let data = DataState::new().unwrap();
+    fs.fs.reserve(ino, &data, 0, 1000).unwrap();
+    fs.fs.truncate_data(ino, &data, 10 * B + 1, t(1)).unwrap();
+    assert_eq!(data.reserved_blocks(), 11);
+    assert_eq!(fs.fs.inode(ino).unwrap().size, 10 * B + 1);
+    fs.fs.punch_blocks(ino, &data, 3, 4, t(1)).unwrap();
+    assert_eq!(data.reserved_blocks(), 7);
+    let m = fs.fs.map(ino, &data, 0, 100).unwrap();
+    assert_eq!((m.len, m.reserved), (3, true));
+    fs.fs.unreserve(&data, 0, u64::MAX);
+}
+
+#[test]
+fn block_0_changes_between_inline_and_extent() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    let data = DataState::new().unwrap();
+    fs.fs.reserve(ino, &data, 0, 1).unwrap();
+    fs.fs.write_inline(ino, &data, b"inline").unwrap();
+    assert_eq!(data.reserved_blocks(), 0);
+    assert_eq!(fs.contents(ino), b"inline");
+    let mut buf = [9; 10];
+    assert_eq!(fs.fs.read_inline(ino, &mut buf), Ok(6));
+    assert_eq!(&buf, b"inline\0\0\0\0");
+    fs.fs.reserve(ino, &data, 0, 1).unwrap();
+    write_back(&fs, ino, &data, 0, &pattern(1, B as usize), 100);
+    assert_eq!(fs.contents(ino), &pattern(1, B as usize)[..100]);
+    assert_eq!(fs.fs.read_inline(ino, &mut buf), Err(Error::NoData));
+    fs.check();
+    fs.fs.write_inline(ino, &data, b"again").unwrap();
+    assert_eq!(fs.contents(ino).len(), 100);
+    assert_eq!(fs.contents(ino)[..6], *b"again\0");
+    assert_eq!(fs.fs.inode(ino).unwrap().blocks, 1);
+    assert!(matches!(
+        fs.fs.write_inline(ino, &data, &[0; INLINE_MAX + 1]),
+        Err(Error::Invalid(_))
+    ));
+    fs.fs.truncate_data(ino, &data, 3, t(1)).unwrap();
+    assert_eq!(fs.contents(ino), b"aga");
+    fs.check();
+}
+
+#[test]
+fn data_and_holes_are_found() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    let data = DataState::new().unwrap();
+    fs.fs.write(ino, 10 * B, &pattern(1, 2 * B as usize), t(1)).unwrap();
+    fs.fs.truncate(ino, 100 * B + 7, t(1)).unwrap();
+    fs.fs.reserve(ino, &data, 50, 3).unwrap();
+    let size = 100 * B + 7;
+    let next_data = |off, d| fs.fs.next_data(ino, d, off, size).unwrap();
+    let next_hole = |off, d| fs.fs.next_hole(ino, d, off, size).unwrap();
+    assert_eq!(next_data(0, None), Some(10 * B));
+    assert_eq!(next_data(10 * B + 5, None), Some(10 * B + 5));
+    assert_eq!(next_data(12 * B, None), None);
+    assert_eq!(next_data(12 * B, Some(&data)), Some(50 * B));
+    assert_eq!(next_data(53 * B, Some(&data)), None);
+    assert_eq!(next_hole(3, None), Some(3));
+    assert_eq!(next_hole(11 * B, None), Some(12 * B));
+    assert_eq!(next_hole(51 * B, Some(&data)), Some(53 * B));
+    assert_eq!(next_hole(size, None), None);
+    fs.fs.truncate(ino, 11 * B, t(1)).unwrap();
+    assert_eq!(fs.fs.next_hole(ino, None, 10 * B, 11 * B).unwrap(), Some(11 * B));
+    fs.fs.release_data_state(&data);
+}

@@ -11,6 +11,7 @@ use crate::filesystem::FileSystem;
 use crate::inode::Inode;
 use crate::inode::InodeRef;
 use crate::super_block::SuperBlock;
+use crate::Failure;
 use crate::Result;
 use core::marker::PhantomData;
 use kernel::bindings;
@@ -152,4 +153,9 @@ impl<T: FileSystem> Table<T> {
         let inode = unsafe { Inode::<T>::from_raw(inode) };
         answer(inode.super_block(), T::commit_metadata(inode))
     }
+}
+
+/// The error for a handle whose inode is gone.
+pub fn stale() -> Failure {
+    Failure::Errno(Errno::from_errno(-(extra::ESTALE as ffi::c_int)))
 }

@@ -227,18 +227,6 @@ impl<T: FileSystem> Inode<T> {
         Time::from_raw(unsafe { bindings::inode_set_ctime_current(self.as_ptr()) })
     }
 
-    /// The change cookie (`i_version`) as it would be stored.
-    pub fn change_cookie(&self) -> u64 {
-        // SAFETY: a valid inode.
-        unsafe { extra::vexfs_inode_peek_iversion(self.as_ptr()) }
-    }
-
-    /// Counts a change of the inode's contents for the change cookie.
-    pub fn inc_change_cookie(&self) {
-        // SAFETY: a valid inode.
-        unsafe { extra::vexfs_inode_inc_iversion(self.as_ptr()) };
-    }
-
     /// Mode, owner and times as they are now.
     pub fn attributes(&self) -> Attributes {
         let inode = self.as_ptr();
@@ -456,12 +444,6 @@ impl<T: FileSystem> NewInode<T> {
         unsafe { (*self.as_ptr()).i_generation = generation }
     }
 
-    /// Starts the change cookie from the stored value.
-    pub fn set_change_cookie(&self, value: u64) {
-        // SAFETY: nobody else uses the inode yet.
-        unsafe { extra::vexfs_inode_set_iversion_queried(self.as_ptr(), value) }
-    }
-
     /// Sets the inode operations.
     pub fn set_ops(&self, table: InodeOpsTable<T>) {
         // SAFETY: nobody else uses the inode yet; the table lives for ever and is made for inodes of type `T`.
@@ -501,6 +483,12 @@ impl<T: FileSystem> NewInode<T> {
         // SAFETY: nobody else uses the inode yet; `free_link` frees the string after the inode's last use.
         unsafe { extra::vexfs_inode_set_cached_link(self.as_ptr(), link, len) };
         Ok(())
+    }
+
+    /// Whether `set_link` was called.
+    pub fn has_link(&self) -> bool {
+        // SAFETY: nobody else uses the inode yet; the pointer is null in a fresh inode.
+        unsafe { !(*self.as_ptr()).__bindgen_anon_5.i_link.is_null() }
     }
 
     /// Makes a hashed inode available to everybody.

@@ -28,10 +28,31 @@ use kernel::prelude::*;
 use kernel::str::CStr;
 use vexfs_bindings as extra;
 
+/// What all kinds of inodes have.
+pub trait AttributeOperations<T: FileSystem> {
+    /// Changes attributes.
+    fn setattr(idmap: Idmap<'_>, dentry: &Dentry<T>, inode: &Inode<T>, attr: &mut Attr) -> Result;
+
+    /// Reads attributes.
+    fn getattr(idmap: Idmap<'_>, inode: &Inode<T>, stat: &mut KStat, request_mask: u32) -> Result;
+
+    /// Calls `each` with the full name of every extended attribute until it fails.
+    fn listxattr(inode: &Inode<T>, each: &mut dyn FnMut(&[u8]) -> Result) -> Result;
+
+    /// Reads the flags of `chattr`.
+    fn fileattr_get(inode: &Inode<T>, attr: &mut FileAttr) -> Result;
+
+    /// Sets the flags of `chattr`; the VFS has checked permission.
+    fn fileattr_set(inode: &Inode<T>, attr: &FileAttr) -> Result;
+}
+
 /// The operations of one kind of inode. Those left out are not offered to the VFS, which then returns an error or does
 /// what it does by default.
 #[vtable]
 pub trait InodeOperations<T: FileSystem> {
+    /// Its attributes.
+    type Attributes: AttributeOperations<T>;
+
     /// Finds a name in a directory.
     fn lookup(_dir: &Inode<T>, _dentry: &Dentry<T>) -> Result<Option<InodeRef<T>>> {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -83,33 +104,8 @@ pub trait InodeOperations<T: FileSystem> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Changes attributes.
-    fn setattr(_idmap: Idmap<'_>, _dentry: &Dentry<T>, _inode: &Inode<T>, _attr: &mut Attr) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Reads attributes.
-    fn getattr(_idmap: Idmap<'_>, _inode: &Inode<T>, _stat: &mut KStat, _request_mask: u32) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Calls `each` with the full name of every extended attribute until it fails.
-    fn listxattr(_inode: &Inode<T>, _each: &mut dyn FnMut(&[u8]) -> Result) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
     /// Reports where a file's data is.
     fn fiemap(_inode: &Inode<T>, _info: &mut FiemapInfo, _start: u64, _len: u64) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Reads the flags of `chattr`.
-    fn fileattr_get(_inode: &Inode<T>, _attr: &mut FileAttr) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Sets the flags of `chattr`.
-    fn fileattr_set(_inode: &Inode<T>, _attr: &FileAttr) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -150,12 +146,12 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         unlink: if O::HAS_UNLINK { Some(Self::unlink) } else { None },
         rmdir: if O::HAS_RMDIR { Some(Self::rmdir) } else { None },
         rename: if O::HAS_RENAME { Some(Self::rename) } else { None },
-        setattr: if O::HAS_SETATTR { Some(Self::setattr) } else { None },
-        getattr: if O::HAS_GETATTR { Some(Self::getattr) } else { None },
-        listxattr: if O::HAS_LISTXATTR { Some(Self::listxattr) } else { None },
+        setattr: Some(Self::setattr),
+        getattr: Some(Self::getattr),
+        listxattr: Some(Self::listxattr),
         fiemap: if O::HAS_FIEMAP { Some(Self::fiemap) } else { None },
-        fileattr_get: if O::HAS_FILEATTR_GET { Some(Self::fileattr_get) } else { None },
-        fileattr_set: if O::HAS_FILEATTR_SET { Some(Self::fileattr_set) } else { None },
+        fileattr_get: Some(Self::fileattr_get),
+        fileattr_set: Some(Self::fileattr_set),
         get_link: if O::IS_SYMLINK { Some(bindings::simple_get_link) } else { None },
         // SAFETY: all members are nullable function pointers, for which zero is a valid value.
         ..unsafe { core::mem::MaybeUninit::zeroed().assume_init() }
@@ -331,7 +327,7 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
                 Attr::from_raw(attr),
             )
         };
-        answer(inode.super_block(), O::setattr(idmap, dentry, inode, attr))
+        answer(inode.super_block(), O::Attributes::setattr(idmap, dentry, inode, attr))
     }
 
     unsafe extern "C" fn getattr(
@@ -345,7 +341,7 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         let (idmap, inode, stat) = unsafe {
             (Idmap::from_raw(idmap), Inode::<T>::from_raw((*(*path).dentry).d_inode), KStat::from_raw(stat))
         };
-        answer(inode.super_block(), O::getattr(idmap, inode, stat, request_mask))
+        answer(inode.super_block(), O::Attributes::getattr(idmap, inode, stat, request_mask))
     }
 
     unsafe extern "C" fn listxattr(
@@ -356,7 +352,7 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         // SAFETY: called by the VFS: a positive dentry.
         let inode = unsafe { Inode::<T>::from_raw((*dentry).d_inode) };
         let mut used = 0usize;
-        let result = O::listxattr(inode, &mut |name| {
+        let result = O::Attributes::listxattr(inode, &mut |name| {
             // Names are at most 255 bytes and there cannot be enough of them to overflow.
             let end = used.saturating_add(name.len()).saturating_add(1);
             if !buffer.is_null() {
@@ -392,7 +388,7 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
     unsafe extern "C" fn fileattr_get(dentry: *mut bindings::dentry, attr: *mut bindings::file_kattr) -> ffi::c_int {
         // SAFETY: called by the VFS: a positive dentry, and a buffer that is ours for the call.
         let (inode, attr) = unsafe { (Inode::<T>::from_raw((*dentry).d_inode), FileAttr::from_raw(attr.cast())) };
-        answer(inode.super_block(), O::fileattr_get(inode, attr))
+        answer(inode.super_block(), O::Attributes::fileattr_get(inode, attr))
     }
 
     unsafe extern "C" fn fileattr_set(
@@ -403,7 +399,7 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         // SAFETY: called by the VFS, which has checked permission: a positive dentry whose inode is locked, and a request
         // that is ours for the call.
         let (inode, attr) = unsafe { (Inode::<T>::from_raw((*dentry).d_inode), FileAttr::from_raw(attr.cast())) };
-        answer(inode.super_block(), O::fileattr_set(inode, attr))
+        answer(inode.super_block(), O::Attributes::fileattr_set(inode, attr))
     }
 }
 

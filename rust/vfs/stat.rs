@@ -56,6 +56,11 @@ impl KStat {
         self.0.blksize = bytes;
     }
 
+    /// The space used, in units of 512 bytes.
+    pub fn set_blocks(&mut self, sectors: u64) {
+        self.0.blocks = sectors;
+    }
+
     /// Adds to the space used, in units of 512 bytes (data that has no blocks yet).
     pub fn add_blocks(&mut self, sectors: u64) {
         self.0.blocks = self.0.blocks.saturating_add(sectors);

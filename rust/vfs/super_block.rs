@@ -94,12 +94,13 @@ impl<T: FileSystem> SuperBlock<T> {
     }
 
     /// The name of the device, for messages and paths.
-    pub fn id(&self) -> &[u8] {
+    pub fn id(&self) -> &str {
         // SAFETY: set before `fill_super`, NUL-terminated, constant afterwards.
         let id = unsafe { &(*self.as_ptr()).s_id };
         let len = id.iter().position(|&byte| byte == 0).unwrap_or(id.len());
         // SAFETY: `c_char` is a byte; `len` is within the array.
-        unsafe { core::slice::from_raw_parts(id.as_ptr().cast(), len) }
+        let id = unsafe { core::slice::from_raw_parts(id.as_ptr().cast(), len) };
+        core::str::from_utf8(id).unwrap_or("?")
     }
 
     /// The device number in the encoding userspace knows.
@@ -194,7 +195,6 @@ pub(crate) fn fill<T: FileSystem>(sb: &SuperBlock<T>, options: &T::Options) -> R
         (*raw).s_xattr = T::xattr_handlers().as_ptr();
         (*raw).s_export_op = crate::export::operations::<T>().cast();
         (*raw).s_iflags |= extra::SB_I_CGROUPWB as ffi::c_ulong;
-        (*raw).s_flags |= extra::SB_I_VERSION as ffi::c_ulong;
     }
     let (info, geometry) = T::mount(sb, options)?;
     sb.set_geometry(&geometry)?;

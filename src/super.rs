@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Mounts: options, the way in and out, what runs in the background, and what happens after an error.
+//!
+//! Options: `errors=remount-ro` (default) or `errors=panic`, what to do when damage is found or a commit fails, and
+//! `commit=SECONDS`, the longest time a change waits for the disk.
+//!
+//! A mount that fails leaves nothing behind: what `mount` made is dropped with [`Info`], and what `mounted` started stops
+//! in `put_super`.
+
+use crate::control;
+use crate::file;
+use crate::inode;
+use crate::inode::Inode;
+use crate::inode::InodeData;
+use crate::ioctl;
+use crate::ioctl_rows::VectorCounters;
+use crate::stats::Stats;
+use crate::xattr::TreeXattrs;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering;
+use kernel::prelude::fmt;
+use kernel::seq_file::seq_print;
+use kernel::seq_file::SeqFile;
+use kernel::str::CStr;
+use kernel::str::CString;
+use vexfs_core::mount::MountOptions;
+use vexfs_core::Fs;
+use vexfs_engine::Collections;
+use vexfs_host::log;
+use vexfs_host::sync::Arc;
+use vexfs_host::sync::Mutex;
+use vexfs_host::Error;
+use vexfs_vfs::completion::IoWorkqueue;
+use vexfs_vfs::export::stale;
+use vexfs_vfs::filesystem::FileSystemType;
+use vexfs_vfs::fs_context::Parameter;
+use vexfs_vfs::fs_context::ParameterTable;
+use vexfs_vfs::proc::Report;
+use vexfs_vfs::shrinker::Shrink;
+use vexfs_vfs::shrinker::Shrinker;
+use vexfs_vfs::stat::StatFs;
+use vexfs_vfs::super_block::Geometry;
+use vexfs_vfs::workqueue::Repeat;
+use vexfs_vfs::workqueue::Repeating;
+use vexfs_vfs::xattr::XattrTable;
+use vexfs_vfs::FileSystem;
+use vexfs_vfs::InodeRef;
+use vexfs_vfs::Result;
+use vexfs_vfs::SuperBlock;
+
+/// `f_type` of statfs: "VEXF", as every VexFS so far has shown it.
+pub const MAGIC: u32 = 0x5645_5846;
+
+/// The filesystem type.
+pub struct VexFs;
+
+static FS_TYPE: FileSystemType<VexFs> = FileSystemType::new();
+
+/// The state of a mount.
+pub struct Info {
+    /// The filesystem.
+    pub fs: Arc<Fs>,
+    /// Where finished writes are recorded.
+    pub io_queue: IoWorkqueue,
+    /// The collections in use.
+    pub collections: Arc<Collections>,
+    /// What has been done to their rows.
+    pub vectors: VectorCounters,
+    policy: Arc<Policy>,
+    background: Mutex<Option<Background>>,
+}
+
+/// What the mount options say, changeable by a remount.
+struct Policy {
+    panic: AtomicBool,
+    commit_seconds: AtomicU32,
+}
+
+impl Policy {
+    /// For `errors=panic`.
+    fn after_error(&self) {
+        if self.panic.load(Ordering::Relaxed) {
+            vexfs_vfs::panic::panic_on_error();
+        }
+    }
+}
+
+/// What runs beside the VFS's calls; dropping it stops it.
+struct Background {
+    commits: Option<Repeating<Committer>>,
+    _stats: Report<Stats>,
+    _nodes: Shrinker<Nodes>,
+    _rows: Shrinker<Rows>,
+}
+
+/// The commits every `commit=` seconds.
+struct Committer {
+    fs: Arc<Fs>,
+    policy: Arc<Policy>,
+}
+
+impl Repeat for Committer {
+    fn run(&self) -> u32 {
+        if self.fs.sync().is_err() {
+            // The core has said what went wrong and refuses changes from now on.
+            self.policy.after_error();
+        }
+        self.policy.commit_seconds.load(Ordering::Relaxed).saturating_mul(1000)
+    }
+}
+
+/// The core's cache of tree nodes.
+struct Nodes(Arc<Fs>);
+
+impl Shrink for Nodes {
+    fn count(&self) -> usize {
+        self.0.cached_nodes()
+    }
+
+    fn scan(&self, wanted: usize) -> usize {
+        self.0.shrink(wanted)
+    }
+}
+
+/// The rows of collections, which can be read again. Counted in pages.
+struct Rows(Arc<Collections>);
+
+impl Shrink for Rows {
+    fn count(&self) -> usize {
+        (self.0.memory_bytes() / PAGE) as usize
+    }
+
+    fn scan(&self, wanted: usize) -> usize {
+        (self.0.shrink((wanted as u64).saturating_mul(PAGE)) / PAGE) as usize
+    }
+}
+
+const PAGE: u64 = kernel::page::PAGE_SIZE as u64;
+
+/// The mount options.
+pub struct Options {
+    panic: bool,
+    commit_seconds: u32,
+}
+
+const ERRORS: u8 = 0;
+const COMMIT: u8 = 1;
+const COMMIT_DEFAULT: u32 = 5;
+const COMMIT_MAX: u32 = 3600;
+
+static PARAMETERS: [Parameter; 3] =
+    [Parameter::new(c"errors", ERRORS), Parameter::new(c"commit", COMMIT), Parameter::end()];
+
+/// A text for a message.
+fn printable(text: &[u8]) -> &str {
+    core::str::from_utf8(text).unwrap_or("?")
+}
+
+/// A decimal number.
+fn parse_number(text: &[u8]) -> Option<u32> {
+    core::str::from_utf8(text).ok()?.parse().ok()
+}
+
+impl FileSystem for VexFs {
+    type Info = Info;
+    type InodeData = InodeData;
+    type Options = Options;
+
+    const NAME: &'static CStr = c"vexfs";
+    const CACHE_NAME: &'static CStr = c"vexfs_inode";
+
+    fn fs_type() -> &'static FileSystemType<Self> {
+        &FS_TYPE
+    }
+
+    fn parameters() -> ParameterTable {
+        ParameterTable::new(&PARAMETERS)
+    }
+
+    fn new_options(reconfigure: Option<&SuperBlock<Self>>) -> Result<Options> {
+        Ok(match reconfigure {
+            None => Options {
+                panic: false,
+                commit_seconds: COMMIT_DEFAULT,
+            },
+            Some(sb) => Options {
+                panic: sb.info().policy.panic.load(Ordering::Relaxed),
+                commit_seconds: sb.info().policy.commit_seconds.load(Ordering::Relaxed),
+            },
+        })
+    }
+
+    fn parse(options: &mut Options, id: u8, value: &[u8]) -> Result {
+        match (id, value) {
+            (ERRORS, b"remount-ro") => options.panic = false,
+            (ERRORS, b"panic") => options.panic = true,
+            (ERRORS, _) => {
+                log!(err, "errors={}: remount-ro and panic are known", printable(value));
+                return Err(Error::Invalid("errors=").into());
+            }
+            (COMMIT, _) => match parse_number(value) {
+                Some(0) => options.commit_seconds = COMMIT_DEFAULT,
+                Some(seconds) if seconds <= COMMIT_MAX => options.commit_seconds = seconds,
+                _ => {
+                    log!(err, "commit={}: 0 to {} seconds", printable(value), COMMIT_MAX);
+                    return Err(Error::Invalid("commit=").into());
+                }
+            },
+            _ => return Err(Error::Invalid("mount option").into()),
+        }
+        Ok(())
+    }
+
+    fn mount(sb: &SuperBlock<Self>, options: &Options) -> Result<(Info, Geometry)> {
+        let policy = Arc::new(Policy {
+            panic: AtomicBool::new(options.panic),
+            commit_seconds: AtomicU32::new(options.commit_seconds),
+        })?;
+        let background = Mutex::new(None)?;
+        let io_queue = IoWorkqueue::new(c"vexfs-io")?;
+        let mount_options = MountOptions {
+            read_only: sb.is_read_only(),
+            ..Default::default()
+        };
+        let fs = Fs::mount(sb.device()?, mount_options)?;
+        let geometry = Geometry {
+            magic: MAGIC,
+            block_size: fs.block_size(),
+            max_bytes: file::MAX_BYTES,
+            time_range: (i64::MIN, i64::MAX),
+            uuid: *fs.uuid(),
+            max_links: vexfs_core::format::items::LINK_MAX,
+        };
+        let info = Info {
+            collections: Arc::new(Collections::new(fs.clone())?)?,
+            vectors: VectorCounters::default(),
+            fs,
+            io_queue,
+            policy,
+            background,
+        };
+        Ok((info, geometry))
+    }
+
+    fn root(sb: &SuperBlock<Self>) -> Result<InodeRef<Self>> {
+        let root = inode::get(sb, inode::ROOT)?;
+        if !root.is_dir() {
+            return Err(Error::corrupt("root is not a directory", u64::MAX, inode::ROOT).into());
+        }
+        Ok(root)
+    }
+
+    fn mounted(sb: &SuperBlock<Self>) -> Result {
+        let info = sb.info();
+        let path = CString::try_from_fmt(fmt!("fs/vexfs/{}", sb.id()))?;
+        *info.background.lock() = Some(Background {
+            _stats: Report::new(&path, c"stats", Stats(info.fs.clone()))?,
+            _nodes: Shrinker::new(Nodes(info.fs.clone()))?,
+            _rows: Shrinker::new(Rows(info.collections.clone()))?,
+            commits: if sb.is_read_only() { None } else { Some(info.start_commits()?) },
+        });
+        Ok(())
+    }
+
+    fn reconfigure(sb: &SuperBlock<Self>, options: &Options, read_only: Option<bool>) -> Result {
+        let info = sb.info();
+        match read_only {
+            Some(true) => {
+                info.set_commits(false)?;
+                if let Err(error) = info.fs.set_read_only(true) {
+                    // The mount stays as it was.
+                    info.set_commits(true)?;
+                    return Err(error.into());
+                }
+            }
+            Some(false) => {
+                info.fs.set_read_only(false)?;
+                info.set_commits(true)?;
+            }
+            None => {}
+        }
+        info.policy.panic.store(options.panic, Ordering::Relaxed);
+        info.policy.commit_seconds.store(options.commit_seconds, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn put_super(sb: &SuperBlock<Self>) {
+        let info = sb.info();
+        let background = info.background.lock().take();
+        // Waits for what is running, which may need no lock of ours.
+        drop(background);
+        if let Err(error) = info.fs.unmount() {
+            log!(err, "{}: the last commit failed: {}", sb.id(), error);
+        }
+    }
+
+    fn new_inode_data() -> Result<InodeData> {
+        Ok(InodeData::new())
+    }
+
+    fn evict(inode: &Inode) -> Result {
+        if inode.is_regular() && !inode.is_bad() {
+            file::release(inode);
+        } else if inode.is_dir() {
+            ioctl::collection_evict(inode);
+        }
+        if inode.is_dir() && !inode.is_bad() {
+            ioctl::collection_evict(inode);
+        }
+        if inode.nlink() != 0 || inode.is_bad() || inode.ino() == 0 || control::is_control(inode) {
+            return Ok(());
+        }
+        let _no_freeze = inode.super_block().no_freeze();
+        match inode::fs(inode).evict(inode.ino()) {
+            // A read-only filesystem keeps the orphan, and the next writable mount deletes it.
+            Err(Error::ReadOnly | Error::Shutdown) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    fn write_inode(inode: &Inode, durable: bool) -> Result {
+        inode::write_attrs(inode)?;
+        if durable {
+            inode::fs(inode).sync_txg(inode.data().last_txg())?;
+        }
+        Ok(())
+    }
+
+    fn sync_fs(sb: &SuperBlock<Self>, wait: bool) -> Result {
+        if wait {
+            sb.info().fs.sync()?;
+        }
+        Ok(())
+    }
+
+    fn freeze(sb: &SuperBlock<Self>) -> Result {
+        Ok(sb.info().fs.sync()?)
+    }
+
+    fn unfreeze(_sb: &SuperBlock<Self>) -> Result {
+        Ok(())
+    }
+
+    fn statfs(sb: &SuperBlock<Self>, buf: &mut StatFs) -> Result {
+        let fs = &sb.info().fs;
+        let space = fs.statfs();
+        let id = u64::from_le_bytes(*space.uuid.first_chunk().ok_or(Error::Overflow)?);
+        buf.set_identity(MAGIC, space.block_size, id, space.name_max);
+        buf.set_blocks(space.blocks, space.free, space.available);
+        buf.set_files(space.inodes.saturating_add(space.free_inodes), space.free_inodes);
+        Ok(())
+    }
+
+    fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) {
+        let policy = &sb.info().policy;
+        if policy.panic.load(Ordering::Relaxed) {
+            seq_print!(seq, ",errors=panic");
+        }
+        let seconds = policy.commit_seconds.load(Ordering::Relaxed);
+        if seconds != COMMIT_DEFAULT {
+            seq_print!(seq, ",commit={}", seconds);
+        }
+    }
+
+    fn device_gone(sb: &SuperBlock<Self>) {
+        sb.info().fs.abort(Error::Shutdown);
+        sb.force_read_only();
+    }
+
+    fn report(sb: &SuperBlock<Self>, error: &Error) {
+        let fs = &sb.info().fs;
+        let damaged = matches!(error, Error::Corrupt(_));
+        if !damaged && fs.abort_reason().is_none() {
+            return;
+        }
+        if !sb.is_read_only() {
+            sb.force_read_only();
+            log!(err, "{}: {}; read-only from now on", sb.id(), error);
+        }
+        sb.info().policy.after_error();
+    }
+
+    fn xattr_handlers() -> XattrTable<Self> {
+        XattrTable::of::<TreeXattrs>()
+    }
+
+    fn by_handle(sb: &SuperBlock<Self>, ino: u64, generation: u32) -> Result<InodeRef<Self>> {
+        if ino < inode::ROOT || ino == control::INO {
+            return Err(stale());
+        }
+        let found = match inode::get(sb, ino) {
+            Err(vexfs_vfs::Failure::Host(Error::NotFound)) => return Err(stale()),
+            found => found?,
+        };
+        if found.nlink() == 0 || found.generation() != generation || found.data().is_hidden() {
+            return Err(stale());
+        }
+        Ok(found)
+    }
+
+    fn parent(dir: &Inode) -> Result<InodeRef<Self>> {
+        let parent = inode::fs(dir).inode(dir.ino())?.parent;
+        inode::get(dir.super_block(), parent)
+    }
+
+    fn commit_metadata(inode: &Inode) -> Result {
+        inode::sync(inode)
+    }
+}
+
+impl Info {
+    fn start_commits(&self) -> Result<Repeating<Committer>> {
+        let committer = Committer {
+            fs: self.fs.clone(),
+            policy: self.policy.clone(),
+        };
+        let seconds = self.policy.commit_seconds.load(Ordering::Relaxed);
+        Repeating::start(committer, seconds.saturating_mul(1000))
+    }
+
+    /// Starts or stops the periodic commits.
+    fn set_commits(&self, on: bool) -> Result {
+        let new = if on { Some(self.start_commits()?) } else { None };
+        let old = match &mut *self.background.lock() {
+            Some(background) => core::mem::replace(&mut background.commits, new),
+            None => new,
+        };
+        // Outside the lock: this waits for a commit in progress.
+        drop(old);
+        Ok(())
+    }
+}

@@ -7,7 +7,6 @@
 
 use kernel::error::code::EAGAIN;
 use kernel::error::code::EINVAL;
-use kernel::error::code::EOPNOTSUPP;
 use kernel::ffi::c_long;
 use kernel::uaccess::UserPtr;
 use vexfs_bindings as bindings;
@@ -33,6 +32,9 @@ use vexfs_vfs::NewInode;
 use vexfs_vfs::Result;
 
 use crate::super_block::VexFs;
+
+/// Largest size of a file. Half of what an offset can say, so that rounding up to blocks never overflows one.
+pub const MAX_BYTES: u64 = 1 << 62;
 
 /// Regular files.
 struct RegularFile;
@@ -289,7 +291,7 @@ impl FileOperations<VexFs> for RegularFile {
             bindings::FALLOC_FL_PUNCH_HOLE => {}
             bindings::FALLOC_FL_ZERO_RANGE => {}
             // Space set aside for a block would not be used: data always goes to a new place.
-            _ => return Err(EOPNOTSUPP.into()),
+            _ => return Err(Error::Unsupported("preallocation").into()),
         }
         let inode = file.inode();
         let end = pos.checked_add(len).ok_or(EINVAL)?;

@@ -71,3 +71,9 @@ impl<T: FileSystem> Drop for WriteAccess<'_, T> {
         unsafe { bindings::mnt_drop_write_file(self.0.as_ptr()) };
     }
 }
+
+/// Whether the caller may administrate the system (CAP_SYS_ADMIN).
+pub fn is_admin() -> bool {
+    // SAFETY: Looks at the caller's credentials.
+    unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as kernel::ffi::c_int) }
+}

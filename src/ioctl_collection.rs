@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Making, describing and removing collections.
+
+use kernel::error::code::EINVAL;
+use kernel::ffi::c_long;
+use kernel::uaccess::UserPtr;
+use vexfs_engine::Params;
+use vexfs_host::Error;
+use vexfs_uapi as uapi;
+use vexfs_vfs::Inode;
+use vexfs_vfs::Result;
+
+use crate::inode::ROOT;
+use crate::ioctl::collections;
+use crate::ioctl::Access;
+use crate::ioctl::Caller;
+use crate::ioctl_arg;
+use crate::ioctl_arg::Arg;
+use crate::super_block::VexFs;
+
+/// CREATE_COLLECTION.
+pub fn create(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
+    let mut arg = Arg::<uapi::CreateCollection>::read(arg)?;
+    if arg.flags != 0 || arg.reserved != 0 || arg.mode & !0o7777 != 0 {
+        return Err(EINVAL.into());
+    }
+    let params = Params::new(arg.dim, arg.element, arg.metric, arg.index)?;
+    if ioctl_arg::name(&arg.name)?.is_empty() && caller.named {
+        return Err(EINVAL.into());
+    }
+    caller.check_open(Access::Write)?;
+    let _access = caller.file.want_write()?;
+    arg.id = 0;
+    arg.write()?;
+    arg.id = match ioctl_arg::name(&arg.name)? {
+        [] => convert(caller, &params)?,
+        name => {
+            let mode = if arg.mode == 0 { 0o777 } else { arg.mode };
+            caller.base.make_dir(name, mode as u16, |dir| make(dir, &params))?.inode().ino()
+        }
+    };
+    arg.write()?;
+    Ok(0)
+}
+
+fn make(dir: &Inode<VexFs>, params: &Params) -> Result {
+    let txg = collections(dir).create(dir.ino(), params)?;
+    dir.data().note_txg(txg);
+    Ok(())
+}
+
+/// Makes the directory that the file is a collection.
+fn convert(caller: &Caller<'_>, params: &Params) -> Result<u64> {
+    let dir = caller.base.inode();
+    if dir.ino() == ROOT {
+        return Err(EINVAL.into());
+    }
+    caller.check_permission(dir, Access::Write)?;
+    let _lock = dir.lock();
+    if dir.nlink() == 0 {
+        return Err(Error::NotFound.into());
+    }
+    let fs = &dir.super_block().info().fs;
+    if fs.inode(dir.ino())?.is_collection() {
+        return Err(Error::Exists.into());
+    }
+    let mut empty = true;
+    fs.readdir(dir.ino(), 0, &mut |_, _, _, _| {
+        empty = false;
+        false
+    })?;
+    if !empty {
+        return Err(Error::NotEmpty.into());
+    }
+    make(dir, params)?;
+    Ok(dir.ino())
+}
+
+/// COLLECTION_INFO.
+pub fn info(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
+    let mut arg = Arg::<uapi::CollectionInfo>::read(arg)?;
+    if arg.flags != 0 {
+        return Err(EINVAL.into());
+    }
+    let (id, info) = {
+        let (target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Read)?;
+        (target.inode().ino(), collection.info()?)
+    };
+    arg.id = id;
+    arg.dim = info.params.dim() as u32;
+    arg.element = info.params.element_code();
+    arg.metric = info.params.metric_code();
+    arg.index = info.params.index_code();
+    arg.rows = info.rows;
+    arg.dead_rows = info.dead_rows;
+    arg.next_id = info.next_id;
+    arg.disk_bytes = info.disk_bytes;
+    arg.memory_bytes = info.memory_bytes;
+    arg.reserved = [0; 4];
+    arg.write()?;
+    Ok(0)
+}
+
+/// DROP_COLLECTION: rmdir, for collections only.
+pub fn remove(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
+    let arg = Arg::<uapi::DropCollection>::read(arg)?;
+    let name = ioctl_arg::name(&arg.name)?;
+    if arg.flags != 0 || name.is_empty() {
+        return Err(EINVAL.into());
+    }
+    caller.check_open(Access::Write)?;
+    let _access = caller.file.want_write()?;
+    caller.base.remove_dir(name, |dir| {
+        if !dir.is_dir() {
+            return Err(Error::NotDir.into());
+        }
+        if !dir.super_block().info().fs.inode(dir.ino())?.is_collection() {
+            return Err(Error::NotCollection.into());
+        }
+        Ok(())
+    })?;
+    Ok(0)
+}

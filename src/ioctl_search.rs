@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Searching.
+
+use kernel::error::code::E2BIG;
+use kernel::error::code::EINVAL;
+use kernel::error::code::ERANGE;
+use kernel::ffi::c_long;
+use kernel::uaccess::UserPtr;
+use vexfs_engine::Found;
+use vexfs_engine::Search;
+use vexfs_host::mem::Vec;
+use vexfs_host::relax;
+use vexfs_host::Error;
+use vexfs_uapi as uapi;
+use vexfs_vfs::Result;
+use zerocopy::IntoBytes;
+
+use crate::ioctl::Access;
+use crate::ioctl::Caller;
+use crate::ioctl_arg;
+use crate::ioctl_arg::read_vectors;
+use crate::ioctl_arg::Arg;
+use crate::ioctl_arg::Output;
+use crate::ioctl_rows::check_count;
+use crate::ioctl_rows::check_element;
+use crate::ioctl_rows::counters;
+use crate::ioctl_rows::fit_payloads;
+use crate::ioctl_rows::row_flags;
+use crate::ioctl_rows::PayloadOutput;
+use crate::ioctl_rows::VectorOutput;
+
+const SEARCH_FLAGS: u32 = uapi::VEXFS_SEARCH_EXACT | uapi::VEXFS_SEARCH_RADIUS;
+
+/// SEARCH_VECTORS.
+pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
+    let mut arg = Arg::<uapi::SearchVectors>::read(arg)?;
+    if arg.flags & !SEARCH_FLAGS != 0 || arg.reserved != 0 {
+        return Err(EINVAL.into());
+    }
+    if arg.ef != 0 || arg.nprobe != 0 || arg.time_limit_us != 0 || arg.filter != 0 || arg.filter_bytes != 0 {
+        return Err(Error::Unsupported("search parameter").into());
+    }
+    let with_radius = arg.flags & uapi::VEXFS_SEARCH_RADIUS != 0;
+    if !with_radius && arg.radius.0 != 0 {
+        return Err(EINVAL.into());
+    }
+    check_element(arg.element)?;
+    let count = check_count(arg.count, uapi::VEXFS_QUERIES_MAX)?;
+    let k = check_count(arg.k, uapi::VEXFS_K_MAX)?;
+    let slots = count * k;
+    if slots > uapi::VEXFS_HITS_MAX as usize {
+        return Err(E2BIG.into());
+    }
+    let (_target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Read)?;
+    let dim = collection.params().dim();
+    if arg.dim as usize != dim {
+        return Err(EINVAL.into());
+    }
+    if arg.hits_max < slots as u64 {
+        arg.hits_max = slots as u64;
+        arg.write()?;
+        return Err(ERANGE.into());
+    }
+    if arg.vectors != 0 && arg.vectors_bytes < (slots * dim * 4) as u64 {
+        return Err(ERANGE.into());
+    }
+    let results = Output::new(arg.results, count * size_of::<uapi::QueryResult>(), align_of::<uapi::QueryResult>())?;
+    let hits = Output::new(arg.hits, slots * size_of::<uapi::Hit>(), align_of::<uapi::Hit>())?;
+    let queries = read_vectors(arg.queries, count, dim, arg.stride)?;
+    let found = collection.search(&Search {
+        queries: &queries,
+        k,
+        radius: with_radius.then_some(arg.radius.0),
+    })?;
+    counters(caller).searched(count as u64, found.scanned);
+
+    let payloads_at = arg.payloads;
+    let needed = found.hits.iter().map(|hit| hit.row.payload_len as u64).sum();
+    if !fit_payloads(&mut arg.payloads_bytes, payloads_at, needed) {
+        arg.write()?;
+        return Err(ERANGE.into());
+    }
+    let vectors = match arg.vectors {
+        0 => None,
+        addr => Some(VectorOutput::new(addr, slots, dim)?),
+    };
+    let mut answer = Answer { results, hits, vectors, payloads: PayloadOutput::new(arg.payloads, needed)?, k };
+    answer.write(&found)?;
+    arg.scanned = found.scanned;
+    arg.write()?;
+    Ok(0)
+}
+
+/// Where the parts of an answer go.
+struct Answer {
+    results: Output,
+    hits: Output,
+    vectors: Option<VectorOutput>,
+    payloads: PayloadOutput,
+    k: usize,
+}
+
+impl Answer {
+    fn write(&mut self, found: &Found) -> Result {
+        let mut row: Vec<uapi::Hit> = Vec::new();
+        for (query, hits) in found.by_query().enumerate() {
+            let result = uapi::QueryResult { count: hits.len() as u32, flags: 0 };
+            self.results.write(query * size_of::<uapi::QueryResult>(), result.as_bytes())?;
+            row.clear();
+            for (i, hit) in hits.iter().enumerate() {
+                row.push(uapi::Hit {
+                    id: hit.row.id,
+                    inode: 0,
+                    distance: uapi::F32(hit.distance),
+                    flags: row_flags(&hit.row),
+                    payload_offset: self.payloads.write(&found.contents, &hit.row)?,
+                    payload_len: hit.row.payload_len as u32,
+                    reserved: 0,
+                })?;
+                if let Some(vectors) = &mut self.vectors {
+                    vectors.write(query * self.k + i, &found.contents, Some(&hit.row))?;
+                }
+                if i % 64 == 63 {
+                    relax()?;
+                }
+            }
+            row.resize(self.k, uapi::Hit::default())?;
+            self.hits.write(query * self.k * size_of::<uapi::Hit>(), row.as_slice().as_bytes())?;
+            relax()?;
+        }
+        Ok(())
+    }
+}

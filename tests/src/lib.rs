@@ -2,4 +2,5 @@
 
 pub mod image;
 pub mod logwrites;
+pub mod model;
 pub mod powercut;

@@ -63,8 +63,15 @@ pub struct Status {
     pub commits: u64,
     pub cached_nodes: u64,
     pub simd: String,
-    pub vector_bytes: u64,
+    /// Of a mounted filesystem only.
+    pub activity: Option<Activity>,
+}
+
+/// What a filesystem has done with collections since it was mounted, and holds of them in memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct Activity {
     pub collections_loaded: u64,
+    pub vector_bytes: u64,
     pub queries: u64,
     pub rows_scanned: u64,
     pub rows_inserted: u64,
@@ -145,6 +152,8 @@ pub struct Answers {
 
 /// A filesystem with collections.
 pub trait Backend {
+    /// Returns the roots to look at when no path is given.
+    fn roots(&self) -> Result<Vec<PathBuf>>;
     /// Reads state and counters.
     fn status(&self, path: &Path) -> Result<Status>;
     /// Makes a collection and returns its id.
@@ -155,6 +164,8 @@ pub trait Backend {
     fn list(&self, dir: &Path, recursive: bool) -> Result<Vec<Info>>;
     /// Opens a collection.
     fn open(&self, path: &Path) -> Result<Box<dyn Collection>>;
+    /// Writes what is still to be written. Called once, after the last command.
+    fn finish(&self) -> Result<()>;
 }
 
 /// An open collection.
@@ -168,4 +179,20 @@ pub trait Collection {
     fn delete(&self, ids: &[u64], sync: bool) -> Result<u64>;
     /// Answers every query.
     fn search(&self, search: &Search<'_>) -> Result<Answers>;
+}
+
+/// Returns a uuid in its usual form.
+pub fn uuid_text(bytes: &[u8; 16]) -> String {
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_has_its_dashes() {
+        assert_eq!(uuid_text(&[0xab; 16]), "abababab-abab-abab-abab-abababababab");
+    }
 }

@@ -18,7 +18,8 @@ use crate::input::Format;
 
 /// Works with the vector collections of VexFS filesystems.
 ///
-/// A collection is a directory of a mounted VexFS: name it by its path. Exit codes: 0 success, 1 failure,
+/// A collection is a directory of a mounted VexFS: name it by its path. With --image, commands work on an image or an
+/// unmounted device without the kernel. Exit codes: 0 success, 1 failure,
 /// 2 usage.
 #[derive(Parser)]
 #[command(name = "vexctl", version, arg_required_else_help = true)]
@@ -29,6 +30,9 @@ pub struct Cli {
     /// When to colour text
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = "Output")]
     pub color: Color,
+    /// Work on an image or an unmounted device, without the kernel; paths are then those inside of it
+    #[arg(long, global = true, value_name = "IMAGE", help_heading = "Filesystem")]
+    pub image: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -39,6 +43,18 @@ pub enum Color {
     Auto,
     Always,
     Never,
+}
+
+impl Cli {
+    /// Whether the command changes anything.
+    pub fn writes(&self) -> bool {
+        match &self.command {
+            Command::Status(_) | Command::Get(_) | Command::Search(_) => false,
+            Command::Collection(Collection::List { .. } | Collection::Info { .. }) => false,
+            Command::Collection(Collection::Create { .. } | Collection::Drop { .. }) => true,
+            Command::Insert(_) | Command::Delete(_) => true,
+        }
+    }
 }
 
 #[derive(Subcommand)]

@@ -25,6 +25,8 @@ pub struct SysError {
     pub what: String,
     /// What the system said.
     pub errno: i32,
+    /// More than errno tells, when there is more.
+    pub detail: Option<String>,
     /// What to try, when there is something to say.
     pub hint: Option<&'static str>,
 }
@@ -32,10 +34,11 @@ pub struct SysError {
 impl fmt::Display for SysError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let errno = Errno::from_raw(self.errno);
-        let text = match errno {
+        let text = match (&self.detail, errno) {
+            (Some(detail), _) => detail,
             // Its own text, "Not a typewriter", is about other times.
-            Errno::ENOTTY => "not a VexFS collection",
-            other => other.desc(),
+            (None, Errno::ENOTTY) => "not a VexFS collection",
+            (None, other) => other.desc(),
         };
         write!(f, "cannot {}: {text} ({errno:?})", self.what)
     }
@@ -49,7 +52,16 @@ impl SysError {
         SysError {
             what: format!("{verb} {}", path.display()),
             errno,
+            detail: None,
             hint: hint(verb, errno),
+        }
+    }
+
+    /// An error of the filesystem's own code, which says more than its errno.
+    pub fn of(verb: &'static str, path: &Path, error: vexfs_host::Error) -> SysError {
+        SysError {
+            detail: Some(error.to_string()),
+            ..SysError::new(verb, path, error.errno())
         }
     }
 }

@@ -21,6 +21,8 @@ use nix::errno::Errno;
 use vexfs_uapi as uapi;
 use zerocopy::FromZeros;
 
+use crate::backend::uuid_text;
+use crate::backend::Activity;
 use crate::backend::Answer;
 use crate::backend::Answers;
 use crate::backend::Backend;
@@ -162,20 +164,15 @@ fn text(chars: &[u8]) -> String {
     String::from_utf8_lossy(&chars[..end]).into_owned()
 }
 
-fn uuid(bytes: &[u8; 16]) -> String {
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
 /// A mounted VexFS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    pub path: PathBuf,
-    pub source: String,
+struct Mount {
+    path: PathBuf,
+    source: String,
 }
 
 /// Returns the mounted VexFS filesystems.
-pub fn mounts() -> Result<Vec<Mount>> {
+fn mounts() -> Result<Vec<Mount>> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     Ok(parse_mounts(&text))
 }
@@ -223,6 +220,14 @@ fn unescape(text: &str) -> String {
 }
 
 impl Backend for Kernel {
+    fn roots(&self) -> Result<Vec<PathBuf>> {
+        Ok(mounts()?.into_iter().map(|m| m.path).collect())
+    }
+
+    fn finish(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn status(&self, path: &Path) -> Result<Status> {
         let error = |errno: i32| SysError::new("read the status of", path, errno);
         let file = OpenOptions::new()
@@ -245,7 +250,7 @@ impl Backend for Kernel {
         Ok(Status {
             path: path.to_path_buf(),
             source,
-            uuid: uuid(&arg.uuid),
+            uuid: uuid_text(&arg.uuid),
             label: text(&arg.label),
             read_only: arg.state & uapi::VEXFS_STATE_READ_ONLY != 0,
             aborted: arg.state & uapi::VEXFS_STATE_ABORTED != 0,
@@ -257,12 +262,14 @@ impl Backend for Kernel {
             commits: arg.commits,
             cached_nodes: arg.cached_nodes,
             simd: text(&arg.simd),
-            vector_bytes: arg.vector_bytes,
-            collections_loaded: arg.collections_loaded,
-            queries: arg.queries,
-            rows_scanned: arg.rows_scanned,
-            rows_inserted: arg.rows_inserted,
-            rows_deleted: arg.rows_deleted,
+            activity: Some(Activity {
+                collections_loaded: arg.collections_loaded,
+                vector_bytes: arg.vector_bytes,
+                queries: arg.queries,
+                rows_scanned: arg.rows_scanned,
+                rows_inserted: arg.rows_inserted,
+                rows_deleted: arg.rows_deleted,
+            }),
         })
     }
 
@@ -565,11 +572,6 @@ mod tests {
             }]
         );
         assert_eq!(unescape("a\\134b\\x"), "a\\b\\x");
-    }
-
-    #[test]
-    fn a_uuid_has_its_dashes() {
-        assert_eq!(uuid(&[0xab; 16]), "abababab-abab-abab-abab-abababababab");
     }
 
     #[test]

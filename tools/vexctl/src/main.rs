@@ -2,13 +2,14 @@
 //! `vexctl`, the command line of VexFS's collections.
 //!
 //! Commands are in `commands/`, one file each; they read rows through `input/`, talk to a filesystem through
-//! the trait in `backend.rs` (by ioctl: `kernel.rs`), and print through `output.rs`. Exit codes: 0 success,
+//! the trait in `backend.rs` (by ioctl: `kernel.rs`; in process on an image: `image.rs`), and print through `output.rs`. Exit codes: 0 success,
 //! 1 failure, 2 usage.
 
 mod backend;
 mod cli;
 mod commands;
 mod error;
+mod image;
 mod input;
 mod kernel;
 mod output;

@@ -1,191 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Payloads between JSON, which users write, and the binary form, which the kernel stores.
+//! Payloads between JSON, which users write, and the binary form, which is stored.
 //!
-//! The form is described in `vexfs_uapi::payload`. Strings of up to 255 bytes become keywords, longer ones
+//! The form itself is the engine's (`vexfs_engine::payload`). Strings of up to 255 bytes become keywords, longer ones
 //! text; integers i64; other numbers f64; null fields are left out; lists hold one type. Objects in objects
 //! have no binary form and are refused.
 
-use anyhow::anyhow;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use serde_json::Map;
 use serde_json::Number;
-use serde_json::Value;
-use vexfs_uapi::payload::*;
+use serde_json::Value as Json;
+use vexfs_engine::payload::Builder;
+use vexfs_engine::payload::Payload;
+use vexfs_engine::payload::Value;
+use vexfs_uapi::payload::VEXFS_KEYWORD_MAX;
 
 /// Turns a JSON object into the binary form; an object without fields becomes no bytes.
-pub fn encode(object: &Map<String, Value>) -> Result<Vec<u8>> {
-    let mut fields: Vec<(&str, u32, Vec<u8>)> = Vec::with_capacity(object.len());
+pub fn encode(object: &Map<String, Json>) -> Result<Vec<u8>> {
+    let mut builder = Builder::new();
     for (name, value) in object {
-        if value.is_null() {
-            continue;
+        if !value.is_null() {
+            add(&mut builder, name, value).with_context(|| format!("field {name:?}"))?;
         }
-        if name.is_empty() || name.len() > 255 || name.contains('\0') {
-            bail!("field name {name:?} is not 1 to 255 bytes without NUL");
-        }
-        let (kind, bytes) = encode_value(value).with_context(|| format!("field {name:?}"))?;
-        fields.push((name, kind, bytes));
     }
-    if fields.is_empty() {
-        return Ok(Vec::new());
-    }
-    if fields.len() > VEXFS_PAYLOAD_FIELDS_MAX as usize {
-        bail!("{} fields; at most {VEXFS_PAYLOAD_FIELDS_MAX} fit", fields.len());
-    }
-    fields.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
-
-    let mut out = vec![VEXFS_PAYLOAD_VERSION as u8, 0];
-    out.extend((fields.len() as u16).to_le_bytes());
-    for (name, kind, value) in fields {
-        out.extend([kind as u8, name.len() as u8, 0, 0]);
-        out.extend((value.len() as u32).to_le_bytes());
-        out.extend(name.as_bytes());
-        out.extend(value);
-    }
-    if out.len() > VEXFS_PAYLOAD_MAX as usize {
-        bail!("{} bytes; at most {VEXFS_PAYLOAD_MAX} fit", out.len());
-    }
-    Ok(out)
+    Ok(builder.finish()?.to_vec())
 }
 
-fn encode_value(value: &Value) -> Result<(u32, Vec<u8>)> {
-    let Value::Array(list) = value else {
-        let kind = scalar_kind(value)?;
-        return Ok((kind, scalar_bytes(kind, value)?));
+fn add(builder: &mut Builder, name: &str, value: &Json) -> Result<()> {
+    let Json::Array(list) = value else {
+        return Ok(builder.add(name, scalar(value)?)?);
     };
-    let mut kind = match list.first() {
-        Some(first) => scalar_kind(first)?,
-        // An empty list has no type of its own.
-        None => VEXFS_FIELD_KEYWORD,
-    };
-    for element in list {
-        kind = match (kind, scalar_kind(element)?) {
-            (a, b) if a == b => a,
-            (VEXFS_FIELD_I64, VEXFS_FIELD_F64) | (VEXFS_FIELD_F64, VEXFS_FIELD_I64) => VEXFS_FIELD_F64,
-            (VEXFS_FIELD_KEYWORD, VEXFS_FIELD_TEXT) | (VEXFS_FIELD_TEXT, VEXFS_FIELD_KEYWORD) => VEXFS_FIELD_TEXT,
-            _ => bail!("a list must hold values of one type"),
-        };
-    }
-    let mut out = (list.len() as u32).to_le_bytes().to_vec();
-    for element in list {
-        let bytes = scalar_bytes(kind, element)?;
-        if kind == VEXFS_FIELD_KEYWORD || kind == VEXFS_FIELD_TEXT {
-            out.extend((bytes.len() as u32).to_le_bytes());
-        }
-        out.extend(bytes);
-    }
-    Ok((kind | VEXFS_FIELD_LIST, out))
+    let mut values = list.iter().map(scalar).collect::<Result<Vec<_>>>()?;
+    widen(&mut values);
+    Ok(builder.add_list(name, &values)?)
 }
 
-fn scalar_kind(value: &Value) -> Result<u32> {
+/// Makes the elements of a list one type where nothing is lost: keywords become texts, integers other numbers.
+fn widen(values: &mut [Value<'_>]) {
+    if values.iter().any(|v| matches!(v, Value::Text(_))) {
+        for value in values.iter_mut() {
+            if let Value::Keyword(text) = *value {
+                *value = Value::Text(text);
+            }
+        }
+    }
+    if values.iter().any(|v| matches!(v, Value::F64(_))) {
+        for value in values {
+            if let Value::I64(number) = *value {
+                *value = Value::F64((number as f64).to_bits());
+            }
+        }
+    }
+}
+
+fn scalar(value: &Json) -> Result<Value<'_>> {
     Ok(match value {
-        Value::Bool(_) => VEXFS_FIELD_BOOL,
-        Value::Number(n) if n.is_i64() => VEXFS_FIELD_I64,
-        Value::Number(n) if n.is_u64() => bail!("{n} does not fit a signed 64-bit integer"),
-        Value::Number(_) => VEXFS_FIELD_F64,
-        Value::String(s) if s.len() <= VEXFS_KEYWORD_MAX as usize => VEXFS_FIELD_KEYWORD,
-        Value::String(_) => VEXFS_FIELD_TEXT,
-        Value::Null => bail!("null in a list"),
-        Value::Array(_) => bail!("a list in a list"),
-        Value::Object(_) => bail!("an object in an object; give its fields names of their own, such as \"a.b\""),
+        Json::Bool(truth) => Value::Bool(*truth),
+        Json::Number(n) => match (n.as_i64(), n.as_f64()) {
+            (Some(integer), _) => Value::I64(integer),
+            (None, Some(number)) if !n.is_u64() => Value::F64(number.to_bits()),
+            _ => bail!("{n} does not fit a signed 64-bit integer"),
+        },
+        Json::String(text) if text.len() <= VEXFS_KEYWORD_MAX as usize => Value::Keyword(text),
+        Json::String(text) => Value::Text(text),
+        Json::Null => bail!("null in a list"),
+        Json::Array(_) => bail!("a list in a list"),
+        Json::Object(_) => bail!("an object in an object; give its fields names of their own, such as \"a.b\""),
     })
-}
-
-/// Encodes a scalar as `kind`, which is its own or one it was widened to.
-fn scalar_bytes(kind: u32, value: &Value) -> Result<Vec<u8>> {
-    let bytes = match (kind, value) {
-        (VEXFS_FIELD_BOOL, Value::Bool(b)) => Some(vec![u8::from(*b)]),
-        (VEXFS_FIELD_I64, Value::Number(n)) => n.as_i64().map(|i| i.to_le_bytes().to_vec()),
-        (VEXFS_FIELD_F64, Value::Number(n)) => n
-            .as_f64()
-            .filter(|f| f.is_finite())
-            .map(|f| f.to_bits().to_le_bytes().to_vec()),
-        (VEXFS_FIELD_KEYWORD | VEXFS_FIELD_TEXT, Value::String(s)) => Some(s.clone().into_bytes()),
-        _ => None,
-    };
-    bytes.ok_or_else(|| anyhow!("{value} has no binary form"))
 }
 
 /// Turns the binary form into a JSON object; no bytes are an object without fields.
-pub fn decode(bytes: &[u8]) -> Result<Map<String, Value>> {
-    let mut object = Map::new();
+pub fn decode(bytes: &[u8]) -> Result<Map<String, Json>> {
     if bytes.is_empty() {
-        return Ok(object);
+        return Ok(Map::new());
     }
-    let mut reader = Reader(bytes);
-    let [version, _reserved] = reader.array()?;
-    if u32::from(version) != VEXFS_PAYLOAD_VERSION {
-        bail!("payload of version {version}; this program reads {VEXFS_PAYLOAD_VERSION}");
-    }
-    for _ in 0..u16::from_le_bytes(reader.array()?) {
-        let [kind, name_len, _, _] = reader.array()?;
-        let value_len = reader.u32()? as usize;
-        let name = reader.string(name_len.into())?;
-        let value = reader.take(value_len)?;
-        object.insert(name, decode_value(kind.into(), Reader(value))?);
-    }
-    if !reader.0.is_empty() {
-        bail!("payload with {} bytes after its last field", reader.0.len());
-    }
-    Ok(object)
+    let payload = Payload::parse(bytes)?;
+    payload
+        .fields()
+        .map(|field| Ok((field.name.to_string(), json(field.value)?)))
+        .collect()
 }
 
-fn decode_value(kind: u32, mut value: Reader<'_>) -> Result<Value> {
-    let scalar = kind & !VEXFS_FIELD_LIST;
-    if kind == scalar {
-        let len = value.0.len();
-        return decode_scalar(scalar, &mut value, len);
-    }
-    let count = value.u32()?;
-    let mut list = Vec::new();
-    for _ in 0..count {
-        let len = match scalar {
-            VEXFS_FIELD_KEYWORD | VEXFS_FIELD_TEXT => value.u32()? as usize,
-            VEXFS_FIELD_BOOL => 1,
-            _ => 8,
-        };
-        list.push(decode_scalar(scalar, &mut value, len)?);
-    }
-    Ok(Value::Array(list))
-}
-
-fn decode_scalar(kind: u32, reader: &mut Reader<'_>, len: usize) -> Result<Value> {
-    Ok(match kind {
-        VEXFS_FIELD_KEYWORD | VEXFS_FIELD_TEXT => Value::String(reader.string(len)?),
-        VEXFS_FIELD_I64 => Value::Number(i64::from_le_bytes(reader.array()?).into()),
-        VEXFS_FIELD_F64 => {
-            let number = f64::from_bits(u64::from_le_bytes(reader.array()?));
-            Value::Number(Number::from_f64(number).context("payload with a number that is not finite")?)
-        }
-        VEXFS_FIELD_BOOL => Value::Bool(reader.array::<1>()? != [0]),
-        other => bail!("payload with a field of unknown type {other}"),
+fn json(value: Value<'_>) -> Result<Json> {
+    Ok(match value {
+        Value::Keyword(text) | Value::Text(text) => Json::String(text.to_string()),
+        Value::I64(number) => Json::Number(number.into()),
+        Value::F64(bits) => Json::Number(Number::from_f64(f64::from_bits(bits)).context("a number is not finite")?),
+        Value::Bool(truth) => Json::Bool(truth),
+        Value::List(list) => Json::Array(list.into_iter().map(json).collect::<Result<_>>()?),
     })
-}
-
-/// Takes bytes off the front.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
-        let (head, tail) = self.0.split_at_checked(len).context("payload is cut short")?;
-        self.0 = tail;
-        Ok(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N)?);
-        Ok(out)
-    }
-
-    fn u32(&mut self) -> Result<u32> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    fn string(&mut self, len: usize) -> Result<String> {
-        String::from_utf8(self.take(len)?.to_vec()).context("payload with a string that is not UTF-8")
-    }
 }
 
 #[cfg(test)]
@@ -194,9 +98,9 @@ mod tests {
 
     use super::*;
 
-    fn object(value: Value) -> Map<String, Value> {
+    fn object(value: Json) -> Map<String, Json> {
         match value {
-            Value::Object(map) => map,
+            Json::Object(map) => map,
             other => panic!("{other} is no object"),
         }
     }

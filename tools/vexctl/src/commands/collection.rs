@@ -10,7 +10,6 @@ use serde_json::json;
 use crate::backend::Backend;
 use crate::backend::Info;
 use crate::cli;
-use crate::kernel;
 use crate::output::bytes;
 use crate::output::Align;
 use crate::output::Output;
@@ -47,7 +46,7 @@ pub fn run(backend: &dyn Backend, args: &cli::Collection, out: &Output) -> Resul
 fn list(backend: &dyn Backend, path: Option<&PathBuf>, recursive: bool, out: &Output) -> Result<()> {
     let dirs: Vec<PathBuf> = match path {
         Some(path) => vec![path.clone()],
-        None => kernel::mounts()?.into_iter().map(|m| m.path).collect(),
+        None => backend.roots()?,
     };
     let mut all = Vec::new();
     for dir in &dirs {

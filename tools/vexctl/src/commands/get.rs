@@ -25,7 +25,7 @@ pub fn run(backend: &dyn Backend, args: &cli::Get, out: &Output) -> Result<ExitC
                 (false, _) => json!({ "id": row.id, "found": false }),
                 (true, None) => json!({ "id": row.id, "found": true, "payload": payload }),
                 (true, Some(vector)) => {
-                    json!({ "id": row.id, "found": true, "payload": payload, "vector": vector })
+                    json!({ "id": row.id, "found": true, "payload": payload, "vector": vector.iter().copied().map(super::number).collect::<Vec<_>>() })
                 }
             })
             .collect();
@@ -36,7 +36,7 @@ pub fn run(backend: &dyn Backend, args: &cli::Get, out: &Output) -> Result<ExitC
         if args.vectors {
             headings.push(("vector", Align::Left));
         }
-        headings.extend(super::payload_headings(&columns));
+        headings.extend(super::payload_headings(&columns, &payloads));
         let table: Vec<Vec<String>> = rows
             .iter()
             .zip(&payloads)

@@ -15,9 +15,11 @@ use anyhow::Result;
 use serde_json::Map;
 use serde_json::Value;
 
+use crate::backend::Backend;
 use crate::backend::Row;
 use crate::cli::Cli;
 use crate::cli::Command;
+use crate::image::Image;
 use crate::kernel::Kernel;
 use crate::output::cut;
 use crate::output::plain;
@@ -27,15 +29,23 @@ use crate::payload;
 
 /// Runs a command and returns its exit code; errors are 1 or, when they are about usage, 2.
 pub fn run(cli: &Cli, out: &Output) -> Result<ExitCode> {
-    let backend = &Kernel;
-    match &cli.command {
+    let backend: Box<dyn Backend> = match &cli.image {
+        None => Box::new(Kernel),
+        Some(path) => Box::new(Image::open(path, cli.writes())?),
+    };
+    let backend = backend.as_ref();
+    let result = match &cli.command {
         Command::Status(args) => status::run(backend, args, out),
         Command::Collection(args) => collection::run(backend, args, out),
         Command::Insert(args) => insert::run(backend, args, out),
         Command::Get(args) => get::run(backend, args, out),
         Command::Delete(args) => delete::run(backend, args, out),
         Command::Search(args) => search::run(backend, args, out),
-    }
+    };
+    // Also after an error: what was done before it is kept.
+    let finished = backend.finish();
+    let code = result?;
+    finished.map(|()| code)
 }
 
 /// Longest cell of a payload field that is not the last column.
@@ -67,9 +77,16 @@ fn payload_columns(payloads: &[Map<String, Value>], fields: &[String]) -> Vec<St
     columns.into_iter().map(|(_, name)| name).collect()
 }
 
-/// Returns the headings of payload columns.
-fn payload_headings(columns: &[String]) -> Vec<(&str, Align)> {
-    columns.iter().map(|name| (name.as_str(), Align::Left)).collect()
+/// Returns the headings of payload columns; those of numbers are set right.
+fn payload_headings<'a>(columns: &'a [String], payloads: &[Map<String, Value>]) -> Vec<(&'a str, Align)> {
+    let numbers = |name: &String| payloads.iter().filter_map(|p| p.get(name)).all(Value::is_number);
+    let align = |name| if numbers(name) { Align::Right } else { Align::Left };
+    columns.iter().map(|name| (name.as_str(), align(name))).collect()
+}
+
+/// Returns a number with the digits an f32 has, which its conversion to f64 would not.
+fn number(x: f32) -> Value {
+    x.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
 /// Returns the cells of a payload, one for each column.

@@ -137,13 +137,16 @@ fn hits_json(answer: &Answer, fields: &[String]) -> Result<Vec<Value>> {
         .map(|hit| {
             let mut object = Map::new();
             object.insert("id".into(), json!(hit.row.id));
-            object.insert("distance".into(), json!(hit.distance));
+            object.insert("distance".into(), super::number(hit.distance));
             if hit.row.inode != 0 {
                 object.insert("inode".into(), json!(hit.row.inode));
             }
             object.insert("payload".into(), Value::Object(super::payload_of(&hit.row, fields)?));
             if let Some(vector) = &hit.row.vector {
-                object.insert("vector".into(), json!(vector));
+                object.insert(
+                    "vector".into(),
+                    Value::Array(vector.iter().copied().map(super::number).collect()),
+                );
             }
             Ok(Value::Object(object))
         })
@@ -161,13 +164,13 @@ fn print(answer: &Answer, args: &cli::Search, out: &Output) -> Result<()> {
     if args.vectors {
         headings.push(("vector", Align::Left));
     }
-    headings.extend(super::payload_headings(&columns));
+    headings.extend(super::payload_headings(&columns, &payloads));
     let rows: Vec<Vec<String>> = answer
         .hits
         .iter()
         .zip(&payloads)
         .map(|(hit, payload)| {
-            let mut cells = vec![format!("{:.4}", hit.distance), hit.row.id.to_string()];
+            let mut cells = vec![distance_text(hit.distance), hit.row.id.to_string()];
             cells.extend(hit.row.vector.as_deref().map(super::vector_text));
             cells.extend(super::payload_cells(payload, &columns));
             cells
@@ -181,4 +184,25 @@ fn print(answer: &Answer, args: &cli::Search, out: &Output) -> Result<()> {
         println!("stopped early: rows may be missing");
     }
     Ok(())
+}
+
+/// Four decimals, and no minus before a zero.
+fn distance_text(distance: f32) -> String {
+    let text = format!("{distance:.4}");
+    match text.strip_prefix('-') {
+        Some(rest) if rest.bytes().all(|b| b == b'0' || b == b'.') => rest.to_string(),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distance_text;
+
+    #[test]
+    fn a_distance_of_nearly_nothing_has_no_sign() {
+        assert_eq!(distance_text(-1e-7), "0.0000");
+        assert_eq!(distance_text(-2.5), "-2.5000");
+        assert_eq!(distance_text(0.30354), "0.3035");
+    }
 }

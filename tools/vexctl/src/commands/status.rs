@@ -9,14 +9,13 @@ use serde_json::json;
 
 use crate::backend::Backend;
 use crate::cli;
-use crate::kernel;
 use crate::output::bytes;
 use crate::output::Output;
 
 pub fn run(backend: &dyn Backend, args: &cli::Status, out: &Output) -> Result<ExitCode> {
     let paths: Vec<PathBuf> = match &args.path {
         Some(path) => vec![path.clone()],
-        None => kernel::mounts()?.into_iter().map(|m| m.path).collect(),
+        None => backend.roots()?,
     };
     let all = paths
         .iter()
@@ -40,7 +39,7 @@ pub fn run(backend: &dyn Backend, args: &cli::Status, out: &Output) -> Result<Ex
             (false, false) => "read-write",
         };
         let used = s.total_bytes.saturating_sub(s.free_bytes);
-        out.pairs(&[
+        let mut pairs = vec![
             ("device", s.source.clone().unwrap_or_else(|| "-".into())),
             (
                 "label",
@@ -68,23 +67,28 @@ pub fn run(backend: &dyn Backend, args: &cli::Status, out: &Output) -> Result<Ex
                 format!("{} open, {} committed since the mount", s.txg, s.commits),
             ),
             ("tree nodes", format!("{} in memory", s.cached_nodes)),
-            (
-                "collections",
-                format!("{} in memory, {}", s.collections_loaded, bytes(s.vector_bytes)),
-            ),
-            (
-                "rows",
-                format!(
-                    "{} inserted, {} deleted since the mount",
-                    s.rows_inserted, s.rows_deleted
-                ),
-            ),
-            (
-                "queries",
-                format!("{} answered, {} rows compared", s.queries, s.rows_scanned),
-            ),
             ("distances", s.simd.clone()),
-        ]);
+        ];
+        if let Some(a) = &s.activity {
+            pairs.extend([
+                (
+                    "collections",
+                    format!("{} in memory, {}", a.collections_loaded, bytes(a.vector_bytes)),
+                ),
+                (
+                    "rows",
+                    format!(
+                        "{} inserted, {} deleted since the mount",
+                        a.rows_inserted, a.rows_deleted
+                    ),
+                ),
+                (
+                    "queries",
+                    format!("{} answered, {} rows compared", a.queries, a.rows_scanned),
+                ),
+            ]);
+        }
+        out.pairs(&pairs);
     }
     Ok(ExitCode::SUCCESS)
 }

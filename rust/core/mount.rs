@@ -6,6 +6,9 @@
 //! valid but the tree it leads to is damaged, mounting fails: going back a transaction group silently would undo what was
 //! acknowledged.
 
+#[cfg(test)]
+mod tests;
+
 use crate::btree::Tree;
 use crate::cache::Store;
 use crate::format::superblock::foreign;

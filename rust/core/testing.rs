@@ -24,7 +24,10 @@ pub(crate) struct Rng(pub u64);
 
 impl Rng {
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         let x = self.0 ^ self.0 >> 29;
         x.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11
     }
@@ -103,7 +106,10 @@ pub(crate) fn shape(fs: &Fs) -> Shape {
     let mut todo: Vec<(NodePtr, Option<Key>, Option<Key>)> = std::vec![(walk.tree.root, None, None)];
     while let Some((ptr, lower, upper)) = todo.pop() {
         let node: &Node = &walk.tree.node(walk.store, &ptr).unwrap();
-        assert_eq!((node.level(), node.block(), node.birth()), (ptr.level, ptr.block, ptr.birth));
+        assert_eq!(
+            (node.level(), node.block(), node.birth()),
+            (ptr.level, ptr.block, ptr.birth)
+        );
         assert!(shape.nodes.insert(ptr.block), "node {} is reached twice", ptr.block);
         assert!(walk.store.geo.is_node_place(ptr.block));
         assert!(ptr.birth != walk.tree.txg || walk.tree.dirty.contains(ptr.block));

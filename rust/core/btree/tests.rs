@@ -89,7 +89,10 @@ fn look_around(fs: &Fs, rng: &mut Rng, model: &Model, keys: u64) {
         assert_eq!(found, model.get(&k).cloned());
         let found = view.first_at_or_after(&k, |k, v| Ok((*k, v.to_vec()))).unwrap();
         assert_eq!(found, model.range(k..).next().map(|(k, v)| (*k, v.clone())));
-        let found = view.last_at_or_before(&k, |k, _| Ok(*k)).unwrap().filter(|k| k.obj >= 1000);
+        let found = view
+            .last_at_or_before(&k, |k, _| Ok(*k))
+            .unwrap()
+            .filter(|k| k.obj >= 1000);
         assert_eq!(found, model.range(..=k).next_back().map(|(k, _)| *k));
         let (a, b) = (k, key(rng.below(keys)));
         let mut seen = Vec::new();
@@ -169,7 +172,11 @@ fn appending_leaves_full_nodes_behind() {
     let (_ram, fs) = fresh(64, 4096);
     insert_all(&fs, 0..20_000, 100);
     let shape = verify(&fs, 0);
-    assert!(shape.used / shape.leaves > 15_500, "{} bytes a leaf", shape.used / shape.leaves);
+    assert!(
+        shape.used / shape.leaves > 15_500,
+        "{} bytes a leaf",
+        shape.used / shape.leaves
+    );
 }
 
 #[test]

@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 use std::time::Instant;
+use vexfs_core::dir::RenameFlags;
+use vexfs_core::file::DataState;
 use vexfs_core::format::ROOT_INO;
-use vexfs_core::DataState;
-use vexfs_core::FormatOptions;
+use vexfs_core::inode::NewInode;
+use vexfs_core::inode::SetAttr;
+use vexfs_core::inode::Time;
+use vexfs_core::mkfs::FormatOptions;
+use vexfs_core::mount::MountOptions;
+use vexfs_core::xattr::XattrMode;
 use vexfs_core::Fs;
-use vexfs_core::MountOptions;
-use vexfs_core::NewInode;
-use vexfs_core::RenameFlags;
-use vexfs_core::Time;
-use vexfs_core::XattrMode;
 use vexfs_host::device::Device;
 use vexfs_host::device::RamBackend;
 use vexfs_host::mem::Vec;
@@ -123,7 +124,7 @@ fn main() -> Result<()> {
         fs.sync()
     })?;
     timed("set_attr", count, || {
-        let attr = vexfs_core::SetAttr {
+        let attr = SetAttr {
             mtime: Some(now),
             ..Default::default()
         };
@@ -175,7 +176,9 @@ fn main() -> Result<()> {
     let mut state = 1u64;
     timed("overwrite 4 KiB at random in 512 MiB", count, || {
         for _ in 0..count {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             fs.write(big, (state >> 20) % (512 << 8) * 4096, &[8; 4096], now)?;
         }
         fs.sync()
@@ -183,7 +186,9 @@ fn main() -> Result<()> {
     timed("read 4 KiB at random", count, || {
         let mut buf = [0; 4096];
         for _ in 0..count {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             fs.read(big, (state >> 20) % (512 << 8) * 4096, &mut buf)?;
         }
         Ok(())

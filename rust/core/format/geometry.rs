@@ -43,8 +43,8 @@ pub struct Geometry {
 /// Groups smaller than this are not worth their bitmap: mkfs leaves such a tail unused.
 const MIN_LAST_GROUP: u64 = 64;
 
-/// Blocks a filesystem must have at least.
-const MIN_GROUP_SPACE: u64 = 512;
+/// Nodes there must be room for at least.
+const MIN_NODES: u64 = 128;
 
 /// The smallest log region in bytes.
 pub const MIN_LOG_BYTES: u64 = 1 << 20;
@@ -109,7 +109,7 @@ impl Geometry {
             .checked_sub(1)
             .and_then(|n| n.checked_sub(first_group))
             .ok_or(TOO_SMALL)?;
-        if space < MIN_GROUP_SPACE.max(node_blocks.saturating_mul(128)) {
+        if space < node_blocks.saturating_mul(MIN_NODES) {
             return Err(TOO_SMALL);
         }
         let group_count = match space % GROUP_BLOCKS {

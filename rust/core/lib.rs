@@ -10,8 +10,8 @@
 //! that it did it right.
 #![cfg_attr(not(CONFIG_RUST), no_std)]
 #![forbid(unsafe_code)]
-#![deny(clippy::indexing_slicing)]
-#![deny(clippy::unwrap_used)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+#![cfg_attr(not(test), deny(clippy::unwrap_used))]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
 #[cfg(test)]

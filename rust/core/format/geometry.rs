@@ -193,7 +193,7 @@ impl Geometry {
             let log_end = self.log_start.checked_add(self.log_blocks)?;
             let mut ok =
                 self.gdt_start >= div_up(12288, bs) && gdt_end <= self.log_start && log_end <= self.first_group;
-            ok &= self.first_group < self.total_blocks && self.first_group % nb == 0;
+            ok &= self.first_group < self.total_blocks && self.first_group.checked_rem(nb) == Some(0);
             ok &= self.group_count >= 1 && self.gdt_blocks >= 1 && self.gdt_blocks <= MAX_TABLE_BLOCKS;
             ok &= self.gdt_blocks.checked_mul(groups_per_block(self.block_size))? >= self.group_count;
             // The last group begins inside and is worth it; what follows it is less than a group.
@@ -283,7 +283,7 @@ impl Geometry {
         let nb = u64::from(self.node_blocks).max(1);
         match self.locate(block) {
             Some((group, index)) => {
-                index % nb == 0
+                index.checked_rem(nb) == Some(0)
                     && index >= GROUP_HEAD_BLOCKS
                     && index.checked_add(nb).is_some_and(|end| end <= self.group_len(group))
             }

@@ -33,7 +33,7 @@ pub struct GetStats {
     pub label: [Char; 64],
     /// The distance kernels in use ("avx2", "sse2", "scalar"), NUL-terminated.
     pub simd: [Char; 16],
-    /// Blocks of the device.
+    /// Blocks for data and metadata, used and free.
     pub blocks: u64,
     /// Blocks free.
     pub free_blocks: u64,

@@ -486,7 +486,7 @@ struct vexfs_get_stats {
 	 * NUL-terminated.
 	 */
 	char simd[16];
-	/* Blocks of the device. */
+	/* Blocks for data and metadata, used and free. */
 	__u64 blocks;
 	/* Blocks free. */
 	__u64 free_blocks;

@@ -213,7 +213,7 @@ impl Backend for Image {
             read_only: self.fs.is_read_only(),
             aborted: self.fs.abort_reason().is_some(),
             block_size: stat.block_size,
-            total_bytes: self.fs.geometry().total_blocks.saturating_mul(block),
+            total_bytes: stat.blocks.saturating_mul(block),
             free_bytes: stat.free.saturating_mul(block),
             inodes: stat.inodes,
             txg: counters.open_txg,

@@ -275,12 +275,6 @@ pub fn write_attrs(inode: &Inode) -> Result {
     Ok(())
 }
 
-/// Takes over the space used by an inode's contents from the core.
-pub fn refresh_blocks(inode: &Inode) -> Result {
-    inode.set_blocks(fs(inode).inode(inode.ino())?.blocks);
-    Ok(())
-}
-
 /// Makes everything about an inode durable that has reached the core or waits in memory, file contents excepted.
 pub fn sync(inode: &Inode) -> Result {
     inode.sync_metadata()?;

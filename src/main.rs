@@ -4,7 +4,7 @@
 //! This crate is glue: it answers the VFS's calls with calls into `vexfs_core` (files and directories) and `vexfs_engine`
 //! (collections). Policy that is not the VFS's lives there; `unsafe` lives in `vexfs_vfs` and `vexfs_host`.
 //!
-//! - `super.rs`: mount, remount, sync, freeze, unmount, error policy; `stats.rs`: /proc/fs/vexfs
+//! - `super.rs`: mount, remount, sync, freeze, unmount, error policy; `stats.rs`: /proc/fs/vexfs, also as /proc/vexfs
 //! - `inode.rs`: inodes in memory and their attributes; `symlink.rs`, `dir.rs`, `file.rs`: kinds of inodes
 //! - `xattr.rs`: extended attributes; `control.rs`: the control file; `ioctl*.rs`: what it understands
 //! - `iomap.rs`: where a file's data is
@@ -40,6 +40,7 @@ use kernel::prelude::*;
 use super_block::VexFs;
 use vexfs_vfs::filesystem::Registration;
 use vexfs_vfs::proc::Folder;
+use vexfs_vfs::proc::Link;
 
 module! {
     type: Module,
@@ -53,6 +54,7 @@ module! {
 /// The loaded module. Members are dropped in this order.
 struct Module {
     _filesystem: Registration<VexFs>,
+    _link: Link,
     _proc: Folder,
 }
 
@@ -60,8 +62,10 @@ impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
         vexfs_host::self_check().map_err(|e| errno(e.into()))?;
         let proc = Folder::new(c"fs/vexfs").map_err(errno)?;
+        let link = Link::new(c"vexfs", c"fs/vexfs").map_err(errno)?;
         let this = Self {
             _filesystem: Registration::new(module).map_err(errno)?,
+            _link: link,
             _proc: proc,
         };
         pr_info!("distances: {}\n", vexfs_simd::Kernels::detect().name());

@@ -71,8 +71,10 @@ pub struct Info {
     background: Mutex<Option<Background>>,
 }
 
-/// What the mount options say, changeable by a remount.
+/// What the mount options say, changeable by a remount, and what happened.
 struct Policy {
+    /// Damage was found: changing anything might make it worse.
+    damaged: AtomicBool,
     panic: AtomicBool,
     commit_seconds: AtomicU32,
 }
@@ -102,8 +104,9 @@ struct Committer {
 
 impl Repeat for Committer {
     fn run(&self) -> u32 {
-        if self.fs.sync().is_err() {
-            // The core has said what went wrong and refuses changes from now on.
+        if self.fs.sync().is_err() && self.fs.abort_reason().is_some() {
+            // The core has said what went wrong and refuses changes from now on. Anything less, such as a lack of memory,
+            // may be over by the next time.
             self.policy.after_error();
         }
         self.policy.commit_seconds.load(Ordering::Relaxed).saturating_mul(1000)
@@ -214,6 +217,7 @@ impl FileSystem for VexFs {
 
     fn mount(sb: &SuperBlock<Self>, options: &Options) -> Result<(Info, Geometry)> {
         let policy = Arc::new(Policy {
+            damaged: AtomicBool::new(false),
             panic: AtomicBool::new(options.panic),
             commit_seconds: AtomicU32::new(options.commit_seconds),
         })?;
@@ -263,10 +267,13 @@ impl FileSystem for VexFs {
         Ok(())
     }
 
-    fn reconfigure(sb: &SuperBlock<Self>, options: &Options, read_only: Option<bool>) -> Result {
+    fn reconfigure(sb: &SuperBlock<Self>, options: &Options, read_only: Option<bool>, synced: Result) -> Result {
         let info = sb.info();
         match read_only {
+            // What could not be written after an abort will not be.
+            Some(true) if info.fs.abort_reason().is_some() => info.set_commits(false)?,
             Some(true) => {
+                synced?;
                 info.set_commits(false)?;
                 if let Err(error) = info.fs.set_read_only(true) {
                     // The mount stays as it was.
@@ -275,6 +282,10 @@ impl FileSystem for VexFs {
                 }
             }
             Some(false) => {
+                if info.policy.damaged.load(Ordering::Relaxed) {
+                    log!(err, "{}: damaged, stays read-only until it is unmounted", sb.id());
+                    return Err(Error::ReadOnly.into());
+                }
                 info.fs.set_read_only(false)?;
                 info.set_commits(true)?;
             }
@@ -373,6 +384,9 @@ impl FileSystem for VexFs {
         let damaged = matches!(error, Error::Corrupt(_));
         if !damaged && fs.abort_reason().is_none() {
             return;
+        }
+        if damaged {
+            sb.info().policy.damaged.store(true, Ordering::Relaxed);
         }
         if !sb.is_read_only() {
             sb.force_read_only();

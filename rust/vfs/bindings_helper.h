@@ -77,3 +77,4 @@ const slab_flags_t VEXFS_CONST_SLAB_ACCOUNT = SLAB_ACCOUNT;
 
 /* Superblock flags. */
 const unsigned int VEXFS_CONST_SB_RDONLY = SB_RDONLY;
+const unsigned int VEXFS_CONST_SB_SILENT = SB_SILENT;

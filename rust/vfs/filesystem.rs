@@ -58,8 +58,14 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Called when the root is there, last in a mount.
     fn mounted(sb: &SuperBlock<Self>) -> Result;
 
-    /// Changes the options of a mount; `read_only` is set if that is to change. Everything dirty has been written.
-    fn reconfigure(sb: &SuperBlock<Self>, options: &Self::Options, read_only: Option<bool>) -> Result;
+    /// Changes the options of a mount; `read_only` is set if that is to change. `synced` is how writing everything dirty
+    /// went, just before.
+    fn reconfigure(
+        sb: &SuperBlock<Self>,
+        options: &Self::Options,
+        read_only: Option<bool>,
+        synced: Result,
+    ) -> Result;
 
     /// Writes what is left and stops everything that works in the background; all inodes are gone.
     fn put_super(sb: &SuperBlock<Self>);

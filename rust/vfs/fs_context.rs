@@ -175,7 +175,7 @@ impl<T: FileSystem> Table<T> {
         };
         let wanted = flags & extra::SB_RDONLY != 0;
         let change = mask & extra::SB_RDONLY != 0 && wanted != sb.is_read_only();
-        let result = super_block::sync(sb).and_then(|()| T::reconfigure(sb, options, change.then_some(wanted)));
+        let result = T::reconfigure(sb, options, change.then_some(wanted), super_block::sync(sb));
         match result {
             Ok(()) => 0,
             Err(failure) => fail(sb, failure),

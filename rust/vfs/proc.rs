@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Folders and files in /proc.
+//! Folders, links and files in /proc.
 //!
 //! C header: `include/linux/proc_fs.h`.
 
@@ -34,6 +34,23 @@ impl Folder {
         // SAFETY: a string that lives across the call; the name is copied.
         let entry = unsafe { extra::proc_mkdir(path.as_ptr().cast(), core::ptr::null_mut()) };
         Ok(Self(NonNull::new(entry.cast()).ok_or(ENOMEM)?))
+    }
+}
+
+/// A symlink in /proc; dropping it removes it.
+pub struct Link {
+    _entry: Folder,
+}
+
+impl Link {
+    /// Makes a link called `name` in /proc itself.
+    pub fn new(name: &CStr, target: &CStr) -> Result<Self> {
+        // SAFETY: strings that live across the call; both are copied.
+        let entry =
+            unsafe { extra::proc_symlink(name.as_ptr().cast(), core::ptr::null_mut(), target.as_ptr().cast()) };
+        Ok(Self {
+            _entry: Folder(NonNull::new(entry.cast()).ok_or(ENOMEM)?),
+        })
     }
 }
 

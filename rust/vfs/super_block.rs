@@ -16,6 +16,7 @@ use crate::inode::InodeRef;
 use crate::inode::NewInode;
 use crate::stat::StatFs;
 use crate::to_result;
+use crate::Failure;
 use crate::Result;
 use core::marker::PhantomData;
 use kernel::alloc::KBox;
@@ -111,9 +112,13 @@ impl<T: FileSystem> SuperBlock<T> {
 
     /// Whether the filesystem is mounted read-only, by wish or after an error.
     pub fn is_read_only(&self) -> bool {
+        self.has_flag(extra::SB_RDONLY)
+    }
+
+    fn has_flag(&self, flag: u32) -> bool {
         // SAFETY: a valid superblock; one word.
         let flags = unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() };
-        flags & (extra::SB_RDONLY as ffi::c_ulong) != 0
+        flags & (flag as ffi::c_ulong) != 0
     }
 
     /// Makes the filesystem refuse changes from now on, after an error.
@@ -329,10 +334,15 @@ pub(crate) unsafe extern "C" fn fill_super<T: FileSystem>(
 ) -> ffi::c_int {
     // SAFETY: a new superblock of this filesystem, and the context whose options `init_fs_context` made.
     let (sb, options) = unsafe { (SuperBlock::<T>::from_raw(sb), crate::fs_context::options::<T>(fc)) };
-    // The failure is not reported to the filesystem: there is none yet.
     match fill(sb, options) {
         Ok(()) => 0,
-        Err(failure) => failure.to_errno(),
+        Err(failure) => {
+            // Not reported to the filesystem: there is none yet. A silent mount tries one type after another.
+            if let (Failure::Host(error), false) = (&failure, sb.has_flag(extra::SB_SILENT)) {
+                vexfs_host::log!(err, "{}: cannot be mounted: {}", sb.id(), error);
+            }
+            failure.to_errno()
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+pub mod crash;
 pub mod image;
 pub mod logwrites;
 pub mod model;

@@ -11,6 +11,14 @@ use vexfs_host::mem;
 
 type Result = std::result::Result<(), String>;
 
+/// Fails unless `fs` holds what `state` does; it may have more inodes, without names.
+pub fn named(fs: &Fs, collections: &Collections, state: &State) -> Result {
+    let named = state.nodes.iter().filter(|(_, n)| n.nlink > 0);
+    named
+        .into_iter()
+        .try_for_each(|(ino, node)| one(fs, collections, *ino, node).map_err(|e| format!("inode {ino}: {e}")))
+}
+
 /// Fails unless `fs` holds exactly what `state` does, inodes without names included.
 pub fn all(fs: &Fs, collections: &Collections, state: &State) -> Result {
     let mut hidden = 0;

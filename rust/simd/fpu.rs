@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The CPU: which instructions may be used, and the sections in which they may.
 
-/// Wrappers in `rust/vfs/shim.c`.
+// Wrappers in `rust/vfs/shim.c`.
 #[cfg(CONFIG_RUST)]
 extern "C" {
     fn vexfs_fpu_begin();

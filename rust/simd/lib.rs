@@ -65,9 +65,12 @@ pub enum Metric {
 /// An instruction set that the kernels exist for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Variant {
+    /// Portable code.
     Scalar,
+    /// SSE2, which every x86-64 has.
     #[cfg(target_arch = "x86_64")]
     Sse2,
+    /// AVX2 with FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
 }

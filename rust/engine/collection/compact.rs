@@ -90,6 +90,7 @@ impl Collection {
         }
     }
 
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn rewrite(&self, writer: &mut Writer, image: &Image) -> Result {
         let next_id = writer.end.as_ref().map_or(0, |end| end.next_id);
         let file = self.fs.create_hidden(self.dir, Time::now())?;
@@ -124,6 +125,7 @@ impl Collection {
     }
 
     /// Copies the live rows to `file` and to a new image, in their order.
+    #[inline(never)]
     fn copy_live(&self, image: &Image, file: Ino, next_id: u64) -> Result<(Arc<Image>, TailEnd)> {
         let mut rows = Rows::new(self.params.dim());
         let mut index = U64Map::new();

@@ -76,6 +76,7 @@ struct Replay<'a> {
 }
 
 /// Reads tail `file` of a collection whose item says `first_next_id`.
+#[inline(never)] // Its frame is not to be part of every caller's.
 pub(super) fn load(of: &Collection, file: Ino, first_next_id: u64) -> Result<(Arc<Image>, TailEnd)> {
     let inode = of.fs.inode(file).map_err(|e| match e {
         Error::NotFound => Error::corrupt("collection without its tail", u64::MAX, of.dir),

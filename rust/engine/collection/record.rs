@@ -194,8 +194,11 @@ impl Header {
         }
         let payload_bytes = usize::try_from(disk.payload_bytes.get()).unwrap_or(usize::MAX);
         let vector_bytes = if change == Change::Delete { 0 } else { count * dim * 4 };
+        if vector_bytes > BATCH_BYTES_MAX {
+            return Err("record with more bytes than a batch may have");
+        }
         let may_have_payloads = matches!(change, Change::Insert { payloads: true, .. });
-        if payload_bytes > BATCH_BYTES_MAX.saturating_sub(vector_bytes) || (payload_bytes != 0 && !may_have_payloads) {
+        if payload_bytes > BATCH_BYTES_MAX - vector_bytes || (payload_bytes != 0 && !may_have_payloads) {
             return Err("record with more bytes than a batch may have");
         }
         let header = Self {
@@ -408,6 +411,16 @@ mod tests {
         assert!(with(&|disk| disk.payload_bytes.set(u64::MAX)).is_err());
         assert!(with(&|disk| disk.payload_bytes.set(BATCH_BYTES_MAX as u64)).is_err());
         assert!(with(&|disk| disk.body_len.set(8)).is_err());
+        // A body that follows from its contents, and is too large all the same.
+        let many = BATCH_ROWS_MAX;
+        let large = Header {
+            count: many,
+            dim: 4096,
+            payload_bytes: 0,
+            ..good
+        }
+        .encode(33);
+        assert!(Header::decode(large.as_bytes().first_chunk().unwrap(), 33, 4096).is_err());
         assert!(with(&|disk| disk.kind.set(3)).is_err());
         assert!(with(&|disk| disk.kind.set(DELETE)).is_err());
         assert!(with(&|disk| disk.flags.set(1 << 2)).is_err());

@@ -1,1 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Full devices, failing devices, power cuts.
 
+use super::support::dump;
+use super::support::mount;
+use super::support::Oracle;
+use super::support::Random;
+use super::support::Rows;
+use super::support::World;
+use super::support::PLAIN;
+use super::support::UPSERT;
+use crate::Collections;
+use std::sync::Arc;
+use std::vec::Vec;
+use vexfs_core::Fs;
+use vexfs_host::device::Backend;
+use vexfs_host::device::Device;
+use vexfs_host::device::Event;
+use vexfs_host::device::RamBackend;
+use vexfs_host::device::RecordingBackend;
+use vexfs_host::Error;
+use vexfs_simd::Metric;
+
+fn silence() {
+    vexfs_host::set_log_hook(Some(std::boxed::Box::new(|_, _| ())));
+}
+
+fn assert_consistent(dev: &Device) {
+    let report = vexfs_core::check::check(dev).unwrap();
+    assert!(report.is_clean(), "{:?}", report.problems);
+}
+
+#[test]
+fn a_full_device_refuses_a_batch_and_keeps_what_there_is() {
+    silence();
+    let mut random = Random(1);
+    let dim = 256;
+    let world = World::on(Arc::new(RamBackend::new(16 << 20)), dim, Metric::L2);
+    let collection = world.collection();
+    let mut oracle = Oracle::new(dim);
+    let mut refused = 0;
+    for n in 0.. {
+        let ids = (n % 40 * 500)..(n % 40 * 500 + 500);
+        let rows = Rows::random(&mut random, ids, dim);
+        let before = collection.info().unwrap();
+        match collection.insert(&rows.batch(), UPSERT) {
+            Ok(_) => oracle.insert(&rows.ids, &rows),
+            Err(Error::NoSpace) => {
+                refused += 1;
+                assert_eq!(before.rows, collection.info().unwrap().rows);
+                assert_eq!(before.disk_bytes, collection.info().unwrap().disk_bytes);
+                oracle.check_all(&collection);
+            }
+            Err(e) => panic!("{e}"),
+        }
+        if refused == 3 {
+            break;
+        }
+    }
+    oracle.check(&collection, &mut random);
+    drop(collection);
+    let world = world.remount();
+    oracle.check_all(&world.collection());
+    assert!(
+        vexfs_core::check::check(world.fs.dev()).is_ok(),
+        "the filesystem is consistent"
+    );
+}
+
+/// Changes of every kind, one after the other, until one fails. `after` is called with the number of changes made. Every
+/// fourth is made durable after that.
+fn workload(world: &World, states: &mut Vec<Oracle>, mut after: impl FnMut(usize)) -> Result<(), Error> {
+    let mut random = Random(7);
+    let dim = world.collection().params().dim();
+    let collection = world.collection();
+    for step in 0..14u64 {
+        let mut next = states.last().unwrap().clone();
+        match step % 4 {
+            0 => {
+                let ids: Vec<u64> = (step * 50..step * 50 + 100)
+                    .filter(|id| !next.rows.contains_key(id))
+                    .collect();
+                let rows = Rows::random(&mut random, ids, dim);
+                next.insert(&rows.ids, &rows);
+                states.push(next);
+                collection.insert(&rows.batch(), PLAIN)?;
+                after(states.len() - 1);
+            }
+            1 | 2 => {
+                let rows = Rows::random(&mut random, 0..400, dim);
+                next.insert(&rows.ids, &rows);
+                states.push(next);
+                collection.insert(&rows.batch(), UPSERT)?;
+                after(states.len() - 1);
+            }
+            _ => {
+                let ids: Vec<u64> = (0..300).map(|_| random.below(1000)).collect();
+                next.rows.retain(|id, _| !ids.contains(id));
+                states.push(next);
+                let txg = collection.delete(&ids)?.txg;
+                after(states.len() - 1);
+                world.fs.sync_txg(txg)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which of the states the collection of a new mount is in.
+fn state_of(backend: Arc<dyn Backend>, dir: u64, states: &[Oracle]) -> usize {
+    let fs = mount(&backend);
+    let all = Collections::new(fs.clone()).unwrap();
+    let collection = all.get(dir).unwrap();
+    let found = dump(&collection, 1000);
+    assert_eq!(collection.info().unwrap().rows, found.len() as u64);
+    let state = states
+        .iter()
+        .position(|state| state.rows == found)
+        .expect("a state between two changes");
+    // It can be changed again, with ids that were never given.
+    let one = crate::Batch {
+        vectors: &found.first_key_value().map_or(Vec::new(), |row| row.1 .0.clone()),
+        ..Default::default()
+    };
+    if !one.vectors.is_empty() {
+        let first = collection.insert(&one, PLAIN).unwrap().first_id;
+        assert!(states[..=state]
+            .iter()
+            .all(|s| s.rows.last_key_value().is_none_or(|row| *row.0 < first)));
+    }
+    drop((collection, all));
+    fs.unmount().unwrap();
+    assert_consistent(&Device::from_backend(backend));
+    state
+}
+
+#[test]
+fn an_io_error_at_any_operation_leaves_whole_changes_only() {
+    silence();
+    for n in 0..120 {
+        let backend = Arc::new(RecordingBackend::new(64 << 20));
+        let world = World::on(backend.clone(), 256, Metric::L2);
+        world.fs.sync().unwrap();
+        let mut states = std::vec![Oracle::new(256)];
+        backend.fail_after(n);
+        let mut made = 0;
+        let failed = workload(&world, &mut states, |step| made = step).is_err();
+        // What memory shows is the last change that succeeded, unless its rows have to be read from the broken device.
+        let collection = world.collection();
+        if collection.memory_bytes() > 0 {
+            // A deletion may have been done and its sync have failed.
+            let found = dump(&collection, 1000);
+            assert!(
+                states[made..].iter().any(|state| state.rows == found),
+                "after {n} operations"
+            );
+        }
+        backend.heal();
+        drop((collection, world));
+        let state = state_of(backend.clone(), dir_of(&backend), &states);
+        assert!(state <= states.len() - 1);
+        if !failed {
+            return;
+        }
+    }
+}
+
+fn dir_of(backend: &Arc<RecordingBackend>) -> u64 {
+    let fs: vexfs_host::sync::Arc<Fs> = mount(&(backend.clone() as Arc<dyn Backend>));
+    fs.lookup(super::support::ROOT, b"c").unwrap().unwrap().0
+}
+
+#[test]
+fn after_a_power_cut_at_any_write_every_durable_change_is_there_and_none_by_half() {
+    silence();
+    let backend = Arc::new(RecordingBackend::new(64 << 20));
+    let world = World::on(backend.clone(), 256, Metric::L2);
+    world.fs.sync().unwrap();
+    let from = backend.position();
+    let mut states = std::vec![Oracle::new(256)];
+    workload(&world, &mut states, |made| {
+        if made % 3 == 0 {
+            world.fs.sync().unwrap();
+            backend.mark(made as u64);
+        }
+    })
+    .unwrap();
+    assert!(
+        world.collection().info().unwrap().disk_bytes < 2 << 20,
+        "the tail was rewritten on the way"
+    );
+    let events = backend.events();
+    let mut random = Random(8);
+    let mut reached = std::collections::BTreeSet::new();
+    for cut in from..=events.len() {
+        let durable = events[..cut].iter().rev().find_map(|event| match event {
+            Event::Mark(made) => Some(*made as usize),
+            _ => None,
+        });
+        // Writes after the last flush may be lost, each on its own.
+        let flushed = events[..cut]
+            .iter()
+            .rposition(|event| matches!(event, Event::Flush))
+            .unwrap_or(0);
+        let disk = backend.start().duplicate();
+        for (i, event) in events[..cut].iter().enumerate() {
+            if let Event::Write { offset, data, fua } = event {
+                if i < flushed || *fua || cut % 2 == 0 || random.below(2) == 0 {
+                    disk.store(*offset, data);
+                }
+            }
+        }
+        let state = state_of(Arc::new(disk), world.dir, &states);
+        assert!(
+            state >= durable.unwrap_or(0),
+            "cut at event {cut}: state {state}, durable {durable:?}"
+        );
+        reached.insert(state);
+    }
+    assert!(reached.len() > 4, "cuts between different changes: {reached:?}");
+}

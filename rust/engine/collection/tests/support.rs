@@ -293,6 +293,20 @@ impl Oracle {
     }
 }
 
+/// Everything in a collection whose ids are below `ids`.
+pub(super) fn dump(collection: &Collection, ids: u64) -> BTreeMap<u64, (Vec<u32>, Vec<u8>)> {
+    let dim = collection.params().dim();
+    let ids: Vec<u64> = (0..ids).collect();
+    let got = collection.get(&ids).unwrap();
+    let rows = got.rows.iter().flatten().map(|row| {
+        let (mut vector, mut payload) = (vec![0; dim], vexfs_host::mem::Vec::new());
+        got.contents.vector(row, &mut vector).unwrap();
+        got.contents.payload(row, &mut payload).unwrap();
+        (row.id, (vector, payload.to_vec()))
+    });
+    rows.collect()
+}
+
 fn distance(metric: Metric, a: &[u32], b: &[u32]) -> f64 {
     let float = |bits: &u32| f64::from(f32::from_bits(*bits));
     let pairs = || a.iter().map(float).zip(b.iter().map(float));

@@ -88,9 +88,9 @@ fn entry<'a>(dir: Ino, ino: Ino, dtype: u8, name: &[u8], buf: &'a mut [u8; NAME_
     head.ino.set(ino);
     let len = size_of::<DiskDirent>() + name.len();
     let out = buf.get_mut(..len).ok_or(Error::NameTooLong)?;
-    let (h, n) = out.split_at_mut(size_of::<DiskDirent>());
-    h.copy_from_slice(head.as_bytes());
-    n.copy_from_slice(name);
+    for (to, from) in out.iter_mut().zip(head.as_bytes().iter().chain(name)) {
+        *to = *from;
+    }
     // What is written must be readable again.
     DiskDirent::parse(out, dir)?;
     Ok(out)

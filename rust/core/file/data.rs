@@ -72,15 +72,15 @@ impl Fs {
         let view = self.view()?;
         let mut m = Mapping {
             lblk,
-            len: max.min(u64::MAX - lblk),
+            len: max.min(u64::MAX.saturating_sub(lblk)),
             kind: MapKind::Hole,
             reserved: false,
             in_flight: false,
         };
         if let Some(e) = extents::covering(&view, ino, lblk)? {
-            m.len = m.len.min(e.end() - lblk);
+            m.len = m.len.min(e.end().saturating_sub(lblk));
             m.kind = MapKind::Extent {
-                pblk: e.pblk.saturating_add(lblk - e.lblk),
+                pblk: e.pblk.saturating_add(lblk.saturating_sub(e.lblk)),
             };
             return Ok(m);
         }
@@ -92,7 +92,7 @@ impl Fs {
             }
         }
         if let Some(e) = extents::first_at_or_after(&view, ino, lblk)? {
-            m.len = m.len.min(e.lblk - lblk);
+            m.len = m.len.min(e.lblk.saturating_sub(lblk));
         } else {
             // Not even one inode: tell it from a file that is one hole.
             inode::expect(&view, ino)?;

@@ -319,13 +319,11 @@ impl Fs {
         Ok(alloc)
     }
 
-    /// Where block `lblk` of inode `ino` would continue the extent before it; 0 where there is none.
+    /// Where block `lblk` of inode `ino` would continue the extent it is appended to. 0, the allocator's own choice, for
+    /// anything else: overwriting at random then writes to the device in sequence.
     pub(crate) fn goal_for(&self, ino: u64, lblk: u64) -> Result<u64> {
-        let Some(before) = lblk.checked_sub(1) else {
-            return Ok(0);
-        };
-        let left = super::extents::last_at_or_before(&self.view()?, ino, before)?;
-        Ok(left.map_or(0, |e| e.pend()))
+        let left = super::extents::last_at_or_before(&self.view()?, ino, lblk)?;
+        Ok(left.filter(|e| e.end() == lblk).map_or(0, |e| e.pend()))
     }
 }
 

@@ -6,22 +6,24 @@
 //! changes in the transaction that follows the I/O, so that the tree never refers to data that are not on the device.
 //!
 //! Invariant: behind the end of a file, up to the end of its last block, there are zeros on the device, so that extending a
-//! file needs no I/O. Whoever writes the last block pads it ([`rw`], the kernel's page cache), whoever shrinks a file
+//! file needs no I/O. Whoever writes the last block pads it ([`write`], the kernel's page cache), whoever shrinks a file
 //! rewrites its last block ([`truncate`]) or has the page cache do it.
 //!
 //! Two ways lead here: the kernel's page cache with delayed allocation ([`delalloc`], [`data`]), and the synchronous calls
-//! of everyone else ([`rw`], [`truncate`], [`punch`]).
+//! of everyone else ([`read`], [`write`], [`truncate`], [`punch`]).
 
+mod block_size;
 pub(crate) mod data;
 pub(crate) mod delalloc;
 pub(crate) mod extents;
 pub(crate) mod inline;
 pub(crate) mod punch;
-pub(crate) mod rw;
+pub(crate) mod read;
 pub(crate) mod seek;
 #[cfg(test)]
 mod tests;
 pub(crate) mod truncate;
+pub(crate) mod write;
 
 pub use data::MapKind;
 pub use data::Mapping;

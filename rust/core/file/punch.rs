@@ -26,24 +26,24 @@ impl Fs {
         let _nofs = nofs();
         let inode = self.inode(ino)?;
         inode.expect_file()?;
-        let block = u64::from(self.block_size());
+        let block = self.blocks();
         let end = off.checked_add(len).ok_or(Error::FileTooBig)?.min(inode.size);
         if off >= end {
             return Ok(inode.txg);
         }
-        let first = off.div_ceil(block);
+        let first = block.covering(off);
         // Behind the size there is nothing to keep.
         let last = if end == inode.size {
-            end.div_ceil(block)
+            block.covering(end)
         } else {
-            end / block
+            block.holding(end)
         };
         let mut txg = inode.txg;
         if first > last {
             return self.zero(ino, off, end, now, txg);
         }
-        txg = self.zero(ino, off, (first * block).min(end), now, txg)?;
-        txg = self.zero(ino, (last * block).min(end), end, now, txg)?;
+        txg = self.zero(ino, off, block.start(first).min(end), now, txg)?;
+        txg = self.zero(ino, block.start(last).min(end), end, now, txg)?;
         if first < last {
             txg = self.punch_range(ino, None, first, last, now)?;
         }
@@ -62,13 +62,13 @@ impl Fs {
 
     /// Writes zeros to part of a block, unless it is a hole.
     fn zero(&self, ino: Ino, from: u64, to: u64, now: Time, txg: Txg) -> Result<Txg> {
-        let block = u64::from(self.block_size());
-        if from >= to || self.map_tree(ino, from / block, 1)?.kind == MapKind::Hole {
+        let block = self.blocks();
+        if from >= to || self.map_tree(ino, block.holding(from), 1)?.kind == MapKind::Hole {
             return Ok(txg);
         }
         let mut zeros: Vec<u8> = Vec::new();
         // Less than a block: both lie in the same one.
-        zeros.resize(((to - from) % block) as usize, 0)?;
+        zeros.resize(block.within(to - from), 0)?;
         self.write(ino, from, &zeros, now)
     }
 

@@ -36,19 +36,19 @@ impl Fs {
     /// The first byte from `off` on whose block is a hole or not, as wanted, or `size`. `None` from `size` on.
     fn seek(&self, ino: Ino, data: Option<&DataState>, off: u64, size: u64, hole: bool) -> Result<Option<u64>> {
         let _nofs = nofs();
-        let block = u64::from(self.block_size());
+        let block = self.blocks();
         if off >= size {
             return Ok(None);
         }
-        let end = size.div_ceil(block);
-        let mut at = off / block;
+        let end = block.covering(size);
+        let mut at = block.holding(off);
         while at < end {
             let m = match data {
                 Some(data) => self.map(ino, data, at, end - at)?,
                 None => self.map_tree(ino, at, end - at)?,
             };
             if m.is_hole() == hole {
-                return Ok(Some(off.max(at.saturating_mul(block))));
+                return Ok(Some(off.max(block.start(at))));
             }
             at = at.saturating_add(m.len);
             relax()?;

@@ -60,8 +60,8 @@ impl Fs {
         let last = match self.rewrite_last(ino, size) {
             Err(Error::NoSpace) => {
                 // The cut frees the block that rewriting the last one needs, unless that is all the file has.
-                let block = u64::from(self.block_size());
-                let whole = size.checked_next_multiple_of(block).unwrap_or(size);
+                let block = self.blocks();
+                let whole = block.start(block.covering(size));
                 if whole >= inode.size {
                     return Err(Error::NoSpace);
                 }
@@ -87,15 +87,15 @@ impl Fs {
         }
         finish_pending(self, ino)?;
         let txg = self.cut(ino, size, now, Some(data), &Last::Kept)?;
-        self.unreserve(data, size.div_ceil(u64::from(self.block_size())), u64::MAX);
+        self.unreserve(data, self.blocks().covering(size), u64::MAX);
         Ok(txg)
     }
 
     /// Writes the block that holds byte `size` anew, with zeros from there on.
     fn rewrite_last(&self, ino: Ino, size: u64) -> Result<Last> {
-        let block = u64::from(self.block_size());
-        let tail = (size % block) as usize;
-        let lblk = size / block;
+        let block = self.blocks();
+        let tail = block.within(size);
+        let lblk = block.holding(size);
         if tail == 0 {
             return Ok(Last::Kept);
         }
@@ -103,8 +103,8 @@ impl Fs {
             return Ok(Last::Kept);
         };
         let mut buf: Vec<u8> = Vec::new();
-        buf.resize(block as usize, 0)?;
-        self.dev().read(pblk.saturating_mul(block), &mut buf)?;
+        buf.resize(block.bytes() as usize, 0)?;
+        self.dev().read(block.start(pblk), &mut buf)?;
         if size <= INLINE_MAX as u64 {
             buf.truncate(tail);
             return Ok(Last::Inline(buf));
@@ -113,7 +113,7 @@ impl Fs {
         let (to, len) = self.alloc_data(pblk, 1, false)?;
         let alloc = DataAlloc { lblk, pblk: to, len };
         self.dev()
-            .write(alloc.pblk.saturating_mul(block), &buf)
+            .write(block.start(alloc.pblk), &buf)
             .inspect_err(|_| self.release_data(alloc.pblk, alloc.len))?;
         Ok(Last::Rewritten(alloc))
     }
@@ -133,7 +133,7 @@ impl Fs {
             Last::Inline(bytes) => inline::put(&mut tx, ino, bytes, units)?,
             Last::Rewritten(alloc) => replace_all(&mut tx, ino, alloc, units, 1)?,
         };
-        let first = size.div_ceil(u64::from(self.block_size()));
+        let first = self.blocks().covering(size);
         let taken = extents::take_out(&mut tx, ino, first, u64::MAX, budget)?;
         let done = taken.done_to == u64::MAX;
         delta.lost = delta.lost.saturating_add(taken.blocks.saturating_mul(units));
@@ -176,7 +176,7 @@ pub(crate) fn resume(fs: &Fs, ino: Ino) -> Result<()> {
         if inode.state & state::TRUNCATING == 0 {
             return Ok(());
         }
-        let first = inode.size.div_ceil(u64::from(fs.block_size()));
+        let first = fs.blocks().covering(inode.size);
         let taken = extents::take_out(&mut tx, ino, first, u64::MAX, budget)?;
         let done = taken.done_to == u64::MAX;
         change(&mut tx, ino, |d| {

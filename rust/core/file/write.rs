@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Synchronous reading and writing, for hosts without a page cache and for the engine's files.
+//! Synchronous writing, for hosts without a page cache and for the engine's files.
 //!
 //! A write allocates new blocks, writes them in one batch, and puts them into the file in one transaction together with size
 //! and times: whoever reads the file, now or after a crash, finds all of a write or nothing of it. Only the first and the
 //! last block of a write can need their old contents. Device I/O happens outside the tree lock.
 //!
-//! Callers serialise per inode: writes exclude each other and reads. (A read looks up where blocks lie and then reads them;
-//! a write in between would free them for reuse.)
+//! Callers serialise per inode: writes exclude each other and reads.
 
 use super::data::replace_all;
-use super::data::MapKind;
 use super::delalloc::DataAlloc;
 use super::delalloc::MAX_ALLOC;
 use super::extents;
@@ -25,7 +23,6 @@ use crate::inode::Inode;
 use crate::inode::Time;
 use crate::inode::Txg;
 use crate::mount::Fs;
-use crate::txn::Read;
 use crate::txn::Reserve;
 use crate::txn::Tx;
 use vexfs_host::device::Write;
@@ -48,90 +45,6 @@ impl Fs {
     /// The length up to which a single [`Fs::write`] is all or nothing.
     pub fn write_atomic_max(&self) -> usize {
         WRITE_ATOMIC_MAX
-    }
-
-    /// Reads from byte `off` of file `ino` into `buf` and returns how many bytes there were before the end.
-    pub fn read(&self, ino: Ino, off: u64, buf: &mut [u8]) -> Result<usize> {
-        let _nofs = nofs();
-        let inode = inode::expect(&self.view()?, ino)?;
-        inode.expect_file()?;
-        let n = usize::try_from(inode.size.saturating_sub(off))
-            .unwrap_or(usize::MAX)
-            .min(buf.len());
-        let buf = buf.get_mut(..n).unwrap_or_default();
-        self.read_mapped(ino, off, buf)?;
-        Ok(n)
-    }
-
-    /// Reads contents without regard to the size.
-    fn read_mapped(&self, ino: Ino, off: u64, buf: &mut [u8]) -> Result<()> {
-        let block = u64::from(self.block_size());
-        let mut off = off;
-        let mut rest = buf;
-        while !rest.is_empty() {
-            let within = off % block;
-            let blocks = within.saturating_add(rest.len() as u64).div_ceil(block);
-            let m = self.map_tree(ino, off / block, blocks)?;
-            let n = m
-                .len
-                .saturating_mul(block)
-                .saturating_sub(within)
-                .min(rest.len() as u64) as usize;
-            let (part, after) = rest.split_at_mut(n);
-            match m.kind {
-                MapKind::Hole => part.fill(0),
-                MapKind::Inline { .. } => self.read_inline_at(ino, within as usize, part)?,
-                MapKind::Extent { pblk } => self.read_blocks(pblk, within as usize, part)?,
-            }
-            off = off.saturating_add(n as u64);
-            rest = after;
-            relax()?;
-        }
-        Ok(())
-    }
-
-    fn read_inline_at(&self, ino: Ino, at: usize, part: &mut [u8]) -> Result<()> {
-        let found = self.view()?.get(&inode::key::inline(ino), |data| {
-            let data = data.get(at..).unwrap_or_default();
-            let n = data.len().min(part.len());
-            let (head, zeros) = part.split_at_mut(n);
-            head.copy_from_slice(data.get(..n).unwrap_or_default());
-            zeros.fill(0);
-            Ok(())
-        })?;
-        found.ok_or(Error::Busy)
-    }
-
-    /// Reads bytes that start `within` block `pblk`; whole sectors go straight to where they belong.
-    fn read_blocks(&self, pblk: u64, within: usize, part: &mut [u8]) -> Result<()> {
-        let block = self.block_size() as usize;
-        let at = pblk.saturating_mul(block as u64);
-        let head = (block - within % block) % block;
-        let head = head.min(part.len());
-        let mut at = at.saturating_add(within as u64);
-        let (first, rest) = part.split_at_mut(head);
-        let whole = rest.len() / block * block;
-        let (middle, last) = rest.split_at_mut(whole);
-        let mut bounce: Vec<u8> = Vec::new();
-        for (piece, partial) in [(first, true), (middle, false), (last, true)] {
-            if piece.is_empty() {
-                continue;
-            }
-            if partial {
-                bounce.resize(block, 0)?;
-                let start = at % block as u64;
-                self.dev().read(at - start, &mut bounce)?;
-                let from = start as usize;
-                let src = bounce
-                    .get(from..from.saturating_add(piece.len()))
-                    .ok_or(Error::Overflow)?;
-                piece.copy_from_slice(src);
-            } else {
-                self.dev().read(at, piece)?;
-            }
-            at = at.saturating_add(piece.len() as u64);
-        }
-        Ok(())
     }
 
     /// Writes `data` to byte `off` of file `ino`, which grows as needed, and returns the transaction group that carries it.
@@ -159,9 +72,11 @@ impl Fs {
         let mut txg = 0;
         let mut off = off;
         for part in data.chunks(WRITE_ATOMIC_MAX) {
+            if txg != 0 {
+                relax()?;
+            }
             txg = self.write_blocks(ino, off, part, now)?;
             off = off.saturating_add(part.len() as u64);
-            relax()?;
         }
         Ok(txg)
     }
@@ -191,7 +106,9 @@ impl Fs {
             // Rare: the other way finishes the cut.
             return Ok(None);
         }
-        buf.get_mut(off..end).ok_or(Error::Overflow)?.copy_from_slice(data);
+        for (to, from) in buf.iter_mut().skip(off).zip(data) {
+            *to = *from;
+        }
         let delta = inline::put(&mut tx, ino, &buf, self.units_per_block())?;
         change(&mut tx, ino, |d| {
             d.size.set(d.size.get().max(end as u64));
@@ -205,16 +122,16 @@ impl Fs {
         truncate::finish_pending(self, ino)?;
         let inode = inode::expect(&self.view()?, ino)?;
         inode.expect_file()?;
-        let block = u64::from(self.block_size());
-        let first = off / block;
+        let block = self.blocks();
+        let first = block.holding(off);
         let end = off.saturating_add(data.len() as u64);
-        let blocks = end.div_ceil(block).saturating_sub(first);
+        let blocks = block.covering(end).saturating_sub(first);
         let last = first.saturating_add(blocks).saturating_sub(1);
         let mut edges: [Option<Edge>; 2] = [None, None];
-        if off % block != 0 || (end % block != 0 && last == first) {
+        if block.within(off) != 0 || (block.within(end) != 0 && last == first) {
             edges[0] = Some(self.edge(&inode, first, off, data)?);
         }
-        if end % block != 0 && last != first {
+        if block.within(end) != 0 && last != first {
             edges[1] = Some(self.edge(&inode, last, off, data)?);
         }
         let mut allocs = self.alloc_many(ino, first, blocks)?;
@@ -227,11 +144,11 @@ impl Fs {
 
     /// The new contents of block `lblk`, of which `data`, written to byte `off`, cover a part.
     fn edge(&self, inode: &Inode, lblk: u64, off: u64, data: &[u8]) -> Result<Edge> {
-        let block = u64::from(self.block_size());
-        let start = lblk.saturating_mul(block);
+        let block = self.blocks();
+        let start = block.start(lblk);
         let mut bytes: Vec<u8> = Vec::new();
-        bytes.resize(block as usize, 0)?;
-        let old = inode.size.saturating_sub(start).min(block) as usize;
+        bytes.resize(block.bytes() as usize, 0)?;
+        let old = inode.size.saturating_sub(start).min(block.bytes()) as usize;
         self.read_mapped(inode.ino, start, bytes.get_mut(..old).unwrap_or_default())?;
         let to = off.saturating_sub(start) as usize;
         let from = start.saturating_sub(off) as usize;
@@ -292,7 +209,7 @@ impl Fs {
         allocs: &Vec<DataAlloc>,
         now: Time,
     ) -> Result<Txg> {
-        let block = u64::from(self.block_size());
+        let block = self.blocks();
         let mut writes: Vec<Write<'_>> = Vec::new();
         for a in allocs {
             let mut done = 0;
@@ -313,13 +230,13 @@ impl Fs {
                         bytes
                     }
                     None => {
-                        let from = lblk.saturating_mul(block).saturating_sub(off) as usize;
-                        let len = n.saturating_mul(block) as usize;
+                        let from = block.start(lblk).saturating_sub(off) as usize;
+                        let len = block.start(n) as usize;
                         data.get(from..from.saturating_add(len)).ok_or(Error::Overflow)?
                     }
                 };
                 writes.push(Write {
-                    offset: a.pblk.saturating_add(done).saturating_mul(block),
+                    offset: block.start(a.pblk.saturating_add(done)),
                     data: bytes,
                 })?;
                 done += n;
@@ -334,7 +251,8 @@ impl Fs {
         let from = allocs.first().map_or(0, |a| a.lblk);
         let to = allocs.last().map_or(0, |a| a.lblk.saturating_add(u64::from(a.len)));
         let old = extents::count(&self.view()?, ino, from, to, usize::MAX)?;
-        let mut tx: Tx<'_> = self.begin(Reserve::items(4).clustered(old.saturating_add(allocs.len())))?;
+        // A leaf holds far more than eight extents for each item that the reservation counts with.
+        let mut tx: Tx<'_> = self.begin(Reserve::items(4).clustered(old.saturating_add(allocs.len()) / 8))?;
         let mut total = inline::Delta::default();
         for a in allocs {
             let delta = replace_all(&mut tx, ino, a, self.units_per_block(), usize::MAX)?;

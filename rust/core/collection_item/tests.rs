@@ -63,7 +63,10 @@ fn only_a_live_directory_becomes_a_collection_and_only_once() {
     let dir = fs.dir(ROOT_INO, "d");
     assert_eq!(fs.fs.create_collection(file, b"", t(1)), Err(Error::NotDir));
     assert_eq!(fs.fs.create_collection(999, b"", t(1)), Err(Error::NotFound));
-    assert!(matches!(fs.fs.create_collection(dir, &[0; 5000], t(1)), Err(Error::TooBig(_))));
+    assert!(matches!(
+        fs.fs.create_collection(dir, &[0; 5000], t(1)),
+        Err(Error::TooBig(_))
+    ));
     assert_eq!(bytes(&fs, dir), Err(Error::NotCollection));
     assert_eq!(bytes(&fs, 999), Err(Error::NotFound));
     assert_eq!(fs.fs.update_collection(dir, b""), Err(Error::NotCollection));

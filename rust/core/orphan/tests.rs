@@ -11,7 +11,9 @@ fn large_file(fs: &TestFs) -> Ino {
     for i in 0..300 {
         fs.fs.write(ino, i * 8192, &[i as u8; 4096], t(1)).unwrap();
     }
-    fs.fs.set_xattr(ino, b"user.big", &[1; 65_536], XattrMode::Set, t(1)).unwrap();
+    fs.fs
+        .set_xattr(ino, b"user.big", &[1; 65_536], XattrMode::Set, t(1))
+        .unwrap();
     ino
 }
 

@@ -30,6 +30,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::SeqCst;
 use vexfs_host::device::Device;
 use vexfs_host::log;
+use vexfs_host::mem::Box;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
 use vexfs_host::sync::Arc;
@@ -108,7 +109,7 @@ pub struct Counters {
 
 /// A mounted filesystem.
 pub struct Fs {
-    pub(crate) store: Store,
+    pub(crate) store: Box<Store>,
     pub(crate) tree: RwLock<Tree>,
     pub(crate) space: Mutex<Space>,
     pub(crate) commit: Mutex<CommitState>,
@@ -197,6 +198,28 @@ pub fn identify(dev: &Device) -> Option<&'static str> {
     foreign(&head)
 }
 
+#[inline(never)]
+fn open_store(dev: Device, sb: &DiskSuperblock, options: &MountOptions) -> Result<Box<Store>> {
+    let geo = Geometry::from_superblock(sb, dev.len())?;
+    Box::new(Store::new(dev, geo, sb.uuid, options.cache_nodes)?)
+}
+
+#[inline(never)]
+fn open_space(store: &Store, sb: &DiskSuperblock) -> Result<Mutex<Space>> {
+    let space = Space::load(store, |i| sb.table_slot(i), sb.gdt_csum.get(), sb.free_blocks.get())?;
+    Mutex::new(space)
+}
+
+#[inline(never)]
+fn open_tree(store: &Store, sb: &DiskSuperblock) -> Result<RwLock<Tree>> {
+    let root = sb.root();
+    // A root that is damaged is better found now than by the first operation.
+    store.get(&root)?;
+    let open = sb.txg.get().saturating_add(1);
+    let tree = Tree::new(root, open, sb.next_ino.get(), sb.inode_count.get(), store.geo.node_size)?;
+    RwLock::new(tree)
+}
+
 impl Fs {
     /// Mounts the filesystem on `dev`.
     ///
@@ -207,6 +230,17 @@ impl Fs {
     pub fn mount(dev: Device, options: MountOptions) -> Result<Arc<Fs>> {
         let _nofs = nofs();
         let (sb_bytes, slot) = read_superblock(&dev)?;
+        let fs = Fs::assemble(dev, sb_bytes, slot, &options)?;
+        if !options.read_only {
+            orphan::recover(&fs)?;
+        }
+        Ok(fs)
+    }
+
+    /// Checks what the superblock says and leads to, and puts a filesystem together from it.
+    // The parts are made by functions of their own, each with its own, short-lived stack frame.
+    #[inline(never)]
+    fn assemble(dev: Device, sb_bytes: Vec<u8>, slot: usize, options: &MountOptions) -> Result<Arc<Fs>> {
         let sb = DiskSuperblock::parse(&sb_bytes).map_err(|_| Error::corrupt("superblock", u64::MAX, 0))?;
         let writable = sb.check_features()?;
         if !writable && !options.read_only {
@@ -217,37 +251,31 @@ impl Fs {
         if dev.is_read_only() && !options.read_only {
             return Err(Error::ReadOnly);
         }
-        let geo = Geometry::from_superblock(sb, dev.len())?;
-        let root = sb.root();
-        let txg = sb.txg.get();
+        let (root, txg) = (sb.root(), sb.txg.get());
         if root.level >= MAX_LEVELS || root.birth > txg || txg >= u64::MAX / 2 || sb.next_ino.get() < FIRST_INO {
             return Err(Error::corrupt("superblock: values out of range", u64::MAX, 0));
         }
-        let store = Store::new(dev.clone(), geo, sb.uuid, options.cache_nodes)?;
-        let space = Space::load(&store, |i| sb.table_slot(i), sb.gdt_csum.get(), sb.free_blocks.get())?;
-        store.get(&root)?;
-        let next = txg.saturating_add(1);
-        let tree = Tree::new(root, next, sb.next_ino.get(), sb.inode_count.get(), geo.node_size)?;
-        let fs = Fs {
-            tree: RwLock::new(tree)?,
-            space: Mutex::new(space)?,
+        let never_writable = !writable || dev.is_read_only();
+        let store = open_store(dev, sb, options)?;
+        let space = open_space(&store, sb)?;
+        let tree = open_tree(&store, sb)?;
+        let hash_key = sb.hash_key.map(|k| k.get());
+        Arc::new(Fs {
+            tree,
+            space,
             committed: AtomicU64::new(txg),
             dirty_limit: options.dirty_nodes.max(64),
             commits: AtomicU64::new(0),
             nodes_written: AtomicU64::new(0),
             read_only: AtomicBool::new(options.read_only),
-            never_writable: !writable || dev.is_read_only(),
+            never_writable,
             aborted: AtomicBool::new(false),
             abort_reason: Mutex::new(None)?,
-            hash_key: sb.hash_key.map(|k| k.get()),
+            hash_key,
             label: sb.label,
             commit: Mutex::new(CommitState { sb: sb_bytes, slot })?,
             store,
-        };
-        if !options.read_only {
-            orphan::recover(&fs)?;
-        }
-        Arc::new(fs)
+        })
     }
 
     /// Writes everything out. The filesystem cannot be changed any more.

@@ -225,25 +225,26 @@ impl Space {
     }
 
     fn with_extents(&self, blocks: u64) -> u64 {
-        blocks + blocks.div_ceil(EXTENT_SHARE)
+        blocks.saturating_add(blocks.div_ceil(EXTENT_SHARE))
     }
 
     /// Promises places for up to `nodes` nodes to an operation.
     pub(crate) fn begin_op(&mut self, nodes: u64, class: Class) -> Option<Places> {
         let nb = u64::from(self.nb());
-        let kept = match class {
-            Class::Normal => self.emergency,
-            Class::Urgent => 0,
+        // The worst case of a large operation may exceed the whole reserve of a small filesystem. It is far from what the
+        // operation is going to need, and waiting for more room would be in vain.
+        let (nodes, kept) = match class {
+            Class::Normal => (nodes, self.emergency),
+            Class::Urgent => (nodes.min(self.emergency / 2), 0),
         };
-        let places = self.reserved + nodes + kept;
-        // Data that was promised a block gets it even when an urgent operation digs into the reserve.
-        let blocks = (self.reserved + nodes + kept) * nb + self.with_extents(self.promised);
-        let urgent = class == Class::Urgent && self.places >= places;
-        if urgent || (self.places >= places && self.avail >= blocks) {
-            self.reserved += nodes;
-            return Some(Places(nodes));
+        let places = self.reserved.saturating_add(nodes).saturating_add(kept);
+        let blocks = places.saturating_mul(nb).saturating_add(self.with_extents(self.promised));
+        // Urgent operations are what the reserve is for; they do not stop at what was promised to data either.
+        if self.places < places || (class == Class::Normal && self.avail < blocks) {
+            return None;
         }
-        None
+        self.reserved += nodes;
+        Some(Places(nodes))
     }
 
     /// Ends a promise of [`Space::begin_op`].

@@ -58,6 +58,43 @@ fn a_tree_that_fills_the_device_can_be_emptied_again() {
 }
 
 #[test]
+fn a_small_filesystem_full_of_files_can_be_emptied_by_unlinking_them() {
+    use crate::format::ROOT_INO;
+    use crate::inode::testing::new;
+    use crate::inode::testing::t;
+    for (mib, block_size) in [(8, 4096), (16, 4096), (40, 16384), (64, 65536)] {
+        let (_ram, fs) = fresh(mib, block_size);
+        let empty = fs.statfs();
+        let mut names = Vec::new();
+        let mut fill = |size: usize| loop {
+            let name = std::format!("file {}", names.len());
+            let Ok(file) = fs.create(ROOT_INO, name.as_bytes(), &new(0o100644)) else {
+                break;
+            };
+            names.push(name);
+            if fs.write(file.ino, 0, &std::vec![3; size], t(1)).is_err() {
+                break;
+            }
+        };
+        fill(1 << 20);
+        fill(70_000);
+        fill(3000);
+        fill(100);
+        assert_eq!(fs.create(ROOT_INO, b"one more", &new(0o100644)).err(), Some(Error::NoSpace));
+        for name in names.iter() {
+            let gone = fs.unlink(ROOT_INO, name.as_bytes(), t(2)).unwrap();
+            fs.evict(gone.ino).unwrap();
+        }
+        fs.commit().unwrap();
+        verify(&fs, 0);
+        assert_eq!(fs.statfs().inodes, 1);
+        assert!(fs.statfs().free + 64 * u64::from(fs.geometry().node_blocks) > empty.free);
+        fs.unmount().unwrap();
+        verify(&mount(fs.dev()), 0);
+    }
+}
+
+#[test]
 fn data_can_take_all_but_the_reserve_and_be_freed_again() {
     let (_ram, fs) = fresh(24, 4096);
     let mut runs = Vec::new();

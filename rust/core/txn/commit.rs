@@ -158,7 +158,7 @@ impl Fs {
         drop(tree);
 
         // Steps 3 and 4: write.
-        nodes.sort_unstable_by_key(|n| n.block());
+        sort(&mut nodes);
         let geo = &self.store.geo;
         let nodes_at = nodes.iter().map(|n| (n.block(), n.bytes()));
         let bitmaps_at = bitmap_blocks.iter().copied().zip(bitmaps.chunks_exact(BITMAP_BYTES));
@@ -200,6 +200,33 @@ impl Fs {
         self.commits.fetch_add(1, Relaxed);
         self.nodes_written.fetch_add(count as u64, Relaxed);
         Ok(Committed { txg, wrote: true })
+    }
+}
+
+/// Sorts nodes by block, so that they are written in the order of the device. Heapsort (Williams 1964): the library's
+/// sorting takes kilobytes of stack.
+fn sort(nodes: &mut [Arc<Node>]) {
+    let block = |nodes: &[Arc<Node>], at: usize| nodes.get(at).map_or(0, |n| n.block());
+    let sift = |nodes: &mut [Arc<Node>], mut at: usize, end: usize| loop {
+        let mut child = 2 * at + 1;
+        if child >= end {
+            break;
+        }
+        if child + 1 < end && block(nodes, child + 1) > block(nodes, child) {
+            child += 1;
+        }
+        if block(nodes, at) >= block(nodes, child) {
+            break;
+        }
+        nodes.swap(at, child);
+        at = child;
+    };
+    for at in (0..nodes.len() / 2).rev() {
+        sift(nodes, at, nodes.len());
+    }
+    for end in (1..nodes.len()).rev() {
+        nodes.swap(0, end);
+        sift(nodes, 0, end);
     }
 }
 

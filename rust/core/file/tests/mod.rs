@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 
 mod delayed;
+mod faults;
 
 use super::*;
 use crate::format::items::orphan::TRUNCATE;

@@ -77,6 +77,7 @@ must mount -t vexfs $disk /mnt
 check "$files files are what they were, read from the disk" verify
 search --json >/tmp/after || echo "not ok search with --json"
 check "the searches find the same rows" cmp -s /tmp/before /tmp/after
+[ -z "${OUT:-}" ] || cp /tmp/after "$OUT/search.json"
 run ls -la /mnt
 run df -h /mnt
 run vexctl collection list /mnt

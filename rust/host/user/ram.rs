@@ -3,8 +3,8 @@
 
 use crate::device::Backend;
 use crate::Result;
-use std::boxed::Box;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::RwLock;
 
 const PAGE: u64 = 4096;
@@ -12,7 +12,7 @@ const PAGE: u64 = 4096;
 /// A block device in memory.
 pub struct RamBackend {
     len: u64,
-    pages: RwLock<HashMap<u64, Box<[u8; PAGE as usize]>>>,
+    pages: RwLock<HashMap<u64, Arc<[u8; PAGE as usize]>>>,
 }
 
 impl RamBackend {
@@ -31,7 +31,7 @@ impl RamBackend {
         ram
     }
 
-    /// A device with the same contents, independent of this one.
+    /// A device with the same contents, independent of this one. Pages are shared until one of the two writes them.
     pub fn duplicate(&self) -> Self {
         RamBackend {
             len: self.len,
@@ -49,8 +49,8 @@ impl RamBackend {
             let n = (PAGE as usize - within).min(data.len() - done);
             let page = pages
                 .entry(at / PAGE)
-                .or_insert_with(|| Box::new([0; PAGE as usize]));
-            page[within..within + n].copy_from_slice(&data[done..done + n]);
+                .or_insert_with(|| Arc::new([0; PAGE as usize]));
+            Arc::make_mut(page)[within..within + n].copy_from_slice(&data[done..done + n]);
             done += n;
         }
     }

@@ -176,7 +176,7 @@ impl<T: BlockMap> Tables<T> {
     };
 }
 
-/// Fills in an iomap from a mapping.
+/// Fills in an iomap from a mapping; leaves its validity cookie alone.
 fn describe<T: BlockMap>(inode: &Inode<T>, to: &mut bindings::iomap, mapping: &Mapping) {
     let (kind, addr, flags) = match mapping.backing {
         Backing::Hole => (bindings::IOMAP_HOLE, NO_ADDRESS, 0),
@@ -309,19 +309,20 @@ fn map_write<T: BlockMap>(
         if flags & bindings::IOMAP_ZERO == 0 || mapping.reserved {
             break;
         }
-        match mapping.backing {
+        // Inline data ends at the end of the file or before.
+        let zeros = match mapping.backing {
             Backing::Disk(_) => break,
-            Backing::Hole | Backing::Inline if !mapping.in_flight => {
-                // Zeros already: inline data never reaches beyond the end of the file.
-                let cookie = iomap.validity_cookie;
-                mapping.backing = Backing::Hole;
-                describe(inode, iomap, &mapping);
-                iomap.validity_cookie = cookie;
-                return Ok(());
-            }
-            // Written but not recorded: iomap would take it for zeros. Wait until it is data.
-            _ => inode.write_and_wait_range(mapping.offset, mapping.offset + mapping.length)?,
+            Backing::Inline if pos < inode.size() => break,
+            Backing::Inline => true,
+            Backing::Hole => !mapping.in_flight,
+        };
+        if zeros {
+            mapping.backing = Backing::Hole;
+            describe(inode, iomap, &mapping);
+            return Ok(());
         }
+        // Written but not recorded: iomap would take it for zeros. Wait until it is data.
+        inode.write_and_wait_range(mapping.offset, mapping.offset + mapping.length)?;
     }
     if mapping.backing != Backing::Hole {
         describe(inode, source, &mapping);
@@ -334,12 +335,10 @@ fn map_write<T: BlockMap>(
         end = reserve_some(inode, start, end, block)?;
         new = true;
     }
-    let cookie = iomap.validity_cookie;
     mapping.backing = Backing::Hole;
     mapping.offset = start;
     mapping.length = end - start;
     describe(inode, iomap, &mapping);
-    iomap.validity_cookie = cookie;
     iomap.type_ = bindings::IOMAP_DELALLOC as u16;
     if new {
         iomap.flags = bindings::IOMAP_F_NEW as u16;

@@ -104,6 +104,7 @@ impl Collection {
                 let old = core::mem::replace(&mut writer.tail, file);
                 writer.first_next_id = next_id;
                 writer.end = Some(end);
+                self.account(Some(&new));
                 *self.image.write() = Some(new);
                 Ok(old)
             }

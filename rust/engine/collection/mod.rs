@@ -39,6 +39,8 @@ pub use write::Inserted;
 use crate::Ino;
 use crate::Time;
 use crate::Txg;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering;
 use rows::Rows;
 use vexfs_core::Fs;
 use vexfs_host::log;
@@ -59,6 +61,10 @@ pub struct Collection {
     kernels: Kernels,
     writer: Mutex<Writer>,
     image: RwLock<Option<Arc<Image>>>,
+    /// Bytes of the image, and of the images of all collections: read without a lock, since memory pressure asks for them
+    /// while a writer may hold its locks and wait for memory.
+    memory: AtomicU64,
+    total_memory: Arc<AtomicU64>,
 }
 
 /// Who holds it may change the collection.
@@ -127,7 +133,7 @@ impl Collection {
     /// # Errors
     ///
     /// `NotCollection` if it is none, `Corrupt` if its item is damaged.
-    fn open(fs: Arc<Fs>, kernels: Kernels, dir: Ino) -> Result<Self> {
+    fn open(fs: Arc<Fs>, kernels: Kernels, total_memory: Arc<AtomicU64>, dir: Ino) -> Result<Self> {
         let mut item = Vec::new();
         fs.collection(dir, &mut item)?;
         let (params, tail, first_next_id) = Params::decode(&item, dir)?;
@@ -147,6 +153,8 @@ impl Collection {
             kernels,
             writer: Mutex::new(writer)?,
             image: RwLock::new(None)?,
+            memory: AtomicU64::new(0),
+            total_memory,
         })
     }
 
@@ -169,7 +177,6 @@ impl Collection {
         let mut writer = self.writer.lock();
         let image = self.loaded(&mut writer)?;
         let end = writer.end.as_ref().ok_or(Error::Overflow)?;
-        let index_bytes = index_bytes(&image.index.read());
         let rows = image.rows.read();
         Ok(Info {
             params: self.params,
@@ -177,17 +184,24 @@ impl Collection {
             dead_rows: (rows.count() - rows.live()) as u64,
             next_id: end.next_id,
             disk_bytes: end.len,
-            memory_bytes: rows.memory_bytes() + index_bytes,
+            memory_bytes: self.memory_bytes(),
         })
     }
 
-    /// Bytes of memory that [`Collection::drop_cache`] would give back.
+    /// Bytes of memory that [`Collection::drop_cache`] would give back. Takes no lock.
     pub fn memory_bytes(&self) -> u64 {
-        let image = self.image.read().clone();
-        image.map_or(0, |image| {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Counts what the image takes after a change of it. The caller holds `writer`.
+    fn account(&self, image: Option<&Image>) {
+        let bytes = image.map_or(0, |image| {
             let index_bytes = index_bytes(&image.index.read());
             index_bytes + image.rows.read().memory_bytes()
-        })
+        });
+        let before = self.memory.swap(bytes, Ordering::Relaxed);
+        self.total_memory.fetch_add(bytes, Ordering::Relaxed);
+        self.total_memory.fetch_sub(before, Ordering::Relaxed);
     }
 
     /// Forgets the rows in memory, unless a change is being made. The next use reads them again. Returns the bytes freed,
@@ -206,6 +220,7 @@ impl Collection {
         writer.record = Vec::new();
         let image = self.image.write().take();
         drop(image);
+        self.account(None);
     }
 
     /// The rows, loaded if need be.
@@ -226,6 +241,7 @@ impl Collection {
         let (image, end) = load::load(self, writer.tail, writer.first_next_id)?;
         writer.end = Some(end);
         *self.image.write() = Some(image.clone());
+        self.account(Some(&image));
         self.remove_leftovers(writer.tail);
         Ok(image)
     }
@@ -256,6 +272,12 @@ impl Collection {
     fn remove_hidden(&self, ino: Ino) -> Result {
         self.fs.release_hidden(self.dir, ino, Time::now())?;
         self.fs.evict(ino)
+    }
+}
+
+impl Drop for Collection {
+    fn drop(&mut self) {
+        self.account(None);
     }
 }
 

@@ -6,6 +6,8 @@ use super::Params;
 use crate::Ino;
 use crate::Time;
 use crate::Txg;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering;
 use vexfs_core::Fs;
 use vexfs_host::mem::U64Map;
 use vexfs_host::mem::Vec;
@@ -23,6 +25,7 @@ pub struct Collections {
     fs: Arc<Fs>,
     kernels: Kernels,
     open: Mutex<U64Map<Arc<Collection>>>,
+    memory: Arc<AtomicU64>,
 }
 
 impl Collections {
@@ -36,6 +39,7 @@ impl Collections {
             fs,
             kernels: Kernels::detect(),
             open: Mutex::new(U64Map::new())?,
+            memory: Arc::new(AtomicU64::new(0))?,
         })
     }
 
@@ -68,24 +72,26 @@ impl Collections {
         if let Some(collection) = open.get(dir) {
             return Ok(collection.clone());
         }
-        let collection = Arc::new(Collection::open(self.fs.clone(), self.kernels, dir)?)?;
+        let collection = Arc::new(Collection::open(
+            self.fs.clone(),
+            self.kernels,
+            self.memory.clone(),
+            dir,
+        )?)?;
         open.insert(dir, collection.clone())?;
         Ok(collection)
     }
 
-    /// Forgets directory `dir`, which is a collection no more or is about to go.
+    /// Forgets directory `dir`, which is a collection no more or is about to go. Nobody may be using it at the moment: who
+    /// gets it afterwards gets another [`Collection`], which knows nothing of what this one does.
     pub fn forget(&self, dir: Ino) {
         let gone = self.open.lock().remove(dir);
         drop(gone);
     }
 
-    /// Bytes of memory that the rows of all collections take.
+    /// Bytes of memory that the rows of all collections take. Takes no lock.
     pub fn memory_bytes(&self) -> u64 {
-        self.open
-            .lock()
-            .iter()
-            .map(|(_, collection)| collection.memory_bytes())
-            .sum()
+        self.memory.load(Ordering::Relaxed)
     }
 
     /// Gives at least `bytes` of memory back, if there are so many that are not being changed. Returns how many.
@@ -105,6 +111,7 @@ impl Collections {
 
     /// The directories whose collections are in use.
     pub fn in_use(&self) -> Result<Vec<Ino>> {
+        let _nofs = nofs();
         let open = self.open.lock();
         let mut dirs = Vec::with_capacity(open.len())?;
         for (dir, _) in open.iter() {

@@ -43,6 +43,27 @@ struct Chunk {
     payloads: Vec<Place>,
 }
 
+impl Chunk {
+    /// Takes memory for `rows` rows in all.
+    fn reserve(&mut self, rows: usize, dim: usize, with_norms: bool) -> Result {
+        let more = rows.saturating_sub(self.ids.len());
+        self.vectors.reserve(more * dim)?;
+        if with_norms {
+            self.inv_norms.reserve(more)?;
+        }
+        self.ids.reserve(more)?;
+        self.died.reserve(more)?;
+        self.payloads.reserve(more)
+    }
+
+    /// Bytes of memory held.
+    fn bytes(&self) -> u64 {
+        let words = self.vectors.capacity() + self.inv_norms.capacity();
+        let pairs = self.ids.capacity() + self.died.capacity();
+        (4 * words + 8 * pairs + size_of::<Place>() * self.payloads.capacity()) as u64
+    }
+}
+
 /// A moment of a collection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Snapshot {
@@ -94,6 +115,8 @@ pub(crate) struct Rows {
     count: usize,
     live: usize,
     seq: Seq,
+    /// Bytes of the chunks and arenas.
+    bytes: u64,
 }
 
 impl Rows {
@@ -108,6 +131,7 @@ impl Rows {
             count: 0,
             live: 0,
             seq: 0,
+            bytes: 0,
         }
     }
 
@@ -136,14 +160,8 @@ impl Rows {
 
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let mut bytes = self.chunks.capacity() * size_of::<Chunk>() + self.arenas.capacity() * size_of::<Vec<u8>>();
-        for chunk in &self.chunks {
-            bytes += chunk.vectors.capacity() * 4 + chunk.inv_norms.capacity() * 4;
-            bytes += chunk.ids.capacity() * 8 + chunk.died.capacity() * 8;
-            bytes += chunk.payloads.capacity() * size_of::<Place>();
-        }
-        bytes += self.arenas.iter().map(Vec::capacity).sum::<usize>();
-        bytes as u64
+        let tables = self.chunks.capacity() * size_of::<Chunk>() + self.arenas.capacity() * size_of::<Vec<u8>>();
+        self.bytes + tables as u64
     }
 
     fn chunk_of(&self, row: usize) -> Option<(&Chunk, usize)> {
@@ -214,14 +232,10 @@ impl Rows {
         for index in self.count >> self.shift..chunks {
             let in_chunk = (total - (index << self.shift)).min(1 << self.shift);
             if let Some(chunk) = self.chunks.get_mut(index) {
-                let more = in_chunk.saturating_sub(chunk.ids.len());
-                chunk.vectors.reserve(more * self.dim)?;
-                if !new.inv_norms.is_empty() {
-                    chunk.inv_norms.reserve(more)?;
-                }
-                chunk.ids.reserve(more)?;
-                chunk.died.reserve(more)?;
-                chunk.payloads.reserve(more)?;
+                let before = chunk.bytes();
+                let reserved = chunk.reserve(in_chunk, self.dim, !new.inv_norms.is_empty());
+                self.bytes += chunk.bytes() - before;
+                reserved?;
             }
         }
         self.reserve_payloads(new.payload_lens)
@@ -240,6 +254,7 @@ impl Rows {
                 let size = rest.clamp(last.saturating_mul(2).min(ARENA), ARENA).max(len);
                 self.arenas.push(Vec::with_capacity(size)?)?;
                 free = self.arenas.last().map_or(0, Vec::capacity);
+                self.bytes += free as u64;
             }
             free -= len;
         }

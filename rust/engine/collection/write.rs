@@ -234,12 +234,15 @@ impl Collection {
         };
         keep(writer, words);
         match published {
-            Ok(replaced) => Ok(Inserted {
-                first_id,
-                count,
-                replaced,
-                txg,
-            }),
+            Ok(replaced) => {
+                self.account(Some(image));
+                Ok(Inserted {
+                    first_id,
+                    count,
+                    replaced,
+                    txg,
+                })
+            }
             Err(e) => {
                 // Memory was reserved, so this is unreachable; what counts is on disk, and will be read from there.
                 self.forget(writer);

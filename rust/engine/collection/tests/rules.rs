@@ -296,3 +296,33 @@ fn what_is_no_collection_is_said_to_be_none() {
         Some(Error::Exists)
     );
 }
+
+#[test]
+fn memory_is_counted_as_rows_come_and_go() {
+    let mut random = Random(9);
+    let world = World::new(128, Metric::Cosine);
+    assert_eq!(world.all.memory_bytes(), 0);
+    let collection = world.collection();
+    let mut last = 0;
+    for _ in 0..5 {
+        collection
+            .insert(&Rows::random(&mut random, 0..1000, 128).without_ids(), PLAIN)
+            .unwrap();
+        let now = collection.memory_bytes();
+        assert!(now - last >= 1000 * 128 * 4 || now > last + 100_000, "{last} {now}");
+        assert_eq!(
+            (world.all.memory_bytes(), collection.info().unwrap().memory_bytes),
+            (now, now)
+        );
+        last = now;
+    }
+    // Vectors, ids and bookkeeping of 5,000 rows take 2.9 MB, payloads some more; chunks grow by doubling.
+    assert!((2_900_000..9_000_000).contains(&last), "{last}");
+    assert_eq!(world.all.shrink(1), last);
+    assert_eq!(world.all.memory_bytes(), 0);
+    assert_eq!(collection.info().unwrap().rows, 5000);
+    assert!(world.all.memory_bytes() > 2_900_000);
+    drop(collection);
+    world.all.forget(world.dir);
+    assert_eq!(world.all.memory_bytes(), 0);
+}

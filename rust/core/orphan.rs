@@ -77,51 +77,51 @@ pub(crate) fn pending(r: &impl Read, ino: Ino) -> Result<u32> {
     Ok(found.unwrap_or(0))
 }
 
+/// An item to remove.
+struct Doomed {
+    key: Key,
+    /// What an extent item refers to.
+    blocks: Option<(u64, u32, u64)>,
+}
+
 /// Removes up to `budget` items of inode `ino`, all but the inode item itself, and frees what they refer to. Returns whether
 /// none are left.
+///
+/// It calls itself for hidden files, which own none: the depth is two.
 fn purge(tx: &mut Tx<'_>, ino: Ino, budget: &mut usize) -> Result<bool> {
-    let mut keys: Vec<Key> = Vec::new();
+    let mut doomed: Vec<Doomed> = Vec::new();
     let mut more = false;
     let first = Key::new(ino, Kind(Kind::INODE.0 + 1), 0);
     let last = Key::new(ino, Kind(u8::MAX), u64::MAX);
-    tx.scan(&first, &last, &mut |k, _| {
-        if keys.len() >= *budget {
+    tx.scan(&first, &last, &mut |k, data| {
+        if doomed.len() >= *budget {
             more = true;
             return Ok(false);
         }
-        keys.push(*k)?;
+        let mut blocks = None;
+        if k.kind == Kind::EXTENT {
+            let e = DiskExtent::parse(data, ino, k.offset)?;
+            blocks = Some((e.pblk.get(), e.len.get(), e.birth.get()));
+        } else if k.kind == Kind::DIRENT && DiskDirent::parse(data, ino)?.0.ino.get() != 0 {
+            // A removed directory is empty. Deleting a name here would lose what it names.
+            return Err(Error::corrupt("removed directory with an entry", u64::MAX, ino));
+        }
+        doomed.push(Doomed { key: *k, blocks })?;
         Ok(true)
     })?;
-    for k in &keys {
+    for item in &doomed {
         if *budget == 0 {
             return Ok(false);
         }
-        match k.kind {
-            Kind::EXTENT => {
-                let e = tx.get(k, |data| {
-                    let e = DiskExtent::parse(data, ino, k.offset)?;
-                    Ok((e.pblk.get(), e.len.get(), e.birth.get()))
-                })?;
-                tx.remove(k)?;
-                if let Some((pblk, len, birth)) = e {
-                    tx.free_extent(pblk, len, birth)?;
-                }
+        if item.key.kind == Kind::COLLECTION && item.key.offset != 0 {
+            if !purge_hidden(tx, ino, item.key.offset, budget)? {
+                return Ok(false);
             }
-            Kind::DIRENT => {
-                // A removed directory is empty. Deleting a name here would lose what it names.
-                let named = tx.get(k, |data| Ok(DiskDirent::parse(data, ino)?.0.ino.get()))?;
-                if named.is_some_and(|n| n != 0) {
-                    return Err(Error::corrupt("removed directory with an entry", u64::MAX, ino));
-                }
-                tx.remove(k)?;
-            }
-            Kind::COLLECTION if k.offset != 0 => {
-                if !purge_hidden(tx, ino, k.offset, budget)? {
-                    return Ok(false);
-                }
-                continue;
-            }
-            _ => tx.remove(k)?,
+            continue;
+        }
+        tx.remove(&item.key)?;
+        if let Some((pblk, len, birth)) = item.blocks {
+            tx.free_extent(pblk, len, birth)?;
         }
         *budget = budget.saturating_sub(1);
     }

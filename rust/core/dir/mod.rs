@@ -172,29 +172,54 @@ pub(crate) fn redirect_entry(tx: &mut Tx<'_>, dir: Ino, slot: u64, ino: Ino, dty
     .ok_or(Error::NotFound)
 }
 
-/// Removes the entry in `slot`. The caller counts it in the directory's inode.
-pub(crate) fn remove_entry(tx: &mut Tx<'_>, dir: Ino, slot: u64) -> Result<()> {
-    let first = slot & !SEQ_MASK;
-    let mut others = 0;
-    let mut placeholder = false;
-    tx.scan(
-        &key::dirent(dir, first),
-        &key::dirent(dir, first | SEQ_MASK),
+/// What else has the hash of an entry.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Others {
+    names: bool,
+    placeholder: bool,
+}
+
+/// Looks for `name` in directory `dir` and at what shares its hash, in order to remove it.
+pub(crate) fn find_to_remove(
+    r: &impl Read,
+    hash_key: &[u64; 2],
+    dir: Ino,
+    name: &[u8],
+) -> Result<Option<(Found, Others)>> {
+    let slot = first_slot(hash_key, name);
+    let mut found = None;
+    let mut others = Others::default();
+    r.scan(
+        &key::dirent(dir, slot),
+        &key::dirent(dir, slot | SEQ_MASK),
         &mut |k, data| {
-            if DiskDirent::parse(data, dir)?.0.ino.get() == 0 {
-                placeholder = true;
-            } else if k.offset != slot {
-                others += 1;
+            let (head, n) = DiskDirent::parse(data, dir)?;
+            if head.ino.get() == 0 {
+                others.placeholder = true;
+            } else if n == name {
+                found = Some(Found {
+                    ino: head.ino.get(),
+                    dtype: head.dtype,
+                    slot: k.offset,
+                });
+            } else {
+                others.names = true;
             }
             Ok(true)
         },
     )?;
-    if slot == first && others > 0 {
+    Ok(found.map(|f| (f, others)))
+}
+
+/// Removes the entry in `slot`, given what else has its hash. The caller counts it in the directory's inode.
+pub(crate) fn remove_entry(tx: &mut Tx<'_>, dir: Ino, slot: u64, others: Others) -> Result<()> {
+    let first = slot & !SEQ_MASK;
+    if slot == first && others.names {
         let mut buf = [0; NAME_MAX + 16];
         return tx.put(&key::dirent(dir, slot), entry(dir, 0, 0, &[], &mut buf)?);
     }
     tx.remove(&key::dirent(dir, slot))?;
-    if placeholder && others == 0 {
+    if others.placeholder && !others.names {
         tx.remove(&key::dirent(dir, first))?;
     }
     Ok(())

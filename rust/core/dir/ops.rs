@@ -5,7 +5,7 @@
 //! [`Fs::evict`] deletes it: files may be unlinked while they are open.
 
 use super::check_name;
-use super::find;
+use super::find_to_remove;
 use super::insert_entry;
 use super::remove_entry;
 use crate::format::items::orphan::DELETE;
@@ -99,14 +99,15 @@ impl Fs {
         let _nofs = nofs();
         check_name(name)?;
         let mut tx = self.begin(Reserve::items(4).deleting())?;
-        let found = find(&tx, self.hash_key(), dir, name)?.ok_or(Error::NotFound)?;
+        let found = find_to_remove(&tx, self.hash_key(), dir, name)?;
+        let (found, others) = found.ok_or(Error::NotFound)?;
         match (found.is_dir(), is_dir) {
             (true, false) => return Err(Error::IsDir),
             (false, true) => return Err(Error::NotDir),
             _ => {}
         }
         let mut after = unlink_inode(&mut tx, found.ino, is_dir, now)?;
-        remove_entry(&mut tx, dir, found.slot)?;
+        remove_entry(&mut tx, dir, found.slot, others)?;
         change(&mut tx, dir, |d| {
             d.drop_entry(dir)?;
             if is_dir {

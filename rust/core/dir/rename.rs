@@ -6,6 +6,7 @@
 
 use super::check_name;
 use super::find;
+use super::find_to_remove;
 use super::insert_entry;
 use super::ops::unlink_inode;
 use super::redirect_entry;
@@ -119,7 +120,7 @@ impl Rename {
         Ok(())
     }
 
-    fn replace(&self, tx: &mut Tx<'_>, nname: &[u8], dst: Option<&Found>) -> Result<Option<Inode>> {
+    fn replace(&self, tx: &mut Tx<'_>, oname: &[u8], nname: &[u8], dst: Option<&Found>) -> Result<Option<Inode>> {
         let mut replaced = None;
         match dst {
             Some(dst) => {
@@ -133,7 +134,10 @@ impl Rename {
             }
             None => insert_entry(tx, self.ndir, nname, self.src.ino, self.src.dtype)?,
         }
-        remove_entry(tx, self.odir, self.src.slot)?;
+        // Looked for again: the new name may have the hash of the old one.
+        let src = find_to_remove(tx, tx.hash_key(), self.odir, oname)?;
+        let (src, others) = src.ok_or(Error::NotFound)?;
+        remove_entry(tx, self.odir, src.slot, others)?;
         self.touch(tx, &self.src, self.ndir)?;
 
         let dir_moves = self.src.is_dir() && self.odir != self.ndir;
@@ -223,7 +227,7 @@ impl Fs {
                 }
                 rename.exchange(&mut tx, &dst)?;
             }
-            dst => outcome.replaced = rename.replace(&mut tx, nname, dst.as_ref())?,
+            dst => outcome.replaced = rename.replace(&mut tx, oname, nname, dst.as_ref())?,
         }
         outcome.txg = tx.commit();
         if let Some(inode) = &mut outcome.replaced {

@@ -27,7 +27,8 @@ pub struct Cli {
     /// Block size in bytes, a power of two from 4k to 64k
     #[arg(short = 'b', value_name = "SIZE", default_value = "4096", value_parser = parse_block_size)]
     pub block_size: u32,
-    /// Journal size, 1M to 128M; a number without a unit is in MiB, as with mkfs.ext4 [default: 1/64 of the device]
+    /// Size of the journal region (reserved for a later version), 1M to 128M; a number without a unit is in MiB, as with
+    /// mkfs.ext4 [default: 1/64 of the device]
     #[arg(short = 'J', value_name = "size=SIZE", value_parser = parse_journal)]
     pub journal: Option<u64>,
     /// UUID, or "random"

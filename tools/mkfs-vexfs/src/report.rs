@@ -38,7 +38,7 @@ pub fn print(path: &Path, label: &str, layout: &Layout) {
             format!("bytes 4096 and 8192, copy in block {}", geo.total_blocks - 1),
         ),
         ("group table", region(geo.gdt_start, geo.gdt_blocks * 2, block)),
-        ("journal", region(geo.log_start, geo.log_blocks, block)),
+        ("journal", region(geo.log_start, geo.log_blocks, block) + ", reserved"),
         (
             "groups",
             format!("{} of 32768 blocks from block {}", geo.group_count, geo.first_group),

@@ -225,3 +225,61 @@ fn after_a_power_cut_at_any_write_every_durable_change_is_there_and_none_by_half
     }
     assert!(reached.len() > 4, "cuts between different changes: {reached:?}");
 }
+
+/// Runs `operation` with ever more memory until it succeeds, and `check` after each failure. Returns the failures.
+fn starve<T>(mut operation: impl FnMut() -> Result<T, Error>, mut check: impl FnMut()) -> u64 {
+    for n in 0.. {
+        vexfs_host::mem::fail_allocations_after(Some(n));
+        let result = operation();
+        vexfs_host::mem::fail_allocations_after(None);
+        match result {
+            Ok(_) => return n,
+            Err(e) => assert_eq!(e, Error::NoMemory, "after {n} allocations"),
+        }
+        check();
+    }
+    unreachable!()
+}
+
+#[test]
+fn running_out_of_memory_at_any_allocation_changes_nothing() {
+    silence();
+    let mut random = Random(3);
+    let dim = 64;
+    let world = World::new(dim, Metric::Cosine);
+    let collection = world.collection();
+    let mut oracle = Oracle::new(dim);
+    let mut failures = 0;
+    for round in 0..6u64 {
+        let rows = Rows::random(&mut random, round * 700..round * 700 + 1000, dim);
+        failures += starve(
+            || collection.insert(&rows.batch(), UPSERT),
+            || oracle.check_all(&collection),
+        );
+        oracle.insert(&rows.ids, &rows);
+        oracle.check_all(&collection);
+
+        let query = random.vector(dim);
+        let search = crate::Search {
+            queries: &query,
+            k: 10,
+            radius: None,
+        };
+        failures += starve(|| collection.search(&search), || ());
+        failures += starve(|| collection.get(&rows.ids), || ());
+        let reload = || {
+            collection.drop_cache();
+            collection.info()
+        };
+        failures += starve(reload, || assert_eq!(collection.memory_bytes(), 0));
+
+        let ids: Vec<u64> = (0..1000).map(|_| random.below(5000)).collect();
+        failures += starve(|| collection.delete(&ids), || oracle.check_all(&collection));
+        oracle.rows.retain(|id, _| !ids.contains(id));
+        oracle.check_all(&collection);
+    }
+    assert!(failures > 100, "{failures}");
+    assert_eq!(world.fs.abort_reason(), None);
+    drop(collection);
+    oracle.check_all(&world.remount().collection());
+}

@@ -44,6 +44,8 @@ pub struct Workload {
     pub last: State,
     /// The operation that failed, when the device was told to fail.
     pub failure: Option<String>,
+    /// Whether it stopped the filesystem for good.
+    pub aborted: bool,
 }
 
 impl Workload {
@@ -70,6 +72,7 @@ impl Workload {
             commits: vec![first],
             last: h.state.clone(),
             failure: None,
+            aborted: false,
         };
         if let Some(n) = fail_after {
             recorder.fail_after(n);
@@ -108,7 +111,7 @@ impl Workload {
     }
 
     /// A filesystem that could not write what it had to is read-only for good and writes nothing more.
-    fn after_failure(&self, h: &mut Harness) -> Result<(), String> {
+    fn after_failure(&mut self, h: &mut Harness) -> Result<(), String> {
         self.recorder.heal();
         let at = self.recorder.position();
         if h.fs.abort_reason().is_none() {
@@ -117,6 +120,7 @@ impl Workload {
                 .map_err(|e| format!("sync on a device that works again: {e}"))?;
             return Ok(());
         }
+        self.aborted = true;
         let new = NewInode {
             mode: libc::S_IFREG | 0o600,
             uid: 0,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 pub mod crash;
+pub mod damage;
 pub mod image;
 pub mod logwrites;
 pub mod model;

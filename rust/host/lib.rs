@@ -41,6 +41,8 @@ pub use imp::NofsScope;
 
 /// Fallible containers.
 pub mod mem {
+    #[cfg(not(CONFIG_RUST))]
+    pub use crate::imp::mem::fail_allocations_after;
     pub use crate::imp::mem::Box;
     pub use crate::imp::mem::Vec;
     pub use crate::map::U64Map;

@@ -149,15 +149,14 @@ impl Tree {
             return Err(LOST);
         }
         let (size, txg) = (env.store.geo.node_size, self.txg);
-        let right = self.add_node(env, |tree, right| {
-            let mut right = Node::new(size, right, txg, level)?;
-            match tree.dirty.get_mut(block) {
-                Some(Slot::Own(n)) => n.move_tail(mid, &mut right, &mut tree.scratch),
-                _ => return Err(LOST),
-            }
-            Ok(right)
-        });
-        let right = right?;
+        let right = self.add_node(env, |_, right| Node::new(size, right, txg, level))?;
+        // Nothing fails from here on: items are in one of the two nodes at any time.
+        let slot = self.dirty.get_mut(right).ok_or(LOST)?;
+        let mut new = core::mem::replace(slot, Slot::Gone);
+        if let (Slot::Own(new), Some(Slot::Own(old))) = (&mut new, self.dirty.get_mut(block)) {
+            old.move_tail(mid, new, &mut self.scratch);
+        }
+        *self.dirty.get_mut(right).ok_or(LOST)? = new;
         let entry = DiskEntry::new(&border, &self.dirty_ptr(right, level));
         let parent = self.own_mut(parent)?;
         // Entry 0 leads to lower keys than its own; now that there is an entry for some of them, it must say so.

@@ -3,8 +3,32 @@
 
 use crate::Error;
 use crate::Result;
+use core::cell::Cell;
 use core::ops::Deref;
 use core::ops::DerefMut;
+
+std::thread_local! {
+    /// Allocations of this thread that still succeed; `u64::MAX` means that they are not counted.
+    static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
+}
+
+/// Lets `n` more allocations of this thread succeed and fails the one after, and every later one; `None` stops failing. For
+/// tests of what running out of memory does.
+pub fn fail_allocations_after(n: Option<u64>) {
+    LEFT.set(n.unwrap_or(u64::MAX));
+}
+
+/// Counts an allocation.
+pub(crate) fn allocate() -> Result<()> {
+    match LEFT.get() {
+        u64::MAX => Ok(()),
+        0 => Err(Error::NoMemory),
+        n => {
+            LEFT.set(n - 1);
+            Ok(())
+        }
+    }
+}
 
 /// A growable array whose growth can fail.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +54,10 @@ impl<T> Vec<T> {
 
     /// Makes room for `more` further elements.
     pub fn reserve(&mut self, more: usize) -> Result<()> {
+        if self.0.capacity() - self.0.len() >= more {
+            return Ok(());
+        }
+        allocate()?;
         self.0.try_reserve(more).map_err(|_| Error::NoMemory)
     }
 
@@ -179,6 +207,7 @@ impl<T> Box<T> {
     ///
     /// `NoMemory`, in the kernel. std has no stable fallible `Box`: here running out aborts the program.
     pub fn new(value: T) -> Result<Self> {
+        allocate()?;
         Ok(Box(std::boxed::Box::new(value)))
     }
 

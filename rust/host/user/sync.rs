@@ -12,6 +12,7 @@ pub struct Arc<T>(std::sync::Arc<T>);
 impl<T> Arc<T> {
     /// Moves `value` into shared ownership. Running out of memory is `NoMemory` in the kernel and aborts here.
     pub fn new(value: T) -> Result<Self> {
+        super::mem::allocate()?;
         Ok(Arc(std::sync::Arc::new(value)))
     }
 
@@ -44,6 +45,7 @@ pub struct UniqueArc<T>(std::sync::Arc<T>);
 impl<T> UniqueArc<T> {
     /// Moves `value` to the heap, ready for sharing without a further allocation.
     pub fn new(value: T) -> Result<Self> {
+        super::mem::allocate()?;
         Ok(UniqueArc(std::sync::Arc::new(value)))
     }
 

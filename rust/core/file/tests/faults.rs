@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! A device that fails at any of its operations.
+//! A device that fails at any of its operations, and memory that runs out at any allocation.
 
 use crate::check;
 use crate::dir::RenameFlags;
@@ -20,6 +20,7 @@ use std::vec;
 use std::vec::Vec;
 use vexfs_host::device::Device;
 use vexfs_host::device::RecordingBackend;
+use vexfs_host::mem::fail_allocations_after;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
@@ -159,4 +160,36 @@ fn an_operation_that_fails_with_the_device_changes_nothing() {
         }
     }
     assert!(failed > 200 && stopped > 20, "{failed} failures, {stopped} stops");
+}
+
+#[test]
+fn an_operation_that_runs_out_of_memory_changes_nothing() {
+    let mut failed = 0;
+    for seed in 0..150 {
+        let mut rng = Rng(seed);
+        let (ram, fs) = crate::testing::fresh(16, 4096);
+        let mut model = Model::new();
+        for _ in 0..200 {
+            if rng.below(4) == 0 {
+                fs.shrink(100);
+            }
+            let short = rng.below(2) == 0;
+            fail_allocations_after(short.then(|| rng.below(30)));
+            let done = step(&fs, &mut rng, &model);
+            fail_allocations_after(None);
+            match done {
+                Ok(after) => model = after,
+                Err(Error::NoMemory) => failed += 1,
+                Err(e) => panic!("{e}, seed {seed}"),
+            }
+        }
+        assert!(!fs.is_read_only());
+        verify(&fs, &model, seed);
+        fs.sync().unwrap();
+        let dev = crate::testing::device(&ram);
+        let report = check::check(&dev).unwrap();
+        assert!(report.is_clean(), "seed {seed}: {report:?}");
+        verify(&crate::testing::mount(&dev), &model, seed);
+    }
+    assert!(failed > 500, "{failed}");
 }

@@ -120,7 +120,7 @@ pub struct Fs {
     pub(crate) nodes_written: AtomicU64,
     read_only: AtomicBool,
     /// Whether features or the device forbid writing.
-    never_writable: bool,
+    pub(crate) never_writable: bool,
     aborted: AtomicBool,
     abort_reason: Mutex<Option<Error>>,
     hash_key: [u64; 2],
@@ -284,9 +284,9 @@ impl Fs {
     ///
     /// Those of [`Fs::commit`].
     pub fn unmount(&self) -> Result<()> {
-        let done = self.sync();
+        // First no new operations, then the commit: it has all there were.
         self.read_only.store(true, SeqCst);
-        done
+        self.sync()
     }
 
     /// Makes the filesystem read-only, after writing everything out, or writable again.
@@ -294,18 +294,21 @@ impl Fs {
     /// # Errors
     ///
     /// `ReadOnly` if it cannot be writable: an error stopped it, or its device or features forbid it. Those of
-    /// [`Fs::commit`].
+    /// [`Fs::commit`], after which it is as writable as before.
     pub fn set_read_only(&self, read_only: bool) -> Result<()> {
-        if read_only {
-            self.sync()?;
-        } else if self.never_writable || self.aborted.load(SeqCst) {
-            return Err(Error::ReadOnly);
-        }
-        self.read_only.store(read_only, SeqCst);
+        let stopped = self.aborted.load(SeqCst);
         if !read_only {
-            orphan::recover(self)?;
+            if self.never_writable || stopped {
+                return Err(Error::ReadOnly);
+            }
+            self.read_only.store(false, SeqCst);
+            return orphan::recover(self);
         }
-        Ok(())
+        let before = self.read_only.swap(true, SeqCst);
+        if stopped {
+            return Ok(());
+        }
+        self.sync().inspect_err(|_| self.read_only.store(before, SeqCst))
     }
 
     /// Whether nothing can be changed.

@@ -272,6 +272,29 @@ fn a_read_only_mount_writes_nothing() {
     assert!(after == good);
 }
 
+#[test]
+fn a_remount_read_only_writes_everything_out_and_one_back_goes_on() {
+    let (_ram, fs) = fresh(16, 4096);
+    let put = |k: u64| {
+        fs.begin(Reserve::items(1)).map(|mut tx| {
+            tx.put(&key(k), b"x").unwrap();
+            tx.commit();
+        })
+    };
+    put(1).unwrap();
+    fs.set_read_only(true).unwrap();
+    assert_eq!(put(2), Err(Error::ReadOnly));
+    assert_eq!(items(&mount(fs.dev()).view().unwrap()).len(), 1);
+    fs.set_read_only(false).unwrap();
+    put(3).unwrap();
+    fs.unmount().unwrap();
+    assert_eq!(put(4), Err(Error::ReadOnly));
+    assert_eq!(items(&mount(fs.dev()).view().unwrap()).len(), 2);
+    fs.abort(Error::Shutdown);
+    assert_eq!(fs.set_read_only(false), Err(Error::ReadOnly));
+    fs.set_read_only(true).unwrap();
+}
+
 /// Nodes with a right checksum and random contents otherwise: parsing refuses them or they are safe to use.
 #[test]
 fn crafted_nodes_are_refused_or_harmless() {

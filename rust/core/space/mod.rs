@@ -238,7 +238,9 @@ impl Space {
             Class::Urgent => (nodes.min(self.emergency / 2), 0),
         };
         let places = self.reserved.saturating_add(nodes).saturating_add(kept);
-        let blocks = places.saturating_mul(nb).saturating_add(self.with_extents(self.promised));
+        let blocks = places
+            .saturating_mul(nb)
+            .saturating_add(self.with_extents(self.promised));
         // Urgent operations are what the reserve is for; they do not stop at what was promised to data either.
         if self.places < places || (class == Class::Normal && self.avail < blocks) {
             return None;

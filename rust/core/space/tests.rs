@@ -80,7 +80,10 @@ fn a_small_filesystem_full_of_files_can_be_emptied_by_unlinking_them() {
         fill(70_000);
         fill(3000);
         fill(100);
-        assert_eq!(fs.create(ROOT_INO, b"one more", &new(0o100644)).err(), Some(Error::NoSpace));
+        assert_eq!(
+            fs.create(ROOT_INO, b"one more", &new(0o100644)).err(),
+            Some(Error::NoSpace)
+        );
         for name in names.iter() {
             let gone = fs.unlink(ROOT_INO, name.as_bytes(), t(2)).unwrap();
             fs.evict(gone.ino).unwrap();

@@ -65,9 +65,6 @@ impl Fs {
 
     /// The same, with nothing to tell.
     pub fn sync(&self) -> Result<()> {
-        if self.is_read_only() && self.abort_reason().is_none() {
-            return Ok(());
-        }
         self.commit().map(|_| ())
     }
 
@@ -96,7 +93,9 @@ impl Fs {
                 wrote: false,
             });
         }
-        self.check_writable()?;
+        if self.never_writable {
+            return Err(Error::ReadOnly);
+        }
 
         // Step 1: memory.
         let mut space = self.space.lock();

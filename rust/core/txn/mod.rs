@@ -316,7 +316,11 @@ impl Tx<'_> {
             .space
             .lock()
             .prepare_free(&self.fs.store, run, true)
-            .inspect_err(|e| log!(err, "freeing blocks {}+{}: {}", pblk, len, e))?;
+            .inspect_err(|e| {
+                if *e != Error::NoMemory {
+                    log!(err, "freeing blocks {}+{}: {}", pblk, len, e);
+                }
+            })?;
         let now = birth == self.tree.txg;
         self.freed.push(Freed { run, now })
     }

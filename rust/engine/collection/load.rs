@@ -222,7 +222,7 @@ impl Collection {
         if self.params.metric() != simd::Metric::Cosine {
             return Ok(());
         }
-        out.resize(vectors.len() / self.params.dim(), 0)?;
+        out.resize(vectors.len().checked_div(self.params.dim()).unwrap_or(0), 0)?;
         let written = self.kernels.inv_norms(vectors, self.params.dim(), out);
         written.map_err(|_| Error::Invalid("vectors of another dimension"))
     }

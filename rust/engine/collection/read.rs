@@ -130,8 +130,8 @@ impl Collection {
     /// radius that is NaN; `TooBig` beyond the limits; `Interrupted` by a fatal signal; those of loading the collection.
     pub fn search(&self, search: &Search<'_>) -> Result<Found> {
         let (dim, metric) = (self.params.dim(), self.params.metric());
-        let count = search.queries.len() / dim;
-        if count == 0 || search.queries.len() % dim != 0 {
+        let count = search.queries.len().checked_div(dim).unwrap_or(0);
+        if count == 0 || search.queries.len().checked_rem(dim) != Some(0) {
             return Err(Error::Invalid(
                 "a search has one or more queries of the collection's dimension",
             ));

@@ -99,8 +99,8 @@ impl Collection {
     /// Checks all of a batch that does not depend on the rows there are. Returns the number of rows.
     fn check_batch(&self, batch: &Batch<'_>, mode: InsertMode) -> Result<usize> {
         let dim = self.params.dim();
-        let count = batch.vectors.len() / dim;
-        if count == 0 || batch.vectors.len() % dim != 0 {
+        let count = batch.vectors.len().checked_div(dim).unwrap_or(0);
+        if count == 0 || batch.vectors.len().checked_rem(dim) != Some(0) {
             return Err(Error::Invalid(
                 "a batch is one or more vectors of the collection's dimension",
             ));

@@ -113,6 +113,9 @@ pub(crate) struct TakenOut {
 /// Takes the blocks `from..to` out of inode `ino` and frees them, up to `budget` extents of them.
 pub(crate) fn take_out(tx: &mut Tx<'_>, ino: Ino, from: u64, to: u64, budget: usize) -> Result<TakenOut> {
     let mut taken = TakenOut { blocks: 0, done_to: to };
+    if from >= to {
+        return Ok(taken);
+    }
     let mut found = next(tx, ino, from)?;
     let mut left = budget;
     while let Some(e) = found.filter(|e| e.lblk < to) {

@@ -2,6 +2,7 @@
 
 mod delayed;
 mod faults;
+mod page_cache;
 
 use super::*;
 use crate::format::items::orphan::TRUNCATE;

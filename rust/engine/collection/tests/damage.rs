@@ -115,3 +115,66 @@ fn a_collection_whose_tail_is_gone_or_not_its_own_is_a_clean_error() {
         assert!(matches!(world.collection().info(), Err(Error::Corrupt(_))), "{tail}");
     }
 }
+
+/// The (start, end) of the records of a tail.
+fn records(bytes: &[u8]) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = at + 64 + u64::from_le_bytes(bytes[at + 16..at + 24].try_into().unwrap()) as usize;
+        found.push((at, end));
+        at = end;
+    }
+    found
+}
+
+#[test]
+fn nonsense_with_right_checksums_is_a_clean_error_or_a_working_collection() {
+    let (world, bytes) = sample();
+    let records = records(&bytes);
+    let mut random = Random(5);
+    let (mut refused, mut worked) = (0, 0);
+    for _ in 0..4000 {
+        let mut changed = bytes.clone();
+        let (start, end) = records[random.below(records.len() as u64) as usize];
+        for _ in 0..1 + random.below(3) {
+            let at = start + 12 + random.below((end - start - 12) as u64) as usize;
+            let width = 1 << random.below(4);
+            let value = [
+                0,
+                1,
+                u64::MAX,
+                1 << 31,
+                1 << 63,
+                random.below(u64::MAX),
+                random.below(16),
+            ][random.below(7) as usize];
+            let cut = width.min(end - at);
+            changed[at..at + cut].copy_from_slice(&value.to_le_bytes()[..cut]);
+        }
+        let body = vexfs_host::crc32c(0, &changed[start + 64..end]);
+        changed[start + 8..start + 12].copy_from_slice(&body.to_le_bytes());
+        let header = vexfs_host::crc32c(0, &changed[start + 8..start + 64]);
+        changed[start + 4..start + 8].copy_from_slice(&header.to_le_bytes());
+        match use_with(&world, &changed) {
+            Ok(()) => {
+                worked += 1;
+                let collection = world.collection();
+                let one = crate::Batch {
+                    vectors: &[1.0f32.to_bits(); 2],
+                    ids: Some(&[1]),
+                    ..Default::default()
+                };
+                assert_eq!(collection.insert(&one, UPSERT).unwrap().count, 1);
+                assert_eq!(collection.delete(&[1]).unwrap().count, 1);
+                collection.drop_cache();
+                collection.info().unwrap();
+            }
+            result => {
+                refused += 1;
+                assert!(is_corrupt(result), "{result:?}");
+            }
+        }
+    }
+    assert!(refused > 1000 && worked > 100, "{refused} {worked}");
+}

@@ -42,14 +42,13 @@ pub fn is_name(dir: &Inode, name: &[u8]) -> bool {
 /// The control file's inode.
 pub fn get(sb: &SuperBlock<VexFs>) -> Result<InodeRef<VexFs>> {
     sb.iget(INO, |new| {
-        let epoch = Time { sec: 0, nsec: 0 };
         new.set_attributes(&Attributes {
             mode: (bindings::S_IFREG | 0o666) as u16,
             uid: 0,
             gid: 0,
-            atime: epoch,
-            mtime: epoch,
-            ctime: epoch,
+            atime: Time::EPOCH,
+            mtime: Time::EPOCH,
+            ctime: Time::EPOCH,
         });
         let keep = bindings::S_NOATIME | bindings::S_NOCMTIME;
         new.set_flags(keep, keep);

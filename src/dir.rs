@@ -138,13 +138,7 @@ impl InodeOperations<VexFs> for Directory {
         inode::finish(dir, after.txg)
     }
 
-    fn rename(
-        old_dir: &Inode,
-        old: &Dentry<VexFs>,
-        new_dir: &Inode,
-        new: &Dentry<VexFs>,
-        flags: u32,
-    ) -> Result {
+    fn rename(old_dir: &Inode, old: &Dentry<VexFs>, new_dir: &Inode, new: &Dentry<VexFs>, flags: u32) -> Result {
         if flags & !(bindings::RENAME_NOREPLACE | bindings::RENAME_EXCHANGE) != 0 {
             return Err(Error::Invalid("rename flags").into());
         }
@@ -169,24 +163,38 @@ impl InodeOperations<VexFs> for Directory {
             RenameFlags::NONE
         };
         // An exchange moves the target, a plain rename takes one of its links; either way its change time moves.
-        let stamp = Stamp::new([(old_dir, true), (new_dir, true), (moved, false), (target.unwrap_or(moved), false)]);
-        let done =
-            fs(old_dir).rename(old_dir.ino(), old.name(), new_dir.ino(), new.name(), core_flags, stamp.now())?;
+        let stamp = Stamp::new([
+            (old_dir, true),
+            (new_dir, true),
+            (moved, false),
+            (target.unwrap_or(moved), false),
+        ]);
+        let done = fs(old_dir).rename(
+            old_dir.ino(),
+            old.name(),
+            new_dir.ino(),
+            new.name(),
+            core_flags,
+            stamp.now(),
+        )?;
         stamp.keep(done.txg);
         if let (Some(target), Some(after)) = (target, &done.replaced) {
             target.set_nlink(after.nlink);
         }
-        let count = |dir: &Inode| -> Result {
-            let after = fs(dir).inode(dir.ino())?;
-            dir.set_size(after.size);
-            dir.set_nlink(after.nlink);
-            Ok(())
-        };
-        // The rename is done; a directory that cannot be read again is reported with the next use of it.
-        let _ = count(old_dir);
-        let _ = count(new_dir);
+        recount(old_dir);
+        recount(new_dir);
         inode::finish(old_dir, done.txg)?;
         inode::finish(new_dir, done.txg)
+    }
+}
+
+/// Takes the size and the link count of a directory over from the core.
+#[inline(never)]
+fn recount(dir: &Inode) {
+    // What changed them is done; a directory that cannot be read again is reported with its next use.
+    if let Ok(after) = fs(dir).inode(dir.ino()) {
+        dir.set_size(after.size);
+        dir.set_nlink(after.nlink);
     }
 }
 

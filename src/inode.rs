@@ -131,7 +131,9 @@ pub fn time_to_core(time: Time) -> vexfs_core::inode::Time {
 
 /// New times of inodes that an operation changes, taken back unless the operation succeeds.
 pub struct Stamp<'a, const N: usize> {
-    inodes: [(&'a Inode, bool, Attributes); N],
+    inodes: [(&'a Inode, bool); N],
+    /// Change and modification times before.
+    before: [(Time, Time); N],
     now: Time,
     kept: bool,
 }
@@ -141,14 +143,18 @@ impl<'a, const N: usize> Stamp<'a, N> {
     ///
     /// The caller holds all their locks.
     pub fn new(inodes: [(&'a Inode, bool); N]) -> Self {
-        let inodes = inodes.map(|(inode, contents)| (inode, contents, inode.attributes()));
+        let before = core::array::from_fn(|i| {
+            inodes
+                .get(i)
+                .map_or((Time::EPOCH, Time::EPOCH), |(inode, _)| (inode.ctime(), inode.mtime()))
+        });
         // The clock ticks finer for an inode whose change time someone has looked at, and never goes back, so the last
         // answer is good for all.
-        let mut now = Time { sec: 0, nsec: 0 };
-        for (inode, ..) in &inodes {
+        let mut now = Time::EPOCH;
+        for (inode, _) in &inodes {
             now = inode.set_ctime_current();
         }
-        for (inode, contents, _) in &inodes {
+        for (inode, contents) in &inodes {
             inode.set_ctime(now);
             if *contents {
                 inode.set_mtime(now);
@@ -156,6 +162,7 @@ impl<'a, const N: usize> Stamp<'a, N> {
         }
         Self {
             inodes,
+            before,
             now,
             kept: false,
         }
@@ -168,7 +175,7 @@ impl<'a, const N: usize> Stamp<'a, N> {
 
     /// The operation succeeded in transaction group `txg`.
     pub fn keep(mut self, txg: u64) {
-        for (inode, ..) in &self.inodes {
+        for (inode, _) in &self.inodes {
             inode.data().note_txg(txg);
         }
         self.kept = true;
@@ -180,10 +187,10 @@ impl<const N: usize> Drop for Stamp<'_, N> {
         if self.kept {
             return;
         }
-        for (inode, contents, before) in &self.inodes {
-            inode.set_ctime(before.ctime);
+        for ((inode, contents), (ctime, mtime)) in self.inodes.iter().zip(&self.before) {
+            inode.set_ctime(*ctime);
             if *contents {
-                inode.set_mtime(before.mtime);
+                inode.set_mtime(*mtime);
             }
         }
     }

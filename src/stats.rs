@@ -12,29 +12,25 @@ pub struct Stats(pub Arc<Fs>);
 
 impl Show for Stats {
     fn show(&self, seq: &SeqFile) {
-        let counters = self.0.counters();
+        let print = |name: &str, value: u64| seq_print!(seq, "{} {}\n", name, value);
         let space = self.0.statfs();
-        let lines = [
-            ("block_size", u64::from(space.block_size)),
-            ("blocks", space.blocks),
-            ("free_blocks", space.free),
-            ("available_blocks", space.available),
-            ("promised_blocks", counters.promised_blocks),
-            ("inodes", space.inodes),
-            ("committed_txg", counters.committed_txg),
-            ("open_txg", counters.open_txg),
-            ("commits", counters.commits),
-            ("tree_levels", u64::from(counters.levels)),
-            ("cached_nodes", counters.cached_nodes),
-            ("dirty_nodes", counters.dirty_nodes),
-            ("writing_nodes", counters.writing_nodes),
-            ("nodes_read", counters.nodes_read),
-            ("nodes_written", counters.nodes_written),
-            ("read_only", u64::from(self.0.is_read_only())),
-            ("aborted", u64::from(self.0.abort_reason().is_some())),
-        ];
-        for (name, value) in lines {
-            seq_print!(seq, "{} {}\n", name, value);
-        }
+        print("block_size", u64::from(space.block_size));
+        print("blocks", space.blocks);
+        print("free_blocks", space.free);
+        print("available_blocks", space.available);
+        print("inodes", space.inodes);
+        let counters = self.0.counters();
+        print("promised_blocks", counters.promised_blocks);
+        print("committed_txg", counters.committed_txg);
+        print("open_txg", counters.open_txg);
+        print("commits", counters.commits);
+        print("tree_levels", u64::from(counters.levels));
+        print("cached_nodes", counters.cached_nodes);
+        print("dirty_nodes", counters.dirty_nodes);
+        print("writing_nodes", counters.writing_nodes);
+        print("nodes_read", counters.nodes_read);
+        print("nodes_written", counters.nodes_written);
+        print("read_only", u64::from(self.0.is_read_only()));
+        print("aborted", u64::from(self.0.abort_reason().is_some()));
     }
 }

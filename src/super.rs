@@ -152,8 +152,11 @@ const COMMIT: u8 = 1;
 const COMMIT_DEFAULT: u32 = 5;
 const COMMIT_MAX: u32 = 3600;
 
-static PARAMETERS: [Parameter; 3] =
-    [Parameter::new(c"errors", ERRORS), Parameter::new(c"commit", COMMIT), Parameter::end()];
+static PARAMETERS: [Parameter; 3] = [
+    Parameter::new(c"errors", ERRORS),
+    Parameter::new(c"commit", COMMIT),
+    Parameter::end(),
+];
 
 /// A text for a message.
 fn printable(text: &[u8]) -> &str {
@@ -262,7 +265,11 @@ impl FileSystem for VexFs {
             _stats: Report::new(&path, c"stats", Stats(info.fs.clone()))?,
             _nodes: Shrinker::new(Nodes(info.fs.clone()))?,
             _rows: Shrinker::new(Rows(info.collections.clone()))?,
-            commits: if sb.is_read_only() { None } else { Some(info.start_commits()?) },
+            commits: if sb.is_read_only() {
+                None
+            } else {
+                Some(info.start_commits()?)
+            },
         });
         Ok(())
     }
@@ -292,7 +299,9 @@ impl FileSystem for VexFs {
             None => {}
         }
         info.policy.panic.store(options.panic, Ordering::Relaxed);
-        info.policy.commit_seconds.store(options.commit_seconds, Ordering::Relaxed);
+        info.policy
+            .commit_seconds
+            .store(options.commit_seconds, Ordering::Relaxed);
         Ok(())
     }
 

@@ -26,7 +26,10 @@ impl XattrOperations<VexFs> for TreeXattrs {
         let mut value = Vec::new();
         fs(inode).get_xattr(inode.ino(), name, &mut value)?;
         if let Some(buffer) = buffer {
-            buffer.get_mut(..value.len()).ok_or(Error::Range)?.copy_from_slice(&value);
+            buffer
+                .get_mut(..value.len())
+                .ok_or(Error::Range)?
+                .copy_from_slice(&value);
         }
         Ok(value.len())
     }

@@ -89,10 +89,7 @@ impl<T: FileSystem, O: DirectoryOperations<T>> Table<T, O> {
         unsafe { bindings::generic_file_llseek_size(file, offset, whence, i64::MAX, i64::MAX) }
     }
 
-    unsafe extern "C" fn iterate_shared(
-        file: *mut bindings::file,
-        context: *mut bindings::dir_context,
-    ) -> ffi::c_int {
+    unsafe extern "C" fn iterate_shared(file: *mut bindings::file, context: *mut bindings::dir_context) -> ffi::c_int {
         // SAFETY: an open directory of this type, locked shared, and a context that is ours for the call.
         let dir = unsafe { File::<T>::from_raw(file) }.inode();
         let mut context = DirContext {
@@ -103,12 +100,7 @@ impl<T: FileSystem, O: DirectoryOperations<T>> Table<T, O> {
         answer(dir.super_block(), O::readdir(dir, &mut context))
     }
 
-    unsafe extern "C" fn fsync(
-        file: *mut bindings::file,
-        _start: i64,
-        _end: i64,
-        _datasync: ffi::c_int,
-    ) -> ffi::c_int {
+    unsafe extern "C" fn fsync(file: *mut bindings::file, _start: i64, _end: i64, _datasync: ffi::c_int) -> ffi::c_int {
         // SAFETY: an open directory of this type.
         let dir = unsafe { File::<T>::from_raw(file) }.inode();
         answer(dir.super_block(), O::fsync(dir))

@@ -106,8 +106,12 @@ impl<T: FileSystem> Table<T> {
             return core::ptr::null_mut();
         };
         // SAFETY: by the contract.
-        let (sb, words) =
-            unsafe { (SuperBlock::<T>::from_raw(sb), core::slice::from_raw_parts(fid.cast::<u32>(), len)) };
+        let (sb, words) = unsafe {
+            (
+                SuperBlock::<T>::from_raw(sb),
+                core::slice::from_raw_parts(fid.cast::<u32>(), len),
+            )
+        };
         match words.get(skip..).and_then(take) {
             Some((ino, generation)) => dentry_of(sb, T::by_handle(sb, ino, generation)),
             None => core::ptr::null_mut(),

@@ -33,7 +33,6 @@ impl FileAttr {
 
     /// Whether anything but flags is to be set (project, extent size hints).
     pub fn has_more(&self) -> bool {
-        self.0.fsx_valid()
-            && (self.0.fsx_extsize != 0 || self.0.fsx_projid != 0 || self.0.fsx_cowextsize != 0)
+        self.0.fsx_valid() && (self.0.fsx_extsize != 0 || self.0.fsx_projid != 0 || self.0.fsx_cowextsize != 0)
     }
 }

@@ -60,12 +60,7 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Changes the options of a mount; `read_only` is set if that is to change. `synced` is how writing everything dirty
     /// went, just before.
-    fn reconfigure(
-        sb: &SuperBlock<Self>,
-        options: &Self::Options,
-        read_only: Option<bool>,
-        synced: Result,
-    ) -> Result;
+    fn reconfigure(sb: &SuperBlock<Self>, options: &Self::Options, read_only: Option<bool>, synced: Result) -> Result;
 
     /// Writes what is left and stops everything that works in the background; all inodes are gone.
     fn put_super(sb: &SuperBlock<Self>);
@@ -152,7 +147,12 @@ impl<T: FileSystem> Registration<T> {
         let cache = inode::create_cache::<T>()?;
         if fs_type
             .cache
-            .compare_exchange(core::ptr::null_mut(), cache.as_ptr(), Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(
+                core::ptr::null_mut(),
+                cache.as_ptr(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )
             .is_err()
         {
             // SAFETY: just made and unused.
@@ -164,10 +164,9 @@ impl<T: FileSystem> Registration<T> {
         let result = unsafe {
             (*raw).name = T::NAME.as_ptr().cast();
             (*raw).owner = module.as_ptr();
-            (*raw).fs_flags = (bindings::FS_REQUIRES_DEV
-                | bindings::FS_ALLOW_IDMAP
-                | bindings::FS_MGTIME
-                | bindings::FS_LBS) as ffi::c_int;
+            (*raw).fs_flags =
+                (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP | bindings::FS_MGTIME | bindings::FS_LBS)
+                    as ffi::c_int;
             (*raw).init_fs_context = Some(crate::fs_context::init_fs_context::<T>);
             (*raw).parameters = T::parameters().as_ptr().cast();
             (*raw).kill_sb = Some(bindings::kill_block_super);

@@ -139,8 +139,7 @@ impl<T: FileSystem> Table<T> {
     unsafe extern "C" fn parse_param(fc: *mut extra::fs_context, param: *mut extra::fs_parameter) -> ffi::c_int {
         let mut result = extra::fs_parse_result::default();
         // SAFETY: valid pointers; the table ends with an empty entry.
-        let id =
-            unsafe { extra::__fs_parse(&raw mut (*fc).log, T::parameters().as_ptr(), param, &mut result) };
+        let id = unsafe { extra::__fs_parse(&raw mut (*fc).log, T::parameters().as_ptr(), param, &mut result) };
         if id < 0 {
             return id;
         }

@@ -8,11 +8,11 @@
 //!
 //! C header: `include/linux/fs.h`.
 
+use crate::completion::IoQueue;
 use crate::file::FileOpsTable;
 use crate::filesystem::FileSystem;
 use crate::idmap::Attr;
 use crate::idmap::Idmap;
-use crate::completion::IoQueue;
 use crate::inode_ops::InodeOpsTable;
 use crate::super_block::SuperBlock;
 use crate::to_result;
@@ -90,7 +90,7 @@ impl<T: FileSystem> Inode<T> {
         let container = self.as_ptr().cast::<Container<T>>();
         // SAFETY: by the type invariant the inode is the first member of a container with initialised data; only a
         // shared reference to the data is made, so it cannot alias the C part.
-        unsafe { (*(&raw const (*container).data)).assume_init_ref() }
+        unsafe { (&(*container).data).assume_init_ref() }
     }
 
     /// The superblock.
@@ -475,8 +475,7 @@ impl<T: FileSystem> NewInode<T> {
     pub fn set_link(&self, target: &[u8]) -> Result {
         let len = i32::try_from(target.len()).map_err(|_| vexfs_host::Error::NameTooLong)?;
         // SAFETY: `target` is readable for its length.
-        let link =
-            unsafe { bindings::kmemdup_nul(target.as_ptr().cast(), target.len(), bindings::GFP_KERNEL_ACCOUNT) };
+        let link = unsafe { bindings::kmemdup_nul(target.as_ptr().cast(), target.len(), bindings::GFP_KERNEL_ACCOUNT) };
         if link.is_null() {
             return Err(ENOMEM.into());
         }
@@ -557,7 +556,11 @@ impl<T: FileSystem> AspaceOpsTable<T> {
         table: &'static bindings::address_space_operations,
         worker: bindings::work_func_t,
     ) -> Self {
-        Self { table, worker, marker: PhantomData }
+        Self {
+            table,
+            worker,
+            marker: PhantomData,
+        }
     }
 }
 
@@ -621,7 +624,7 @@ pub(crate) unsafe extern "C" fn destroy_inode<T: FileSystem>(inode: *mut binding
     let container = inode.cast::<Container<T>>();
     // SAFETY: the inode is a container whose data `alloc_inode` made; the last reference is gone, so nobody uses the data
     // any more (RCU walkers only look at the C part), and this runs once.
-    unsafe { (*(&raw mut (*container).data)).assume_init_drop() }
+    unsafe { (&mut (*container).data).assume_init_drop() }
 }
 
 /// `super_operations.free_inode`, called after a grace period.

@@ -94,13 +94,7 @@ pub trait InodeOperations<T: FileSystem> {
     }
 
     /// Moves or exchanges (`RENAME_*`).
-    fn rename(
-        _old_dir: &Inode<T>,
-        _old: &Dentry<T>,
-        _new_dir: &Inode<T>,
-        _new: &Dentry<T>,
-        _flags: u32,
-    ) -> Result {
+    fn rename(_old_dir: &Inode<T>, _old: &Dentry<T>, _new_dir: &Inode<T>, _new: &Dentry<T>, _flags: u32) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -152,7 +146,11 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         fiemap: if O::HAS_FIEMAP { Some(Self::fiemap) } else { None },
         fileattr_get: Some(Self::fileattr_get),
         fileattr_set: Some(Self::fileattr_set),
-        get_link: if O::IS_SYMLINK { Some(bindings::simple_get_link) } else { None },
+        get_link: if O::IS_SYMLINK {
+            Some(bindings::simple_get_link)
+        } else {
+            None
+        },
         // SAFETY: all members are nullable function pointers, for which zero is a valid value.
         ..unsafe { core::mem::MaybeUninit::zeroed().assume_init() }
     };
@@ -186,9 +184,17 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         target: Option<&[u8]>,
     ) -> ffi::c_int {
         // SAFETY: by the contract.
-        let (idmap, dir, dentry) =
-            unsafe { (Idmap::from_raw(idmap), Inode::<T>::from_raw(dir), Dentry::<T>::from_raw(dentry)) };
-        answer(dir.super_block(), O::create(idmap, dir, dentry, mode as u16, rdev, target))
+        let (idmap, dir, dentry) = unsafe {
+            (
+                Idmap::from_raw(idmap),
+                Inode::<T>::from_raw(dir),
+                Dentry::<T>::from_raw(dentry),
+            )
+        };
+        answer(
+            dir.super_block(),
+            O::create(idmap, dir, dentry, mode as u16, rdev, target),
+        )
     }
 
     unsafe extern "C" fn create(
@@ -224,7 +230,16 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         rdev: bindings::dev_t,
     ) -> ffi::c_int {
         // SAFETY: called by the VFS.
-        unsafe { Self::make(idmap, dir, dentry, u32::from(mode), crate::inode::encode_dev(rdev), None) }
+        unsafe {
+            Self::make(
+                idmap,
+                dir,
+                dentry,
+                u32::from(mode),
+                crate::inode::encode_dev(rdev),
+                None,
+            )
+        }
     }
 
     unsafe extern "C" fn symlink(
@@ -247,8 +262,13 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         mode: bindings::umode_t,
     ) -> ffi::c_int {
         // SAFETY: called by the VFS: valid pointers, and the file has a dentry of its own without a name.
-        let (idmap, dir, open) =
-            unsafe { (Idmap::from_raw(idmap), Inode::<T>::from_raw(dir), File::<T>::from_raw(file)) };
+        let (idmap, dir, open) = unsafe {
+            (
+                Idmap::from_raw(idmap),
+                Inode::<T>::from_raw(dir),
+                File::<T>::from_raw(file),
+            )
+        };
         // SAFETY: as above.
         let dentry = unsafe { Dentry::<T>::from_raw(open.dentry()) };
         match O::tmpfile(idmap, dir, dentry, mode) {
@@ -271,7 +291,11 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
     ) -> ffi::c_int {
         // SAFETY: called by the VFS: `old` is positive, its inode and the directory are locked.
         let (inode, dir, dentry) = unsafe {
-            (Inode::<T>::from_raw((*old).d_inode), Inode::<T>::from_raw(dir), Dentry::<T>::from_raw(dentry))
+            (
+                Inode::<T>::from_raw((*old).d_inode),
+                Inode::<T>::from_raw(dir),
+                Dentry::<T>::from_raw(dentry),
+            )
         };
         answer(dir.super_block(), O::link(inode, dir, dentry))
     }
@@ -279,7 +303,11 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
     unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> ffi::c_int {
         // SAFETY: called by the VFS: the directory and the victim are locked and valid.
         let (dir, inode, dentry) = unsafe {
-            (Inode::<T>::from_raw(dir), Inode::<T>::from_raw((*dentry).d_inode), Dentry::<T>::from_raw(dentry))
+            (
+                Inode::<T>::from_raw(dir),
+                Inode::<T>::from_raw((*dentry).d_inode),
+                Dentry::<T>::from_raw(dentry),
+            )
         };
         answer(dir.super_block(), O::unlink(dir, dentry, inode))
     }
@@ -287,7 +315,11 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
     unsafe extern "C" fn rmdir(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> ffi::c_int {
         // SAFETY: as for `unlink`.
         let (dir, inode, dentry) = unsafe {
-            (Inode::<T>::from_raw(dir), Inode::<T>::from_raw((*dentry).d_inode), Dentry::<T>::from_raw(dentry))
+            (
+                Inode::<T>::from_raw(dir),
+                Inode::<T>::from_raw((*dentry).d_inode),
+                Dentry::<T>::from_raw(dentry),
+            )
         };
         answer(dir.super_block(), O::rmdir(dir, dentry, inode))
     }
@@ -339,16 +371,19 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
     ) -> ffi::c_int {
         // SAFETY: called by the VFS: a path with a positive dentry, and a buffer that is ours for the call.
         let (idmap, inode, stat) = unsafe {
-            (Idmap::from_raw(idmap), Inode::<T>::from_raw((*(*path).dentry).d_inode), KStat::from_raw(stat))
+            (
+                Idmap::from_raw(idmap),
+                Inode::<T>::from_raw((*(*path).dentry).d_inode),
+                KStat::from_raw(stat),
+            )
         };
-        answer(inode.super_block(), O::Attributes::getattr(idmap, inode, stat, request_mask))
+        answer(
+            inode.super_block(),
+            O::Attributes::getattr(idmap, inode, stat, request_mask),
+        )
     }
 
-    unsafe extern "C" fn listxattr(
-        dentry: *mut bindings::dentry,
-        buffer: *mut ffi::c_char,
-        size: usize,
-    ) -> isize {
+    unsafe extern "C" fn listxattr(dentry: *mut bindings::dentry, buffer: *mut ffi::c_char, size: usize) -> isize {
         // SAFETY: called by the VFS: a positive dentry.
         let inode = unsafe { Inode::<T>::from_raw((*dentry).d_inode) };
         let mut used = 0usize;

@@ -38,6 +38,7 @@ pub mod ioctl;
 pub mod iomap;
 pub mod kiocb;
 pub mod locks;
+pub mod lookup;
 pub mod mmap;
 
 pub use dentry::Dentry;
@@ -122,6 +123,9 @@ pub struct Time {
 }
 
 impl Time {
+    /// The beginning of 1970.
+    pub const EPOCH: Time = Time { sec: 0, nsec: 0 };
+
     pub(crate) fn from_raw(time: bindings::timespec64) -> Self {
         Self {
             sec: time.tv_sec,

@@ -46,8 +46,7 @@ impl Link {
     /// Makes a link called `name` in /proc itself.
     pub fn new(name: &CStr, target: &CStr) -> Result<Self> {
         // SAFETY: strings that live across the call; both are copied.
-        let entry =
-            unsafe { extra::proc_symlink(name.as_ptr().cast(), core::ptr::null_mut(), target.as_ptr().cast()) };
+        let entry = unsafe { extra::proc_symlink(name.as_ptr().cast(), core::ptr::null_mut(), target.as_ptr().cast()) };
         Ok(Self {
             _entry: Folder(NonNull::new(entry.cast()).ok_or(ENOMEM)?),
         })

@@ -258,10 +258,7 @@ impl<T: FileSystem> Table<T> {
         ..unsafe { core::mem::MaybeUninit::zeroed().assume_init() }
     };
 
-    unsafe extern "C" fn write_inode(
-        inode: *mut bindings::inode,
-        wbc: *mut bindings::writeback_control,
-    ) -> ffi::c_int {
+    unsafe extern "C" fn write_inode(inode: *mut bindings::inode, wbc: *mut bindings::writeback_control) -> ffi::c_int {
         // SAFETY: the VFS passes a live inode of this filesystem and a valid control.
         let (inode, wbc) = unsafe { (Inode::<T>::from_raw(inode), &*wbc) };
         // sync(2) commits once for all inodes, in sync_fs.

@@ -136,4 +136,3 @@ impl<T: FileSystem, O: XattrOperations<T>> Table<T, O> {
         answer(inode.super_block(), O::set(inode, name.to_bytes(), value, mode))
     }
 }
-

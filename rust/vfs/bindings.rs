@@ -16,6 +16,11 @@
 #![allow(unused_imports)]
 
 #[allow(dead_code)]
+#[allow(clippy::as_underscore)]
+#[allow(clippy::cast_lossless)]
+#[allow(clippy::ptr_as_ptr)]
+#[allow(clippy::ref_as_ptr)]
+#[allow(clippy::undocumented_unsafe_blocks)]
 mod generated {
     include!(env!("VEXFS_BINDINGS"));
 }

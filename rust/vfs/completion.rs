@@ -61,7 +61,7 @@ impl IoWorkqueue {
     /// `work` is initialised and stays valid until its function has begun to run for this queueing.
     unsafe fn queue(&self, work: *mut bindings::work_struct) {
         // SAFETY: By the type invariant and the caller's promise.
-        unsafe { bindings::queue_work_on(bindings::wq_misc_consts_WORK_CPU_UNBOUND as _, self.0.as_ptr(), work) };
+        unsafe { bindings::queue_work_on(bindings::wq_misc_consts_WORK_CPU_UNBOUND as i32, self.0.as_ptr(), work) };
     }
 }
 

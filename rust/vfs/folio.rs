@@ -28,7 +28,7 @@ impl MappedPage {
 
     /// Copies the first bytes of the page into `to`, at most a page of them.
     pub(crate) fn copy_to(&self, to: &mut [u8]) {
-        let len = to.len().min(bindings::PAGE_SIZE as usize);
+        let len = to.len().min(bindings::PAGE_SIZE);
         // SAFETY: `len` bytes are valid on both sides, which cannot overlap: a folio is never behind a Rust slice.
         // A program that has the page mapped may write to it meanwhile; then the folio is dirty again and what is
         // copied here will be replaced.
@@ -41,7 +41,7 @@ impl MappedPage {
     ///
     /// Nobody else reads or writes the page: the folio is locked and not up to date, so it is not mapped anywhere.
     pub(crate) unsafe fn bytes_mut(&mut self, len: usize) -> &mut [u8] {
-        let len = len.min(bindings::PAGE_SIZE as usize);
+        let len = len.min(bindings::PAGE_SIZE);
         // SAFETY: By the type invariant and the caller's promise.
         unsafe { core::slice::from_raw_parts_mut(self.0.as_ptr(), len) }
     }

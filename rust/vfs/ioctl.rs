@@ -33,7 +33,7 @@ pub(crate) unsafe extern "C" fn unlocked_ioctl<T: FileSystem, O: IoctlOperations
 ) -> c_long {
     // SAFETY: By the caller's promise.
     let file = unsafe { File::<T>::from_raw(file) };
-    match O::ioctl(file, cmd, UserPtr::from_addr(arg as usize)) {
+    match O::ioctl(file, cmd, UserPtr::from_addr(arg)) {
         Ok(value) => value,
         Err(failure) => fail(file.inode().super_block(), failure) as c_long,
     }

@@ -410,8 +410,8 @@ unsafe fn fill_inline<T: BlockMap>(inode: &Inode<T>, folio: *mut bindings::folio
     // SAFETY: Locked and not up to date, so nobody else looks at the range.
     T::read_inline(inode, unsafe { page.bytes_mut(len) })?;
     drop(page);
-    if len > bindings::PAGE_SIZE as usize {
-        let page = bindings::PAGE_SIZE as usize;
+    if len > bindings::PAGE_SIZE {
+        let page = bindings::PAGE_SIZE;
         // SAFETY: The range lies in the folio, as iomap asked for it.
         unsafe { bindings::vexfs_folio_zero_range(folio, page, len - page) };
     }

@@ -91,7 +91,7 @@ impl<T: FileSystem> Kiocb<T> {
     pub fn check_write(&mut self, from: &mut IovIter) -> Result<bool> {
         // SAFETY: A valid request and iterator.
         let left = unsafe { bindings::generic_write_checks(self.as_ptr(), from.as_ptr()) };
-        to_result(left.min(0) as _)?;
+        to_result(left.min(0) as i32)?;
         Ok(left > 0)
     }
 
@@ -105,7 +105,7 @@ impl<T: FileSystem> Kiocb<T> {
     pub fn sync_written(&mut self, written: usize) -> Result<usize> {
         // SAFETY: A valid request; no locks of the inode are held.
         let code = unsafe { bindings::vexfs_generic_write_sync(self.as_ptr(), written as isize) };
-        to_result(code.min(0) as _)?;
+        to_result(code.min(0) as i32)?;
         Ok(code as usize)
     }
 
@@ -113,7 +113,7 @@ impl<T: FileSystem> Kiocb<T> {
     pub fn read_cached(&mut self, to: &mut IovIter, already: usize) -> Result<usize> {
         // SAFETY: A valid request and iterator.
         let code = unsafe { bindings::filemap_read(self.as_ptr(), to.as_ptr(), already as isize) };
-        to_result(code.min(0) as _)?;
+        to_result(code.min(0) as i32)?;
         Ok(code as usize)
     }
 }

@@ -21,6 +21,7 @@
 
 mod bits;
 pub(crate) mod group;
+pub(crate) mod pins;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,9 @@ pub(crate) struct Space {
     deferred: usize,
     /// Freed by the transaction group that is being written.
     sealed: Vec<Run>,
+    /// Freed by groups on the device, but readers may still be there: those that wait for the readers from before the
+    /// last flip of the pins, and later ones.
+    limbo: [Vec<Run>; 2],
     /// Where the last node was allocated: group and block in it.
     node_at: (u64, usize),
     /// Where the last data without a goal of its own was allocated.
@@ -127,6 +131,7 @@ impl Space {
             pending: Vec::new(),
             deferred: 0,
             sealed: Vec::new(),
+            limbo: [Vec::new(), Vec::new()],
             node_at: (0, 0),
             data_at: geo.group_start(u64::from(geo.group_count > 1)) + geo.group_len(0) / 8,
         };
@@ -221,7 +226,7 @@ impl Space {
 
     /// Whether a commit would make blocks available.
     pub(crate) fn has_pending(&self) -> bool {
-        !self.pending.is_empty() || !self.sealed.is_empty()
+        !self.pending.is_empty() || !self.sealed.is_empty() || self.limbo.iter().any(|l| !l.is_empty())
     }
 
     fn with_extents(&self, blocks: u64) -> u64 {
@@ -524,7 +529,7 @@ impl Space {
     ) -> u32 {
         let here = groups_per_block(self.geo.block_size).max(1);
         let mut bitmaps = bitmaps.chunks_exact_mut(crate::format::BITMAP_BYTES);
-        let mut tables = tables.chunks_exact_mut(self.geo.block_size as usize);
+        let mut tables = tables.chunks_exact_mut((self.geo.block_size as usize).max(1));
         for (index, table) in (0u64..).zip(self.table.iter_mut()) {
             let first = (index * here) as usize;
             let last = first.saturating_add(here as usize).min(self.groups.len());
@@ -551,18 +556,6 @@ impl Space {
         self.table
             .iter()
             .fold(0, |crc, t| vexfs_host::crc32c(crc, &t.csum.to_le_bytes()))
-    }
-
-    /// Makes the blocks that the committed transaction group freed allocatable.
-    pub(crate) fn committed(&mut self) {
-        let mut sealed = core::mem::take(&mut self.sealed);
-        for run in sealed.iter() {
-            if let Some((group, index)) = self.geo.locate(run.block) {
-                self.unbusy(group, index as usize, run.len as usize);
-            }
-        }
-        sealed.clear();
-        self.sealed = sealed;
     }
 }
 

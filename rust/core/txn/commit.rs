@@ -88,6 +88,7 @@ impl Fs {
         }
         let mut tree = self.tree.write();
         if !tree.changed {
+            self.space.lock().leave_limbo(&self.pins);
             return Ok(Committed {
                 txg: self.committed.load(SeqCst),
                 wrote: false,
@@ -99,7 +100,7 @@ impl Fs {
 
         // Step 1: memory.
         let mut space = self.space.lock();
-        let bs = self.store.geo.block_size as usize;
+        let bs = (self.store.geo.block_size as usize).max(1);
         let count = tree.dirty.len();
         let (n_bitmaps, n_tables) = space.dirty();
         let mut nodes: Vec<Arc<Node>> = Vec::with_capacity(count)?;
@@ -150,7 +151,9 @@ impl Fs {
             sb.compute_csum()
         };
         superblock(&mut state.sb)?.csum = csum.into();
-        tree.writing = core::mem::take(&mut tree.dirty);
+        // `writing` is empty but keeps its memory, which the next group uses.
+        let tree_now = &mut *tree;
+        core::mem::swap(&mut tree_now.writing, &mut tree_now.dirty);
         tree.changed = false;
         tree.txg = txg.saturating_add(1);
         drop(space);
@@ -193,7 +196,7 @@ impl Fs {
         {
             let mut tree = self.tree.write();
             tree.writing.clear();
-            self.space.lock().committed();
+            self.space.lock().committed(&self.pins);
         }
         self.committed.store(txg, SeqCst);
         self.commits.fetch_add(1, Relaxed);

@@ -139,19 +139,13 @@ impl View<'_> {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Freed {
-    run: Run,
-    now: bool,
-}
-
 /// An operation that changes the tree.
 pub struct Tx<'a> {
     fs: &'a Fs,
     tree: RwLockWriteGuard<'a, Tree>,
     places: Places,
     adopted: Vec<Run>,
-    freed: Vec<Freed>,
+    freed: Vec<Run>,
     /// `next_ino` and `inode_count` at the beginning.
     before: (u64, u64),
     done: bool,
@@ -304,12 +298,13 @@ impl Tx<'_> {
     }
 
     /// Frees data blocks which no extent item refers to any more. `birth` is the extent's. They become available when the
-    /// transaction group is on the device, or with [`Tx::commit`] if they were born in it.
+    /// transaction group is on the device: not before, even if they were born in it, since someone who looked them up may
+    /// still be about to read them.
     ///
     /// # Errors
     ///
     /// `Corrupt` if they are not in use; `NoMemory`, `Io`.
-    pub fn free_extent(&mut self, pblk: u64, len: u32, birth: u64) -> Result<()> {
+    pub fn free_extent(&mut self, pblk: u64, len: u32, _birth: u64) -> Result<()> {
         let run = Run { block: pblk, len };
         self.freed.reserve(1)?;
         self.fs
@@ -321,8 +316,7 @@ impl Tx<'_> {
                     log!(err, "freeing blocks {}+{}: {}", pblk, len, e);
                 }
             })?;
-        let now = birth == self.tree.txg;
-        self.freed.push(Freed { run, now })
+        self.freed.push(run)
     }
 
     /// Ends the operation and makes its changes permanent. Returns the transaction group they belong to, for
@@ -341,8 +335,8 @@ impl Tx<'_> {
             for run in self.adopted.iter() {
                 sound &= space.adopt(*run);
             }
-            for f in self.freed.iter() {
-                sound &= space.free(f.run, f.now);
+            for run in self.freed.iter() {
+                sound &= space.free(*run, false);
             }
             space.end_deferred();
         }

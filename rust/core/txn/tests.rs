@@ -433,10 +433,54 @@ fn blocks_of_a_committed_group_are_not_reused_before_their_release_is_committed(
     fs.commit().unwrap();
     let again = fs.alloc_data(block, 20, false).unwrap();
     assert_eq!(again.0, block);
-    // Born and freed in one group: at once.
+    // Born and freed in one group: no earlier, for the sake of readers.
     let birth = adopt(again.0, again.1);
     free(again.0, again.1, birth);
+    assert_ne!(fs.alloc_data(block, 20, false).unwrap().0, block);
+    fs.commit().unwrap();
     assert_eq!(fs.alloc_data(block, 20, false).unwrap().0, block);
+}
+
+#[test]
+fn blocks_are_not_reused_while_a_reader_from_before_they_were_freed_is_there() {
+    let (_ram, fs) = fresh(16, 4096);
+    let take = |goal| {
+        let (block, len) = fs.alloc_data(goal, 20, false).unwrap();
+        let mut tx = fs.begin(Reserve::items(1)).unwrap();
+        tx.adopt_extent(block, len).unwrap();
+        tx.commit();
+        fs.commit().unwrap();
+        (block, len)
+    };
+    let free = |(block, len): (u64, u32)| {
+        let mut tx = fs.begin(Reserve::items(1)).unwrap();
+        tx.free_extent(block, len, 1).unwrap();
+        tx.commit();
+        fs.commit().unwrap();
+    };
+    // Whether the blocks can be allocated; gives them back.
+    let is_free = |(block, _): (u64, u32)| {
+        let (b, len) = fs.alloc_data(block, 20, false).unwrap();
+        fs.release_data(b, len);
+        b == block
+    };
+    let (a, b, c) = (take(0), take(0), take(0));
+    let early = fs.pin_reads();
+    free(a);
+    let late = fs.pin_reads();
+    free(b);
+    assert!(!is_free(a) && !is_free(b));
+    drop(early);
+    fs.commit().unwrap();
+    assert!(is_free(a), "its readers are gone");
+    assert!(!is_free(b), "a later one is not");
+    free(c);
+    drop(late);
+    fs.commit().unwrap();
+    assert!(is_free(b) && is_free(c));
+    let again = take(a.0);
+    free(again);
+    assert!(is_free(again), "without readers nothing waits");
 }
 
 #[test]

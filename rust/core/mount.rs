@@ -20,6 +20,7 @@ use crate::format::MAX_LEVELS;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
 use crate::orphan;
+use crate::space::pins::Pins;
 use crate::space::Run;
 use crate::space::Space;
 use crate::space::SpaceInfo;
@@ -113,6 +114,7 @@ pub struct Fs {
     pub(crate) tree: RwLock<Tree>,
     pub(crate) space: Mutex<Space>,
     pub(crate) commit: Mutex<CommitState>,
+    pub(crate) pins: Pins,
     /// The last transaction group on the device.
     pub(crate) committed: AtomicU64,
     pub(crate) dirty_limit: usize,
@@ -264,6 +266,7 @@ impl Fs {
             tree,
             space,
             committed: AtomicU64::new(txg),
+            pins: Pins::new(),
             dirty_limit: options.dirty_nodes.max(64),
             commits: AtomicU64::new(0),
             nodes_written: AtomicU64::new(0),

@@ -23,6 +23,7 @@ use crate::format::items::INLINE_MAX;
 use crate::inode;
 use crate::inode::change;
 use crate::inode::Ino;
+use crate::inode::Inode;
 use crate::inode::Time;
 use crate::inode::Txg;
 use crate::mount::Fs;
@@ -51,8 +52,7 @@ impl Fs {
         if size > FILE_SIZE_MAX {
             return Err(Error::FileTooBig);
         }
-        finish_pending(self, ino)?;
-        let inode = inode::expect(&self.view()?, ino)?;
+        let inode = finish_pending(self, ino)?;
         inode.expect_file()?;
         if size >= inode.size {
             return self.cut(ino, size, now, None, &Last::Kept);
@@ -138,7 +138,7 @@ impl Fs {
         let done = taken.done_to == u64::MAX;
         delta.lost = delta.lost.saturating_add(taken.blocks.saturating_mul(units));
         change(&mut tx, ino, |d| {
-            inode::Inode::from_disk(ino, d).expect_file()?;
+            Inode::from_disk(ino, d).expect_file()?;
             d.size.set(size);
             d.set_mtime(now);
             if !done {
@@ -160,12 +160,14 @@ impl Fs {
     }
 }
 
-/// Finishes an interrupted cut of inode `ino`, if there is one.
-pub(crate) fn finish_pending(fs: &Fs, ino: Ino) -> Result<()> {
-    if inode::expect(&fs.view()?, ino)?.state & state::TRUNCATING != 0 {
-        resume(fs, ino)?;
+/// Finishes an interrupted cut of inode `ino`, if there is one, and returns the inode.
+pub(crate) fn finish_pending(fs: &Fs, ino: Ino) -> Result<Inode> {
+    let inode = inode::expect(&fs.view()?, ino)?;
+    if inode.state & state::TRUNCATING == 0 {
+        return Ok(inode);
     }
-    Ok(())
+    resume(fs, ino)?;
+    inode::expect(&fs.view()?, ino)
 }
 
 /// Frees the blocks behind the end of inode `ino`, which is `TRUNCATING`.

@@ -119,8 +119,7 @@ impl Fs {
     }
 
     fn write_blocks(&self, ino: Ino, off: u64, data: &[u8], now: Time) -> Result<Txg> {
-        truncate::finish_pending(self, ino)?;
-        let inode = inode::expect(&self.view()?, ino)?;
+        let inode = truncate::finish_pending(self, ino)?;
         inode.expect_file()?;
         let block = self.blocks();
         let first = block.holding(off);

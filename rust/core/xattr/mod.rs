@@ -186,25 +186,33 @@ impl Fs {
         if inode.xattr_list == 0 {
             return Err(Error::NoData);
         }
-        let (found, _) = find(&view, self.hash_key(), ino, name)?;
-        let found = found.ok_or(Error::NoData)?;
         out.clear();
-        let mut want = 0;
+        let first = first_offset(self.hash_key(), name);
+        // Where chunk 0 was found, and the length of the value.
+        let mut found: Option<(u64, usize)> = None;
         view.scan(
-            &key::xattr(ino, found.at),
-            &key::xattr(ino, found.at | CHUNK_MASK),
+            &key::xattr(ino, first),
+            &key::xattr(ino, first | 0xffff),
             &mut |k, data| {
-                if k.offset == found.at {
-                    let (head, _, piece) = DiskXattr::parse(data, ino)?;
-                    want = head.value_len.get() as usize;
-                    out.extend_from_slice(piece)?;
-                } else {
-                    out.extend_from_slice(data)?;
+                match found {
+                    Some((at, len)) if k.offset & !CHUNK_MASK == at && out.len() < len => {
+                        out.extend_from_slice(data)?
+                    }
+                    Some(_) => return Ok(false),
+                    None if k.offset & CHUNK_MASK == 0 => {
+                        let (head, n, piece) = DiskXattr::parse(data, ino)?;
+                        if n == name {
+                            found = Some((k.offset, head.value_len.get() as usize));
+                            out.extend_from_slice(piece)?;
+                        }
+                    }
+                    None => {}
                 }
-                Ok(out.len() < want)
+                Ok(found.is_none_or(|(_, len)| out.len() < len))
             },
         )?;
-        if out.len() != want {
+        let (_, len) = found.ok_or(Error::NoData)?;
+        if out.len() != len {
             return Err(Error::corrupt("extended attribute of a wrong length", u64::MAX, ino));
         }
         Ok(())

@@ -259,7 +259,8 @@ impl FileOperations<VexFs> for RegularFile {
         let written = write_buffered(iocb, from)?;
         if written > 0 {
             let end = iocb.pos();
-            iocb.inode().write_and_wait_range(end.saturating_sub(written as u64), end)?;
+            iocb.inode()
+                .write_and_wait_range(end.saturating_sub(written as u64), end)?;
             return iocb.sync_written(written);
         }
         Ok(0)
@@ -326,7 +327,11 @@ fn punch(inode: &Inode<VexFs>, pos: u64, end: u64) -> Result {
     inode.write_and_wait_range(pos / block * block, end.next_multiple_of(block))?;
     // A last block that the range covers up to the end of the file goes as a whole.
     let first = pos.div_ceil(block);
-    let last = if end >= inode.size() { end.div_ceil(block) } else { end / block };
+    let last = if end >= inode.size() {
+        end.div_ceil(block)
+    } else {
+        end / block
+    };
     if first < last {
         let fs = &inode.super_block().info().fs;
         let data = inode.data().data_state()?;

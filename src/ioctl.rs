@@ -44,7 +44,11 @@ pub struct ControlIoctl;
 
 impl IoctlOperations<VexFs> for ControlIoctl {
     fn ioctl(file: &File<VexFs>, cmd: u32, arg: UserPtr) -> Result<c_long> {
-        let caller = Caller { file, base: file.root_base(), named: true };
+        let caller = Caller {
+            file,
+            base: file.root_base(),
+            named: true,
+        };
         collection_call(&caller, cmd, arg)
     }
 }
@@ -54,7 +58,11 @@ pub struct DirIoctl;
 
 impl IoctlOperations<VexFs> for DirIoctl {
     fn ioctl(file: &File<VexFs>, cmd: u32, arg: UserPtr) -> Result<c_long> {
-        let caller = Caller { file, base: file.as_base(), named: false };
+        let caller = Caller {
+            file,
+            base: file.as_base(),
+            named: false,
+        };
         collection_call(&caller, cmd, arg)
     }
 }
@@ -163,6 +171,10 @@ impl Caller<'_> {
         };
         if !target.inode().is_dir() {
             return Err(Error::NotDir.into());
+        }
+        if target.inode().nlink() == 0 {
+            // Removed, but still open here.
+            return Err(Error::NotFound.into());
         }
         self.check_permission(target.inode(), access)?;
         Ok(target)

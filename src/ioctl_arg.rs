@@ -63,7 +63,7 @@ impl<A: Argument> Arg<A> {
         Ok(Self { from, value })
     }
 
-    /// Copies the struct back. Called once before the change too, so that a change is not made whose result its caller
+    /// Copies the struct back. Changes do that once before too, unaltered, so that none is made whose result its caller
     /// cannot see.
     pub fn write(&self) -> Result {
         write_bytes(self.from, self.value.as_bytes())
@@ -84,9 +84,13 @@ impl<A> core::ops::DerefMut for Arg<A> {
     }
 }
 
-/// The bytes of a name, up to its NUL.
+/// The bytes of a name, up to its NUL: one component of a path, or nothing.
 pub fn name(name: &Name) -> Result<&[u8]> {
-    Ok(vexfs_uapi::name_bytes(name).ok_or(EINVAL)?)
+    match vexfs_uapi::name_bytes(name).ok_or(EINVAL)? {
+        b"." | b".." => Err(EINVAL.into()),
+        name if name.contains(&b'/') => Err(EINVAL.into()),
+        name => Ok(name),
+    }
 }
 
 /// A user address as the ABI has it.
@@ -157,7 +161,10 @@ pub struct Output {
 impl Output {
     /// An array of `bytes` bytes whose elements need an alignment.
     pub fn new(addr: u64, bytes: usize, align: usize) -> Result<Self> {
-        Ok(Self { at: pointer(addr, align)?, bytes })
+        Ok(Self {
+            at: pointer(addr, align)?,
+            bytes,
+        })
     }
 
     /// Copies `from` to `offset`.

@@ -30,13 +30,16 @@ pub fn create(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     }
     caller.check_open(Access::Write)?;
     let _access = caller.file.want_write()?;
-    arg.id = 0;
     arg.write()?;
     arg.id = match ioctl_arg::name(&arg.name)? {
         [] => convert(caller, &params)?,
         name => {
             let mode = if arg.mode == 0 { 0o777 } else { arg.mode };
-            caller.base.make_dir(name, mode as u16, |dir| make(dir, &params))?.inode().ino()
+            caller
+                .base
+                .make_dir(name, mode as u16, |dir| make(dir, &params))?
+                .inode()
+                .ino()
         }
     };
     arg.write()?;

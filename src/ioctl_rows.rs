@@ -91,7 +91,9 @@ pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     if arg.dim as usize != dim {
         return Err(EINVAL.into());
     }
-    let bytes = (count as u64).saturating_mul(dim as u64 * 4).saturating_add(arg.payload_bytes);
+    let bytes = (count as u64)
+        .saturating_mul(dim as u64 * 4)
+        .saturating_add(arg.payload_bytes);
     if bytes > u64::from(uapi::VEXFS_BATCH_BYTES_MAX) {
         return Err(E2BIG.into());
     }
@@ -111,18 +113,22 @@ pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         0 => Vec::new(),
         bytes => read_array(arg.payloads, bytes as usize)?,
     };
-    let batch = Batch { vectors: &vectors, ids: ids.as_deref(), payload_lens: &lens, payloads: &payloads };
+    let batch = Batch {
+        vectors: &vectors,
+        ids: ids.as_deref(),
+        payload_lens: &lens,
+        payloads: &payloads,
+    };
     let mode = InsertMode {
         upsert: arg.flags & uapi::VEXFS_INSERT_UPSERT != 0,
         normalize: arg.flags & uapi::VEXFS_INSERT_NORMALIZE != 0,
     };
     let _access = caller.file.want_write()?;
-    arg.first_id = 0;
-    arg.inserted = 0;
-    arg.replaced = 0;
     arg.write()?;
     let inserted = collection.insert(&batch, mode)?;
-    counters(caller).inserted.fetch_add(inserted.count as u64, Ordering::Relaxed);
+    counters(caller)
+        .inserted
+        .fetch_add(inserted.count as u64, Ordering::Relaxed);
     target.inode().data().note_txg(inserted.txg);
     if arg.flags & uapi::VEXFS_INSERT_SYNC != 0 {
         caller.sync(inserted.txg)?;
@@ -144,10 +150,11 @@ pub fn delete(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     let (target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Write)?;
     let ids: Vec<u64> = read_array(arg.ids, count)?;
     let _access = caller.file.want_write()?;
-    arg.deleted = 0;
     arg.write()?;
     let deleted = collection.delete(&ids)?;
-    counters(caller).deleted.fetch_add(deleted.count as u64, Ordering::Relaxed);
+    counters(caller)
+        .deleted
+        .fetch_add(deleted.count as u64, Ordering::Relaxed);
     target.inode().data().note_txg(deleted.txg);
     if arg.flags & uapi::VEXFS_DELETE_SYNC != 0 {
         caller.sync(deleted.txg)?;
@@ -191,7 +198,10 @@ pub fn get(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     };
     let mut found = 0;
     for (i, (id, row)) in ids.iter().zip(&got.rows).enumerate() {
-        let mut out = uapi::Row { id: *id, ..Default::default() };
+        let mut out = uapi::Row {
+            id: *id,
+            ..Default::default()
+        };
         if let Some(row) = row {
             found += 1;
             out.flags = row_flags(row);
@@ -213,7 +223,12 @@ pub fn get(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
 
 /// VEXFS_ROW_* of a row that exists.
 pub fn row_flags(row: &RowRef) -> u32 {
-    uapi::VEXFS_ROW_FOUND | if row.payload_len > 0 { uapi::VEXFS_ROW_PAYLOAD } else { 0 }
+    uapi::VEXFS_ROW_FOUND
+        | if row.payload_len > 0 {
+            uapi::VEXFS_ROW_PAYLOAD
+        } else {
+            0
+        }
 }
 
 /// Where vectors of an answer go, one after the other.
@@ -227,7 +242,10 @@ impl VectorOutput {
     pub fn new(addr: u64, count: usize, dim: usize) -> Result<Self> {
         let mut vector = Vec::new();
         vector.resize(dim, 0)?;
-        Ok(Self { out: Output::new(addr, count * dim * 4, 4)?, vector })
+        Ok(Self {
+            out: Output::new(addr, count * dim * 4, 4)?,
+            vector,
+        })
     }
 
     /// Copies the vector of a row to the `at`th place, zeros if there is none.
@@ -261,7 +279,11 @@ impl PayloadOutput {
             0 => None,
             addr => Some(Output::new(addr, usize::try_from(bytes).map_err(|_| E2BIG)?, 1)?),
         };
-        Ok(Self { out, used: 0, payload: Vec::new() })
+        Ok(Self {
+            out,
+            used: 0,
+            payload: Vec::new(),
+        })
     }
 
     /// Copies the payload of a row and returns where it begins.

@@ -64,7 +64,11 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     if arg.vectors != 0 && arg.vectors_bytes < (slots * dim * 4) as u64 {
         return Err(ERANGE.into());
     }
-    let results = Output::new(arg.results, count * size_of::<uapi::QueryResult>(), align_of::<uapi::QueryResult>())?;
+    let results = Output::new(
+        arg.results,
+        count * size_of::<uapi::QueryResult>(),
+        align_of::<uapi::QueryResult>(),
+    )?;
     let hits = Output::new(arg.hits, slots * size_of::<uapi::Hit>(), align_of::<uapi::Hit>())?;
     let queries = read_vectors(arg.queries, count, dim, arg.stride)?;
     let found = collection.search(&Search {
@@ -84,7 +88,13 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         0 => None,
         addr => Some(VectorOutput::new(addr, slots, dim)?),
     };
-    let mut answer = Answer { results, hits, vectors, payloads: PayloadOutput::new(arg.payloads, needed)?, k };
+    let mut answer = Answer {
+        results,
+        hits,
+        vectors,
+        payloads: PayloadOutput::new(arg.payloads, needed)?,
+        k,
+    };
     answer.write(&found)?;
     arg.scanned = found.scanned;
     arg.write()?;
@@ -104,8 +114,12 @@ impl Answer {
     fn write(&mut self, found: &Found) -> Result {
         let mut row: Vec<uapi::Hit> = Vec::new();
         for (query, hits) in found.by_query().enumerate() {
-            let result = uapi::QueryResult { count: hits.len() as u32, flags: 0 };
-            self.results.write(query * size_of::<uapi::QueryResult>(), result.as_bytes())?;
+            let result = uapi::QueryResult {
+                count: hits.len() as u32,
+                flags: 0,
+            };
+            self.results
+                .write(query * size_of::<uapi::QueryResult>(), result.as_bytes())?;
             row.clear();
             for (i, hit) in hits.iter().enumerate() {
                 row.push(uapi::Hit {
@@ -125,7 +139,8 @@ impl Answer {
                 }
             }
             row.resize(self.k, uapi::Hit::default())?;
-            self.hits.write(query * self.k * size_of::<uapi::Hit>(), row.as_slice().as_bytes())?;
+            self.hits
+                .write(query * self.k * size_of::<uapi::Hit>(), row.as_slice().as_bytes())?;
             relax()?;
         }
         Ok(())

@@ -68,7 +68,9 @@ impl BlockMap for VexFs {
         let blocks = Blocks::of(inode)?;
         let first = blocks.at(pos);
         let end = blocks.count(pos.saturating_add(len.max(1)));
-        let found = blocks.fs.map(blocks.ino, blocks.data, first, end.saturating_sub(first).max(1))?;
+        let found = blocks
+            .fs
+            .map(blocks.ino, blocks.data, first, end.saturating_sub(first).max(1))?;
         Ok(Mapping {
             offset: blocks.bytes(found.lblk),
             // The last block of the largest file ends behind what an offset can say.
@@ -89,7 +91,9 @@ impl BlockMap for VexFs {
 
     fn reserve(inode: &Inode<Self>, pos: u64, len: u64) -> Result {
         let blocks = Blocks::of(inode)?;
-        Ok(blocks.fs.reserve(blocks.ino, blocks.data, blocks.at(pos), blocks.count(len))?)
+        Ok(blocks
+            .fs
+            .reserve(blocks.ino, blocks.data, blocks.at(pos), blocks.count(len))?)
     }
 
     fn unreserve(inode: &Inode<Self>, pos: u64, len: u64) {
@@ -133,25 +137,34 @@ impl BlockMap for VexFs {
                 // its last page was dirtied by a program. On data it is a page that was dirtied behind our back.
                 let map = blocks.fs.map(blocks.ino, blocks.data, first, count)?;
                 if map.kind == MapKind::Hole && !map.in_flight {
-                    return Ok(Allocation::Nothing { len: blocks.bytes(map.len) });
+                    return Ok(Allocation::Nothing {
+                        len: blocks.bytes(map.len),
+                    });
                 }
                 blocks.fs.alloc_data_direct(blocks.ino, blocks.data, first, map.len)
             }
             found => found,
         }?;
-        Ok(Allocation::Disk { addr: blocks.bytes(found.pblk), len: blocks.bytes(u64::from(found.len)) })
+        Ok(Allocation::Disk {
+            addr: blocks.bytes(found.pblk),
+            len: blocks.bytes(u64::from(found.len)),
+        })
     }
 
     fn allocate_direct(inode: &Inode<Self>, pos: u64, len: u64) -> Result<(u64, u64)> {
         let blocks = Blocks::of(inode)?;
-        let found = blocks.fs.alloc_data_direct(blocks.ino, blocks.data, blocks.at(pos), blocks.count(len))?;
+        let found = blocks
+            .fs
+            .alloc_data_direct(blocks.ino, blocks.data, blocks.at(pos), blocks.count(len))?;
         Ok((blocks.bytes(found.pblk), blocks.bytes(u64::from(found.len))))
     }
 
     fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64) -> Result {
         let blocks = Blocks::of(inode)?;
         let alloc = blocks.alloc(pos, len, addr)?;
-        let txg = blocks.fs.finish_data(blocks.ino, blocks.data, &alloc, Some(pos.saturating_add(len)))?;
+        let txg = blocks
+            .fs
+            .finish_data(blocks.ino, blocks.data, &alloc, Some(pos.saturating_add(len)))?;
         inode.data().note_contents(txg);
         Ok(())
     }

@@ -109,7 +109,10 @@ impl IoQueue {
             unsafe { (*ioend).io_list.next = head.cast() };
             // Release: the worker sees the link. The list is only ever taken whole, so an address that comes back cannot
             // be mistaken for the list it was on before.
-            match self.list.compare_exchange_weak(head, ioend, Ordering::AcqRel, Ordering::Relaxed) {
+            match self
+                .list
+                .compare_exchange_weak(head, ioend, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return head.is_null(),
                 Err(now) => head = now,
             }
@@ -173,7 +176,9 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
             }
             (*head).next = (*entry).next;
             (*(*entry).next).prev = head;
-            let ioend = entry.byte_sub(offset_of!(bindings::iomap_ioend, io_list)).cast::<bindings::iomap_ioend>();
+            let ioend = entry
+                .byte_sub(offset_of!(bindings::iomap_ioend, io_list))
+                .cast::<bindings::iomap_ioend>();
             bindings::iomap_ioend_try_merge(ioend, head);
             ioend
         };

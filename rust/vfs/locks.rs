@@ -52,14 +52,22 @@ impl<T: FileSystem> Inode<T> {
     pub fn lock(&self) -> InodeLock<'_, T> {
         // SAFETY: A live inode.
         unsafe { bindings::vexfs_inode_lock(self.as_ptr()) };
-        InodeLock { inode: self, shared: false, not_send: PhantomData }
+        InodeLock {
+            inode: self,
+            shared: false,
+            not_send: PhantomData,
+        }
     }
 
     /// Takes the inode lock shared.
     pub fn lock_shared(&self) -> InodeLock<'_, T> {
         // SAFETY: A live inode.
         unsafe { bindings::vexfs_inode_lock_shared(self.as_ptr()) };
-        InodeLock { inode: self, shared: true, not_send: PhantomData }
+        InodeLock {
+            inode: self,
+            shared: true,
+            not_send: PhantomData,
+        }
     }
 
     /// Takes the inode lock for a request, which may not be allowed to wait for it (`EAGAIN`).
@@ -76,7 +84,11 @@ impl<T: FileSystem> Inode<T> {
             }
         };
         if taken {
-            Ok(InodeLock { inode: self, shared, not_send: PhantomData })
+            Ok(InodeLock {
+                inode: self,
+                shared,
+                not_send: PhantomData,
+            })
         } else {
             Err(EAGAIN.into())
         }
@@ -86,7 +98,10 @@ impl<T: FileSystem> Inode<T> {
     pub fn lock_invalidate(&self) -> InvalidateLock<'_, T> {
         // SAFETY: A live inode's mapping.
         unsafe { bindings::vexfs_filemap_invalidate_lock(self.mapping()) };
-        InvalidateLock { inode: self, not_send: PhantomData }
+        InvalidateLock {
+            inode: self,
+            not_send: PhantomData,
+        }
     }
 
     pub(crate) fn mapping(&self) -> *mut bindings::address_space {

@@ -65,7 +65,10 @@ impl<T: FileSystem> File<T> {
         // SAFETY: An open file holds a positive dentry.
         let dir = unsafe { bindings::vexfs_dget(self.dentry()) };
         // SAFETY: As above, so not null.
-        Base { file: self, dir: Name(unsafe { NonNull::new_unchecked(dir) }, core::marker::PhantomData) }
+        Base {
+            file: self,
+            dir: Name(unsafe { NonNull::new_unchecked(dir) }, core::marker::PhantomData),
+        }
     }
 
     /// The root directory of the filesystem this file is on.
@@ -73,7 +76,10 @@ impl<T: FileSystem> File<T> {
         // SAFETY: A mounted superblock has a root, which is positive.
         let dir = unsafe { bindings::vexfs_dget((*self.inode().super_block().as_ptr()).s_root) };
         // SAFETY: As above, so not null.
-        Base { file: self, dir: Name(unsafe { NonNull::new_unchecked(dir) }, core::marker::PhantomData) }
+        Base {
+            file: self,
+            dir: Name(unsafe { NonNull::new_unchecked(dir) }, core::marker::PhantomData),
+        }
     }
 
     fn idmap(&self) -> *mut bindings::mnt_idmap {
@@ -108,9 +114,8 @@ impl<T: FileSystem> Base<'_, T> {
     pub fn find(&self, name: &[u8]) -> Result<Name<T>> {
         let mut name = Self::qstr(name)?;
         // SAFETY: A live directory, whose lock is not held; the name lives across the call.
-        let found = unsafe {
-            bindings::lookup_one_positive_unlocked(self.file.idmap(), &mut name, self.dir.0.as_ptr())
-        };
+        let found =
+            unsafe { bindings::lookup_one_positive_unlocked(self.file.idmap(), &mut name, self.dir.0.as_ptr()) };
         // INVARIANT: Positive and counted, as the function promises. It does not cross into other mounts.
         Ok(Name(dentry(found)?, core::marker::PhantomData))
     }

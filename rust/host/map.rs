@@ -210,7 +210,9 @@ mod tests {
         let mut model = BTreeMap::new();
         let mut state = 12345u64;
         for step in 0..200_000u64 {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             let key = (state >> 33) % 700;
             match (state >> 60) % 4 {
                 0 | 1 => assert_eq!(map.insert(key, step).unwrap(), model.insert(key, step)),

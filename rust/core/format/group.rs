@@ -79,7 +79,10 @@ const _: () = assert!(offset_of!(DiskGroup, bitmap_birth) == 16);
 
 /// Descriptors in a block of the group table.
 pub const fn groups_per_block(block_size: u32) -> u64 {
-    match (block_size as u64).saturating_sub(GROUP_TABLE_HEADER as u64).checked_div(GROUP_BYTES as u64) {
+    match (block_size as u64)
+        .saturating_sub(GROUP_TABLE_HEADER as u64)
+        .checked_div(GROUP_BYTES as u64)
+    {
         Some(n) => n,
         None => 0,
     }

@@ -47,9 +47,7 @@ impl RamBackend {
             let at = offset + done as u64;
             let within = (at % PAGE) as usize;
             let n = (PAGE as usize - within).min(data.len() - done);
-            let page = pages
-                .entry(at / PAGE)
-                .or_insert_with(|| Arc::new([0; PAGE as usize]));
+            let page = pages.entry(at / PAGE).or_insert_with(|| Arc::new([0; PAGE as usize]));
             Arc::make_mut(page)[within..within + n].copy_from_slice(&data[done..done + n]);
             done += n;
         }

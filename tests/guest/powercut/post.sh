@@ -9,4 +9,6 @@ length=$(stat -c %s "$VEXFS_OUT/vdb.img")
 rm -rf "$VEXFS_OUT/cuts"
 mkdir "$VEXFS_OUT/cuts"
 "$VEXFS_BIN/powercut" "$VEXFS_OUT/vdb.log" --disk "$length" --seed 20261 --torn 200 --export "$VEXFS_OUT/cuts" --samples 5
-VEXFS_CUTS=$VEXFS_OUT/cuts VEXFS_OUT=$VEXFS_OUT/replayed "$here/../../../scripts/qemu/guest" "$here/replayed"
+export VEXFS_CUTS=$VEXFS_OUT/cuts
+export VEXFS_OUT=$VEXFS_OUT/replayed
+"$here/../../../scripts/qemu/guest" "$here/replayed"

@@ -52,11 +52,12 @@ pub struct MountOptions {
 }
 
 impl Default for MountOptions {
-    /// Read-write, with up to 64 MiB of clean and 64 MiB of dirty nodes.
+    /// Read-write, with up to 64 MiB of dirty nodes. In userspace up to 64 MiB of clean ones are kept; in the kernel as many as
+    /// memory reclaim leaves, which takes them back with [`Fs::shrink`].
     fn default() -> Self {
         MountOptions {
             read_only: false,
-            cache_nodes: 4096,
+            cache_nodes: if cfg!(CONFIG_RUST) { usize::MAX } else { 4096 },
             dirty_nodes: 4096,
         }
     }

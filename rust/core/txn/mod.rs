@@ -362,8 +362,11 @@ impl Drop for Tx<'_> {
         }
         self.tree.keep();
         (self.tree.next_ino, self.tree.inode_count) = self.before;
-        self.fs.space.lock().end_deferred();
+        {
+            let mut space = self.fs.space.lock();
+            space.end_deferred();
+            space.end_op(self.places);
+        }
         self.tree.tidy(self.fs.env());
-        self.fs.space.lock().end_op(self.places);
     }
 }

@@ -2,6 +2,7 @@
 //! What the benchmarks share: the memory bandwidth they compare with, and a collection in memory.
 
 use std::sync::Arc as StdArc;
+use std::time::Duration;
 use vexfs_core::inode::NewInode;
 use vexfs_core::inode::Time;
 use vexfs_core::mkfs::FormatOptions;
@@ -77,6 +78,16 @@ impl World {
             self.collection.insert(&batch, InsertMode::default()).expect("insert");
         }
     }
+}
+
+/// The CPU time that this thread has used. Unlike the wall clock it does not count the time that other processes take, so
+/// that two single-threaded pieces of work can be compared on a machine that is busy otherwise.
+pub fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a timespec to be filled in.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0, "clock_gettime");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Reads all of a buffer once, as fast as one core can; the result depends on every word.

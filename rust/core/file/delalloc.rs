@@ -36,6 +36,8 @@ struct Blocks {
     count: u64,
     /// No block at or above this one is in the set.
     end: u64,
+    /// Whether the map has grown beyond what is worth keeping.
+    large: bool,
 }
 
 /// The bits of `lblk..end` that lie in the word of `lblk`, and where the next word starts.
@@ -55,6 +57,7 @@ impl Blocks {
             words: U64Map::new(),
             count: 0,
             end: 0,
+            large: false,
         }
     }
 
@@ -80,6 +83,7 @@ impl Blocks {
         self.words
             .reserve(usize::try_from(words).map_err(|_| Error::NoMemory)?)?;
         self.end = self.end.max(end);
+        self.large |= self.words.len() > 64 || words > 64;
         while lblk < end {
             let (mask, next) = bits(lblk, end);
             match self.words.get_mut(lblk >> 6) {
@@ -127,9 +131,14 @@ impl Blocks {
                 lblk = next;
             }
         }
-        self.count -= n;
+        self.count = self.count.saturating_sub(n);
         if self.count == 0 {
             self.end = 0;
+            if self.large {
+                // An inode whose contents are clean keeps no more than a little memory for the next time.
+                self.words = U64Map::new();
+                self.large = false;
+            }
         }
         n
     }

@@ -25,6 +25,7 @@ use crate::inode::Txg;
 use crate::mount::Fs;
 use crate::txn::Reserve;
 use crate::txn::Tx;
+use core::cmp::Ordering;
 use vexfs_host::device::Write;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
@@ -217,10 +218,10 @@ impl Fs {
                 let mut n = u64::from(a.len) - done;
                 let mut bytes = None;
                 for e in edges.iter().flatten() {
-                    if e.lblk == lblk {
-                        bytes = Some(e.bytes.as_slice());
-                    } else if e.lblk > lblk {
-                        n = n.min(e.lblk - lblk);
+                    match e.lblk.cmp(&lblk) {
+                        Ordering::Less => {}
+                        Ordering::Equal => bytes = Some(e.bytes.as_slice()),
+                        Ordering::Greater => n = n.min(e.lblk - lblk),
                     }
                 }
                 let bytes = match bytes {

@@ -61,11 +61,15 @@ impl InodeOperations<VexFs> for Directory {
         let Some((ino, _)) = fs(dir).lookup(dir.ino(), name)? else {
             return Ok(None);
         };
+        let damaged = |what| Err(Error::corrupt(what, u64::MAX, dir.ino()).into());
+        if ino == control::INO {
+            return damaged("entry of a reserved inode");
+        }
         match inode::get(dir.super_block(), ino) {
+            // Nobody can remove the last name while the directory is locked for looking it up.
+            Ok(found) if found.nlink() == 0 || found.data().is_hidden() => damaged("entry of an inode without names"),
             Ok(found) => Ok(Some(found)),
-            Err(vexfs_vfs::Failure::Host(Error::NotFound)) => {
-                Err(Error::corrupt("entry of an inode that does not exist", u64::MAX, dir.ino()).into())
-            }
+            Err(vexfs_vfs::Failure::Host(Error::NotFound)) => damaged("entry of an inode that does not exist"),
             Err(failure) => Err(failure),
         }
     }

@@ -310,7 +310,8 @@ impl FileSystem for VexFs {
         let background = info.background.lock().take();
         // Waits for what is running, which may need no lock of ours.
         drop(background);
-        if let Err(error) = info.fs.unmount() {
+        let aborted = info.fs.abort_reason().is_some();
+        if let (Err(error), false) = (info.fs.unmount(), aborted) {
             log!(err, "{}: the last commit failed: {}", sb.id(), error);
         }
     }
@@ -384,6 +385,7 @@ impl FileSystem for VexFs {
     }
 
     fn device_gone(sb: &SuperBlock<Self>) {
+        log!(err, "{}: the device was removed", sb.id());
         sb.info().fs.abort(Error::Shutdown);
         sb.force_read_only();
     }

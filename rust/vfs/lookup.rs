@@ -64,9 +64,9 @@ impl<T: FileSystem> File<T> {
     pub fn as_base(&self) -> Base<'_, T> {
         // SAFETY: An open file holds a positive dentry.
         let dir = unsafe { bindings::vexfs_dget(self.dentry()) };
-        // SAFETY: As above, so not null.
         Base {
             file: self,
+            // SAFETY: As above, so not null.
             dir: Name(unsafe { NonNull::new_unchecked(dir) }, core::marker::PhantomData),
         }
     }
@@ -75,9 +75,9 @@ impl<T: FileSystem> File<T> {
     pub fn root_base(&self) -> Base<'_, T> {
         // SAFETY: A mounted superblock has a root, which is positive.
         let dir = unsafe { bindings::vexfs_dget((*self.inode().super_block().as_ptr()).s_root) };
-        // SAFETY: As above, so not null.
         Base {
             file: self,
+            // SAFETY: As above, so not null.
             dir: Name(unsafe { NonNull::new_unchecked(dir) }, core::marker::PhantomData),
         }
     }

@@ -130,8 +130,8 @@ pub struct Fs {
     label: [u8; 64],
 }
 
-/// The superblock that counts, 4 KiB, and the slot it is in.
-pub fn read_superblock(dev: &Device) -> Result<(Vec<u8>, usize)> {
+/// The superblock that counts, 4 KiB, and the slot it is in. To write, both slots must be readable.
+pub fn read_superblock(dev: &Device, read_only: bool) -> Result<(Vec<u8>, usize)> {
     let mut best: Option<(Vec<u8>, usize)> = None;
     let mut failed = None;
     let mut unusable = Unusable::NotVexfs;
@@ -172,14 +172,17 @@ pub fn read_superblock(dev: &Device) -> Result<(Vec<u8>, usize)> {
             }
         }
     }
-    if let Some(best) = best {
-        if let Some(e) = failed {
+    match (best, failed) {
+        // What cannot be read may be the newer one: then the other one's data may have been overwritten since, and writing
+        // on from there would lose what was acknowledged.
+        (Some(_), Some(e)) if !read_only => return Err(e),
+        (Some(best), Some(e)) => {
             log!(warn, "a superblock slot cannot be read ({}); the other one is used", e);
+            return Ok(best);
         }
-        return Ok(best);
-    }
-    if let Some(e) = failed {
-        return Err(e);
+        (Some(best), None) => return Ok(best),
+        (None, Some(e)) => return Err(e),
+        (None, None) => {}
     }
     Err(match unusable {
         Unusable::BadChecksum => Error::corrupt("both superblock slots are damaged", u64::MAX, 0),
@@ -232,7 +235,7 @@ impl Fs {
     /// `Corrupt` or `Io` if it is damaged or cannot be read, `ReadOnly` if it cannot be written but should be.
     pub fn mount(dev: Device, options: MountOptions) -> Result<Arc<Fs>> {
         let _nofs = nofs();
-        let (sb_bytes, slot) = read_superblock(&dev)?;
+        let (sb_bytes, slot) = read_superblock(&dev, options.read_only)?;
         let fs = Fs::assemble(dev, sb_bytes, slot, &options)?;
         if !options.read_only {
             orphan::recover(&fs)?;

@@ -116,7 +116,7 @@ fn a_node_from_an_earlier_transaction_group_is_not_taken_for_the_present_one() {
 #[test]
 fn a_flipped_byte_in_the_group_table_is_found_and_the_block_is_named() {
     let good = image(16);
-    let (sb, _) = read_superblock(&device_of(&good)).unwrap();
+    let (sb, _) = read_superblock(&device_of(&good), false).unwrap();
     let sb = DiskSuperblock::parse(&sb).unwrap();
     let block = sb.gdt_start.get() + u64::from(sb.table_slot(0));
     for at in [0, 4, 8, 20, 33, 41, 64, 70, 90, 4095] {
@@ -151,7 +151,7 @@ fn a_flipped_byte_in_a_bitmap_is_found_and_the_block_is_named() {
 fn a_damaged_superblock_slot_makes_the_other_one_count_and_two_are_an_error() {
     let good = image(16);
     let newest = try_mount(&good).unwrap().committed_txg();
-    let (_, slot) = read_superblock(&device_of(&good)).unwrap();
+    let (_, slot) = read_superblock(&device_of(&good), false).unwrap();
     let damage = |bytes: &mut Vec<u8>, slot: usize| bytes[SUPERBLOCK_OFFSETS[slot] as usize + 200] ^= 1;
     let mut older = good.clone();
     damage(&mut older, 1 - slot);
@@ -163,6 +163,46 @@ fn a_damaged_superblock_slot_makes_the_other_one_count_and_two_are_an_error() {
     shape(&fs);
     damage(&mut newer, 1 - slot);
     assert!(matches!(try_mount(&newer).err(), Some(Error::Corrupt(_))));
+}
+
+#[test]
+fn a_superblock_slot_that_cannot_be_read_allows_only_reading() {
+    use vexfs_host::device::Backend;
+    struct BadSector(RamBackend, u64);
+    impl Backend for BadSector {
+        fn len(&self) -> u64 {
+            self.0.len()
+        }
+        fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+            if offset == self.1 {
+                return Err(Error::Io(vexfs_host::IoError {
+                    op: "read",
+                    offset,
+                    errno: 5,
+                }));
+            }
+            self.0.read(offset, buf)
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
+            self.0.write(offset, data)
+        }
+        fn flush(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+    let good = image(16);
+    for slot in SUPERBLOCK_OFFSETS {
+        let dev = Device::from_backend(StdArc::new(BadSector(RamBackend::from_image(&good), slot)));
+        assert!(matches!(
+            Fs::mount(dev.clone(), MountOptions::default()).err(),
+            Some(Error::Io(_))
+        ));
+        let options = MountOptions {
+            read_only: true,
+            ..MountOptions::default()
+        };
+        shape(&Fs::mount(dev, options).unwrap());
+    }
 }
 
 #[test]

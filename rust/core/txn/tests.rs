@@ -326,6 +326,17 @@ fn apply(image: &RamBackend, event: &Event) {
     }
 }
 
+/// Applies only some sectors of a write, from the start or to the end.
+fn tear(image: &RamBackend, event: &Event, rng: &mut Rng) {
+    if let Event::Write { offset, data, .. } = event {
+        let cut = rng.below(data.len() as u64 / 512 + 1) as usize * 512;
+        match rng.below(2) {
+            0 => image.store(*offset, &data[..cut]),
+            _ => image.store(*offset + cut as u64, &data[cut..]),
+        }
+    }
+}
+
 /// Mounts what a power cut left and compares it with what had been committed, which is at least `synced`.
 fn check_cut(image: RamBackend, at: &BTreeMap<u64, Model>, synced: u64, what: &str) {
     let fs = Fs::mount(Device::from_backend(StdArc::new(image)), MountOptions::default())
@@ -354,7 +365,12 @@ fn any_power_cut_leaves_exactly_what_some_commit_wrote_and_all_that_was_synced()
         for (n, event) in events.iter().enumerate() {
             match event {
                 Event::Flush => volatile.drain(..).for_each(|e| apply(&durable, e)),
-                Event::Write { fua: true, .. } => apply(&durable, event),
+                Event::Write { fua: true, .. } => {
+                    let image = durable.duplicate();
+                    tear(&image, event, &mut rng);
+                    check_cut(image, &at, synced, &std::format!("seed {seed}, event {n} torn"));
+                    apply(&durable, event);
+                }
                 Event::Write { .. } => volatile.push(event),
                 Event::Mark(txg) => synced = *txg,
             }
@@ -375,7 +391,12 @@ fn any_power_cut_leaves_exactly_what_some_commit_wrote_and_all_that_was_synced()
                 for i in (1..some.len()).rev() {
                     some.swap(i, rng.below(i as u64 + 1) as usize);
                 }
-                some.iter().for_each(|e| apply(&image, e));
+                for e in some {
+                    match rng.below(4) {
+                        0 => tear(&image, e, &mut rng),
+                        _ => apply(&image, e),
+                    }
+                }
                 check_cut(
                     image,
                     &at,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `vexfs-posix DIR [--mount-tests] [--fill] [FILTER…]`: what a POSIX filesystem owes its users, as one static program.
+//! `posix DIR [--mount-tests] [--fill] [FILTER…]`: what a POSIX filesystem owes its users, as one static program.
 //!
 //! Each test gets a directory of its own under DIR and prints one `ok`/`not ok` line; the exit status is 1 when any
 //! failed. The program knows nothing of VexFS: the same binary runs on ext4, which is how the tests themselves are
@@ -89,7 +89,7 @@ fn mount_of(dir: &Path) -> (PathBuf, String, String) {
 fn main() {
     let mut args = std::env::args().skip(1);
     let Some(dir) = args.next() else {
-        eprintln!("usage: vexfs-posix DIR [--mount-tests] [--fill] [FILTER…]");
+        eprintln!("usage: posix DIR [--mount-tests] [--fill] [FILTER…]");
         std::process::exit(2);
     };
     let args: Vec<String> = args.collect();
@@ -149,16 +149,16 @@ fn main() {
         match result {
             Ok(()) => {
                 passed += 1;
-                println!("ok - {name}");
+                println!("ok {fstype}: {name}");
                 if let Err(e) = std::fs::remove_dir_all(&env.dir) {
                     failed += 1;
-                    println!("not ok - {name}: cleaning up afterwards: {e}");
+                    println!("not ok {fstype}: {name}: cleaning up afterwards: {e}");
                 }
             }
             Err(_) => {
                 failed += 1;
                 println!(
-                    "not ok - {name}: {}",
+                    "not ok {fstype}: {name}: {}",
                     LAST_PANIC.lock().unwrap_or_else(|e| e.into_inner())
                 );
                 // What is left would only disturb other tests' view of free space.

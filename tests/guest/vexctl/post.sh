@@ -5,12 +5,17 @@
 set -u
 data=$(realpath "$(dirname "$0")/../../data")
 
+# Distances are left out: their last digits may differ between the CPU of the guest and that of the host.
+answers() {
+	sed -E 's|"collection":"[^"]*"||; s|"distance":[^,]*,||g'
+}
+
 same() {
 	file=$1
 	shift
-	"$VEXFS_BIN/vexctl" --image "$VEXFS_OUT/vdb.img" --json "$@" |
-		sed 's|"collection":"/packages"|"collection":"/mnt/packages"|' >"$VEXFS_OUT/$file"
-	if cmp "$VEXFS_OUT/$file" "$VEXFS_OUT/files/$file"; then
+	"$VEXFS_BIN/vexctl" --image "$VEXFS_OUT/vdb.img" --json "$@" | answers >"$VEXFS_OUT/host.$file"
+	answers <"$VEXFS_OUT/files/$file" >"$VEXFS_OUT/guest.$file"
+	if [ -s "$VEXFS_OUT/host.$file" ] && cmp "$VEXFS_OUT/host.$file" "$VEXFS_OUT/guest.$file"; then
 		echo "ok the kernel's $file is that of the host"
 	else
 		echo "not ok the kernel's $file is that of the host"

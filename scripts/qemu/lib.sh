@@ -6,7 +6,7 @@
 # The cache, ~/.cache/vexfs or $VEXFS_CACHE:
 #   trixie/            a Debian 13 root with the compilers that built the kernel
 #   linux-<release>/   one stock kernel: source/ out/ (the build tree) modules/ vmlinuz, seen as /k in the root
-#   guest-trixie.img   a read-only Debian 13 root for guests with real tools
+#   guest-<sum>.img    a read-only Debian 13 root for guests with real tools, named after the list of its packages
 #   build/<name>/      module build folders
 #   kvm-<boot>         whether KVM works here, tested once per boot
 # A folder appears under its name only when complete; unfinished work is called *.part and is taken up again.
@@ -14,7 +14,10 @@
 repo=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 cache=$(realpath -m "${VEXFS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vexfs}")
 root=$cache/trixie
-export repo cache root
+guest_packages=bash,coreutils,util-linux,mount,kmod,tar,gzip,xz-utils,findutils,diffutils,grep,sed,procps,git,sqlite3,fio
+guest_packages+=,e2fsprogs,xfsprogs,attr,acl,perl-base,dmsetup,busybox-static,ca-certificates
+guest_image=$cache/guest-$(cksum <<<"$guest_packages" | cut -d' ' -f1).img
+export repo cache root guest_packages guest_image
 
 die() {
 	echo "${0##*/}: $*" >&2
@@ -128,8 +131,14 @@ cargo_in() {
 	else
 		kernel=$(need_kernel)
 		target_dir=$cache/build/cargo-target/$target
+		# The root reaches the network as this machine does: its resolver, its certificates, its proxies.
 		cp -L /etc/resolv.conf "$root/etc/resolv.conf"
-		in_root "$kernel" env -C /src CARGO_HOME=/build/cargo CARGO_TARGET_DIR="/build/cargo-target/$target" \
-			RUSTFLAGS="${RUSTFLAGS:-}" CARGO_TERM_COLOR=never cargo "$@"
+		if [ -s /etc/ssl/certs/ca-certificates.crt ]; then
+			cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+		fi
+		local proxies=()
+		mapfile -t proxies < <(env | grep -iE '^(https?|no|all)_proxy=')
+		in_root "$kernel" env -C /src "${proxies[@]}" CARGO_HOME=/build/cargo CARGO_TERM_COLOR=never \
+			CARGO_TARGET_DIR="/build/cargo-target/$target" RUSTFLAGS="${RUSTFLAGS:-}" cargo "$@"
 	fi
 }

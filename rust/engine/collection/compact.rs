@@ -2,7 +2,7 @@
 //! Giving the space of dead rows back: the live rows are written to a new tail, which replaces the old one.
 //!
 //! The replacement is one transaction that changes the collection item. Before it, a crash leaves the new file unused,
-//! after it the old one; either is removed when the collection is next loaded. Ids stay; record numbers begin at 1 again.
+//! after it the old one; either is removed with the next change. Ids stay; record numbers begin at 1 again.
 //!
 //! It happens when more rows are dead than alive in a tail of some size. So the tail is at most about twice as long as its
 //! live rows need, and rewriting a row is paid for by the change that killed another one.
@@ -117,7 +117,7 @@ impl Collection {
         if let Err(e) = self.remove_hidden(file) {
             log!(
                 warn,
-                "collection {}: an unused file is removed at the next mount: {}",
+                "collection {}: an unused file is removed with the next change: {}",
                 self.dir,
                 e
             );
@@ -136,6 +136,7 @@ impl Collection {
             next_id,
             txg: 0,
             rewrite_at: 0,
+            is_alone: false,
         };
         let mut group = Group::default();
         let mut words = Vec::new();
@@ -179,7 +180,16 @@ impl Collection {
             payloads,
         };
         let (count, dim) = (group.ids.len(), self.params.dim());
-        let header = Header::new(change, rows.seq() + 1, end.next_id, count, dim, group.payloads.len());
+        let header = Header {
+            change,
+            seq: rows.seq() + 1,
+            next_id: end.next_id,
+            count,
+            dim,
+            payload_bytes: group.payloads.len(),
+            live: rows.live() + count,
+            body_csum: 0,
+        };
         let insert = Insert {
             ids: &group.ids,
             vectors: &group.vectors,

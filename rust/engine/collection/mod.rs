@@ -41,6 +41,7 @@ use crate::Time;
 use crate::Txg;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
+use load::Survey;
 use rows::Rows;
 use vexfs_core::Fs;
 use vexfs_host::log;
@@ -89,6 +90,8 @@ struct TailEnd {
     txg: Txg,
     /// While the tail is shorter, it is not rewritten.
     rewrite_at: u64,
+    /// Whether it is known that the directory owns no other hidden file.
+    is_alone: bool,
 }
 
 /// All rows in memory.
@@ -168,23 +171,37 @@ impl Collection {
         self.params
     }
 
-    /// Its size and state.
+    /// Its size and state. Does not load the rows.
     ///
     /// # Errors
     ///
-    /// Those of reading the tail, if it is not in memory.
+    /// Those of reading the tail's headers, if it is not in memory.
     pub fn info(&self) -> Result<Info> {
-        let mut writer = self.writer.lock();
-        let image = self.loaded(&mut writer)?;
-        let end = writer.end.as_ref().ok_or(Error::Overflow)?;
-        let rows = image.rows.read();
+        let writer = self.writer.lock();
+        let image = self.image.read().clone();
+        let (survey, memory_bytes) = match (&writer.end, image) {
+            (Some(end), Some(image)) => {
+                let rows = image.rows.read();
+                let (live, dead) = (rows.live(), rows.count() - rows.live());
+                (
+                    Survey {
+                        len: end.len,
+                        live,
+                        dead,
+                        next_id: end.next_id,
+                    },
+                    self.memory_bytes(),
+                )
+            }
+            _ => (load::survey(self, writer.tail, writer.first_next_id)?, 0),
+        };
         Ok(Info {
             params: self.params,
-            rows: rows.live() as u64,
-            dead_rows: (rows.count() - rows.live()) as u64,
-            next_id: end.next_id,
-            disk_bytes: end.len,
-            memory_bytes: self.memory_bytes(),
+            rows: survey.live as u64,
+            dead_rows: survey.dead as u64,
+            next_id: survey.next_id,
+            disk_bytes: survey.len,
+            memory_bytes,
         })
     }
 
@@ -242,24 +259,26 @@ impl Collection {
         writer.end = Some(end);
         *self.image.write() = Some(image.clone());
         self.account(Some(&image));
-        self.remove_leftovers(writer.tail);
         Ok(image)
     }
 
-    /// Deletes hidden files that an interrupted rewrite left behind.
-    fn remove_leftovers(&self, tail: Ino) {
-        if self.fs.is_read_only() {
+    /// Deletes hidden files that an interrupted rewrite left behind. A failure is logged; the next change tries again.
+    fn remove_leftovers(&self, writer: &mut Writer) {
+        let Writer {
+            tail, end: Some(end), ..
+        } = writer
+        else {
             return;
-        }
-        loop {
+        };
+        while !end.is_alone {
             let mut leftover = None;
             let listed = self.fs.hidden_files(self.dir, &mut |ino| {
-                if ino != tail {
+                if ino != *tail {
                     leftover = Some(ino);
                 }
             });
             match (listed, leftover) {
-                (Ok(()), None) => return,
+                (Ok(()), None) => end.is_alone = true,
                 (Ok(()), Some(ino)) if self.remove_hidden(ino).is_ok() => {}
                 _ => {
                     log!(warn, "collection {}: cannot remove an unused hidden file", self.dir);

@@ -60,7 +60,9 @@ struct DiskRecord {
     next_id: U64,
     count: U32,
     dim: U32,
-    payload_bytes: U64,
+    payload_bytes: U32,
+    /// Rows that are alive after this change.
+    live: U32,
 }
 
 const _: () = assert!(HEADER == 64);
@@ -83,7 +85,10 @@ pub(crate) struct Header {
     pub(crate) count: usize,
     pub(crate) dim: usize,
     pub(crate) payload_bytes: usize,
-    body_csum: u32,
+    /// Rows that are alive after this change.
+    pub(crate) live: usize,
+    /// Computed by [`seal`].
+    pub(crate) body_csum: u32,
 }
 
 /// Where the parts of a body lie, in words.
@@ -95,19 +100,6 @@ struct Parts {
 }
 
 impl Header {
-    /// A header for a change that [`write_insert`] or [`write_delete`] completes.
-    pub(crate) fn new(change: Change, seq: Seq, next_id: u64, count: usize, dim: usize, payload_bytes: usize) -> Self {
-        Self {
-            change,
-            seq,
-            next_id,
-            count,
-            dim,
-            payload_bytes,
-            body_csum: 0,
-        }
-    }
-
     fn parts(&self) -> Parts {
         let lens = 2 * self.count;
         let (with_payloads, with_vectors) = match self.change {
@@ -155,7 +147,8 @@ impl Header {
         disk.next_id.set(self.next_id);
         disk.count.set(self.count as u32);
         disk.dim.set(self.dim as u32);
-        disk.payload_bytes.set(self.payload_bytes as u64);
+        disk.payload_bytes.set(self.payload_bytes as u32);
+        disk.live.set(self.live as u32);
         disk.header_csum.set(header_csum(&disk));
         disk
     }
@@ -192,7 +185,7 @@ impl Header {
         if count == 0 || count > BATCH_ROWS_MAX {
             return Err("record with a number of rows out of range");
         }
-        let payload_bytes = usize::try_from(disk.payload_bytes.get()).unwrap_or(usize::MAX);
+        let payload_bytes = disk.payload_bytes.get() as usize;
         let vector_bytes = if change == Change::Delete { 0 } else { count * dim * 4 };
         if vector_bytes > BATCH_BYTES_MAX {
             return Err("record with more bytes than a batch may have");
@@ -208,6 +201,7 @@ impl Header {
             count,
             dim,
             payload_bytes,
+            live: disk.live.get() as usize,
             body_csum: disk.body_csum.get(),
         };
         if disk.body_len.get() != header.body_len() as u64 {
@@ -334,7 +328,16 @@ mod tests {
             upsert: true,
             payloads: true,
         };
-        let header = Header::new(change, 9, 1 << 40, 3, 5, 7);
+        let header = Header {
+            change,
+            seq: 9,
+            next_id: 1 << 40,
+            count: 3,
+            dim: 5,
+            payload_bytes: 7,
+            live: 3,
+            body_csum: 0,
+        };
         let insert = Insert {
             ids: &[1, u64::MAX, 1 << 33],
             vectors: &core::array::from_fn::<u32, 15, _>(|i| i as u32),
@@ -366,7 +369,16 @@ mod tests {
 
     #[test]
     fn a_deletion_is_read_back() {
-        let header = Header::new(Change::Delete, 2, 7, 2, 5, 0);
+        let header = Header {
+            change: Change::Delete,
+            seq: 2,
+            next_id: 7,
+            count: 2,
+            dim: 5,
+            payload_bytes: 0,
+            live: 0,
+            body_csum: 0,
+        };
         let mut record = Vec::new();
         write_delete(&mut record, &header, &[5, 6]).unwrap();
         seal(&mut record, header, 33);
@@ -408,8 +420,8 @@ mod tests {
         assert!(with(&|_| ()).is_ok());
         assert!(with(&|disk| disk.count.set(0)).is_err());
         assert!(with(&|disk| disk.count.set(u32::MAX)).is_err());
-        assert!(with(&|disk| disk.payload_bytes.set(u64::MAX)).is_err());
-        assert!(with(&|disk| disk.payload_bytes.set(BATCH_BYTES_MAX as u64)).is_err());
+        assert!(with(&|disk| disk.payload_bytes.set(u32::MAX)).is_err());
+        assert!(with(&|disk| disk.payload_bytes.set(BATCH_BYTES_MAX as u32)).is_err());
         assert!(with(&|disk| disk.body_len.set(8)).is_err());
         // A body that follows from its contents, and is too large all the same.
         let many = BATCH_ROWS_MAX;

@@ -91,6 +91,7 @@ impl Collection {
         let _nofs = nofs();
         let mut writer = self.writer.lock();
         let image = self.loaded(&mut writer)?;
+        self.remove_leftovers(&mut writer);
         let inserted = self.append(&mut writer, &image, batch, count, mode)?;
         self.rewrite_if_wasteful(&mut writer, &image);
         Ok(inserted)
@@ -166,13 +167,13 @@ impl Collection {
     ) -> Result<Inserted> {
         let end = writer.end.as_ref().ok_or(Error::Overflow)?;
         let mut assigned = Vec::new();
+        let mut there = 0;
         let (ids, first_id, next_id) = match batch.ids {
             Some(ids) => {
-                if !mode.upsert {
-                    let index = image.index.read();
-                    if ids.iter().any(|id| index.contains(*id)) {
-                        return Err(Error::Exists);
-                    }
+                let index = image.index.read();
+                there = ids.iter().filter(|id| index.contains(**id)).count();
+                if there > 0 && !mode.upsert {
+                    return Err(Error::Exists);
                 }
                 let largest = ids.iter().copied().max().unwrap_or(0);
                 (ids, 0, end.next_id.max(largest.saturating_add(1)))
@@ -197,8 +198,20 @@ impl Collection {
         } else {
             batch.payload_lens
         };
-        let seq = image.rows.read().seq().saturating_add(1);
-        let header = Header::new(change, seq, next_id, count, self.params.dim(), batch.payloads.len());
+        let (seq, live) = {
+            let rows = image.rows.read();
+            (rows.seq().saturating_add(1), rows.live())
+        };
+        let header = Header {
+            change,
+            seq,
+            next_id,
+            count,
+            dim: self.params.dim(),
+            payload_bytes: batch.payloads.len(),
+            live: (live + count).saturating_sub(there),
+            body_csum: 0,
+        };
         let insert = Insert {
             ids,
             vectors: batch.vectors,
@@ -270,6 +283,7 @@ impl Collection {
         let _nofs = nofs();
         let mut writer = self.writer.lock();
         let image = self.loaded(&mut writer)?;
+        self.remove_leftovers(&mut writer);
         {
             let index = image.index.read();
             let mut previous = None;
@@ -280,8 +294,20 @@ impl Collection {
             return Ok(Deleted { count: 0, txg: end.txg });
         }
         let next_id = end.next_id;
-        let seq = image.rows.read().seq().saturating_add(1);
-        let header = Header::new(Change::Delete, seq, next_id, sorted.len(), self.params.dim(), 0);
+        let (seq, live) = {
+            let rows = image.rows.read();
+            (rows.seq().saturating_add(1), rows.live())
+        };
+        let header = Header {
+            change: Change::Delete,
+            seq,
+            next_id,
+            count: sorted.len(),
+            dim: self.params.dim(),
+            payload_bytes: 0,
+            live: live.saturating_sub(sorted.len()),
+            body_csum: 0,
+        };
         let mut words = core::mem::take(&mut writer.record);
         record::write_delete(&mut words, &header, &sorted)?;
         record::seal(&mut words, header, writer.tail);

@@ -269,9 +269,9 @@ fn running_out_of_memory_at_any_allocation_changes_nothing() {
         failures += starve(|| collection.get(&rows.ids), || ());
         let reload = || {
             collection.drop_cache();
-            collection.info()
+            collection.get(&[0])
         };
-        failures += starve(reload, || assert_eq!(collection.memory_bytes(), 0));
+        failures += starve(reload, || ());
 
         let ids: Vec<u64> = (0..1000).map(|_| random.below(5000)).collect();
         failures += starve(|| collection.delete(&ids), || oracle.check_all(&collection));

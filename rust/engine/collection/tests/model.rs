@@ -7,6 +7,7 @@ use super::support::Rows;
 use super::support::World;
 use super::support::PLAIN;
 use super::support::UPSERT;
+use crate::Info;
 use std::collections::BTreeSet;
 use std::vec::Vec;
 use vexfs_host::Error;
@@ -62,7 +63,17 @@ fn history(seed: u64, dim: usize, metric: Metric, steps: u32) {
                 oracle.rows.retain(|id, _| !ids.contains(id));
                 assert_eq!(collection.delete(&ids).unwrap().count, before - oracle.rows.len());
             }
-            8 => drop(collection.drop_cache()),
+            8 => {
+                let info = collection.info().unwrap();
+                collection.drop_cache();
+                assert_eq!(
+                    collection.info().unwrap(),
+                    Info {
+                        memory_bytes: 0,
+                        ..info
+                    }
+                );
+            }
             9 => {
                 drop(collection);
                 world = world.remount();

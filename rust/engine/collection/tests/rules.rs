@@ -320,7 +320,9 @@ fn memory_is_counted_as_rows_come_and_go() {
     assert!((2_900_000..9_000_000).contains(&last), "{last}");
     assert_eq!(world.all.shrink(1), last);
     assert_eq!(world.all.memory_bytes(), 0);
-    assert_eq!(collection.info().unwrap().rows, 5000);
+    let info = collection.info().unwrap();
+    assert_eq!((info.rows, info.memory_bytes), (5000, 0), "known from the headers");
+    collection.get(&[0]).unwrap();
     assert!(world.all.memory_bytes() > 2_900_000);
     drop(collection);
     world.all.forget(world.dir);

@@ -110,5 +110,8 @@ fn files_left_by_an_interrupted_rewrite_are_removed() {
     }
     let world = world.remount();
     assert_eq!(world.collection().info().unwrap().rows, 10);
+    assert_eq!(world.collection().get(&[1]).unwrap().rows.len(), 1);
+    assert_eq!(world.hidden_files().len(), 4, "who only reads does not write");
+    world.collection().delete(&[1]).unwrap();
     assert_eq!(world.hidden_files(), [world.tail()]);
 }

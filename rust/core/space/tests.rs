@@ -236,3 +236,30 @@ fn dropping_bitmaps_under_memory_pressure_loses_nothing() {
     verify(&fs, u64::from(len));
     assert_ne!(fs.alloc_data(block, 10, false).unwrap().0, block);
 }
+
+#[test]
+fn a_device_with_many_blocks_of_group_table_works_and_so_does_one_of_many_tebibytes() {
+    for (gib, block_size) in [(100, 4096), (20 << 10, 4096), (20 << 10, 65536)] {
+        let (_ram, fs) = fresh(gib << 10, block_size);
+        let geo = *fs.geometry();
+        let mut data = 0;
+        for round in 0..3 {
+            for n in 0..10 {
+                let group = geo.group_count * n / 10 + round;
+                let goal = geo.group_start(group) + 100;
+                let (block, len) = fs.alloc_data(goal, 50, false).unwrap();
+                assert_eq!((block, len), (goal, 50));
+                adopt(&fs, block, len);
+                data += 50;
+            }
+            fs.commit().unwrap();
+        }
+        verify(&fs, data);
+        let again = mount(fs.dev());
+        verify(&again, data);
+        for n in 0..10 {
+            let goal = geo.group_start(geo.group_count * n / 10) + 100;
+            assert_ne!(again.alloc_data(goal, 50, false).unwrap().0, goal);
+        }
+    }
+}

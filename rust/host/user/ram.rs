@@ -92,9 +92,8 @@ impl Backend for RamBackend {
 
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         let mut pages = self.pages.write().unwrap_or_else(|e| e.into_inner());
-        for page in offset.div_ceil(PAGE)..(offset + len) / PAGE {
-            pages.remove(&page);
-        }
+        let gone = offset.div_ceil(PAGE)..(offset + len) / PAGE;
+        pages.retain(|page, _| !gone.contains(page));
         Ok(())
     }
 }

@@ -4,6 +4,10 @@
 //! Options: `errors=remount-ro` (default) or `errors=panic`, what to do when damage is found or a commit fails, and
 //! `commit=SECONDS`, the longest time a change waits for the disk.
 //!
+//! With `errors=remount-ro` the core stops taking and writing changes; what it had not written is lost, and every sync says
+//! so. As on ext4 the superblock's read-only flag stays off: with it the VFS would answer syncs by itself, with success.
+//! `/proc/mounts` shows `emergency_ro` instead.
+//!
 //! A mount that fails leaves nothing behind: what `mount` made is dropped with [`Info`], and what `mounted` started stops
 //! in `put_super`.
 
@@ -71,10 +75,10 @@ pub struct Info {
     background: Mutex<Option<Background>>,
 }
 
-/// What the mount options say, changeable by a remount, and what happened.
+/// What the mount options say, changeable by a remount.
 struct Policy {
-    /// Damage was found: changing anything might make it worse.
-    damaged: AtomicBool,
+    /// It has been logged that the mount takes no changes any more.
+    told: AtomicBool,
     panic: AtomicBool,
     commit_seconds: AtomicU32,
 }
@@ -149,12 +153,15 @@ pub struct Options {
 
 const ERRORS: u8 = 0;
 const COMMIT: u8 = 1;
+/// What `show_options` says after an abort. mount(8) hands it back in a remount, where it means nothing.
+const EMERGENCY_RO: u8 = 2;
 const COMMIT_DEFAULT: u32 = 5;
 const COMMIT_MAX: u32 = 3600;
 
-static PARAMETERS: [Parameter; 3] = [
-    Parameter::new(c"errors", ERRORS),
-    Parameter::new(c"commit", COMMIT),
+static PARAMETERS: [Parameter; 4] = [
+    Parameter::value(c"errors", ERRORS),
+    Parameter::value(c"commit", COMMIT),
+    Parameter::flag(c"emergency_ro", EMERGENCY_RO),
     Parameter::end(),
 ];
 
@@ -213,6 +220,7 @@ impl FileSystem for VexFs {
                     return Err(Error::Invalid("commit=").into());
                 }
             },
+            (EMERGENCY_RO, _) => {}
             _ => return Err(Error::Invalid("mount option").into()),
         }
         Ok(())
@@ -220,7 +228,7 @@ impl FileSystem for VexFs {
 
     fn mount(sb: &SuperBlock<Self>, options: &Options) -> Result<(Info, Geometry)> {
         let policy = Arc::new(Policy {
-            damaged: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             panic: AtomicBool::new(options.panic),
             commit_seconds: AtomicU32::new(options.commit_seconds),
         })?;
@@ -274,28 +282,29 @@ impl FileSystem for VexFs {
         Ok(())
     }
 
-    fn reconfigure(sb: &SuperBlock<Self>, options: &Options, read_only: Option<bool>, synced: Result) -> Result {
+    fn reconfigure(sb: &SuperBlock<Self>, options: &Options, read_only: Option<bool>) -> Result {
         let info = sb.info();
         match read_only {
-            // What could not be written after an abort will not be.
-            Some(true) if info.fs.abort_reason().is_some() => info.set_commits(false)?,
             Some(true) => {
-                synced?;
                 info.set_commits(false)?;
                 if let Err(error) = info.fs.set_read_only(true) {
-                    // The mount stays as it was.
-                    info.set_commits(true)?;
-                    return Err(error.into());
+                    // After an abort nothing is written any more, which is what is wanted. Otherwise the mount stays as
+                    // it was.
+                    if info.fs.abort_reason().is_none() {
+                        info.set_commits(true)?;
+                        return Err(error.into());
+                    }
                 }
             }
             Some(false) => {
-                if info.policy.damaged.load(Ordering::Relaxed) {
-                    log!(err, "{}: damaged, stays read-only until it is unmounted", sb.id());
-                    return Err(Error::ReadOnly.into());
+                if sb.has_unlinked_inodes() {
+                    // After a forced remount (sysrq): going on would delete them under their users.
+                    return Err(Error::Busy.into());
                 }
                 info.fs.set_read_only(false)?;
                 info.set_commits(true)?;
             }
+            None if !sb.is_read_only() && info.fs.abort_reason().is_some() => return Err(Error::ReadOnly.into()),
             None => {}
         }
         info.policy.panic.store(options.panic, Ordering::Relaxed);
@@ -378,6 +387,9 @@ impl FileSystem for VexFs {
         if policy.panic.load(Ordering::Relaxed) {
             seq_print!(seq, ",errors=panic");
         }
+        if sb.info().fs.abort_reason().is_some() {
+            seq_print!(seq, ",emergency_ro");
+        }
         let seconds = policy.commit_seconds.load(Ordering::Relaxed);
         if seconds != COMMIT_DEFAULT {
             seq_print!(seq, ",commit={}", seconds);
@@ -387,23 +399,24 @@ impl FileSystem for VexFs {
     fn device_gone(sb: &SuperBlock<Self>) {
         log!(err, "{}: the device was removed", sb.id());
         sb.info().fs.abort(Error::Shutdown);
-        sb.force_read_only();
     }
 
     fn report(sb: &SuperBlock<Self>, error: &Error) {
-        let fs = &sb.info().fs;
+        let info = sb.info();
         let damaged = matches!(error, Error::Corrupt(_));
-        if !damaged && fs.abort_reason().is_none() {
-            return;
+        if damaged && !sb.is_read_only() && info.fs.abort_reason().is_none() {
+            // What is not on disk yet may be wrong as well, and changing more might make it worse.
+            info.fs.abort(*error);
         }
-        if damaged {
-            sb.info().policy.damaged.store(true, Ordering::Relaxed);
+        let reason = info.fs.abort_reason().filter(|reason| *reason != Error::Shutdown);
+        if let Some(reason) = reason {
+            if !info.policy.told.swap(true, Ordering::Relaxed) {
+                log!(err, "{}: {}; no changes until it is mounted again", sb.id(), reason);
+            }
         }
-        if !sb.is_read_only() {
-            sb.force_read_only();
-            log!(err, "{}: {}; read-only from now on", sb.id(), error);
+        if damaged || reason.is_some() {
+            info.policy.after_error();
         }
-        sb.info().policy.after_error();
     }
 
     fn xattr_handlers() -> XattrTable<Self> {

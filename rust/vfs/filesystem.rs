@@ -46,7 +46,7 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// The options before any is parsed: the defaults, or those of the mount that is to be changed.
     fn new_options(reconfigure: Option<&SuperBlock<Self>>) -> Result<Self::Options>;
 
-    /// Takes one option, with the id from the table.
+    /// Takes one option, with the id from the table; the value of a flag is empty.
     fn parse(options: &mut Self::Options, id: u8, value: &[u8]) -> Result;
 
     /// Opens the filesystem on the superblock's device.
@@ -58,9 +58,8 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Called when the root is there, last in a mount.
     fn mounted(sb: &SuperBlock<Self>) -> Result;
 
-    /// Changes the options of a mount; `read_only` is set if that is to change. `synced` is how writing everything dirty
-    /// went, just before.
-    fn reconfigure(sb: &SuperBlock<Self>, options: &Self::Options, read_only: Option<bool>, synced: Result) -> Result;
+    /// Changes the options of a mount; `read_only` is set if that is to change. What was dirty has been written.
+    fn reconfigure(sb: &SuperBlock<Self>, options: &Self::Options, read_only: Option<bool>) -> Result;
 
     /// Writes what is left and stops everything that works in the background; all inodes are gone.
     fn put_super(sb: &SuperBlock<Self>);

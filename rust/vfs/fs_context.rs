@@ -27,10 +27,19 @@ unsafe impl Sync for Parameter {}
 
 impl Parameter {
     /// An option with a value: `name=value`.
-    pub const fn new(name: &'static CStr, id: u8) -> Self {
+    pub const fn value(name: &'static CStr, id: u8) -> Self {
+        Self::new(name, id, Some(extra::fs_param_is_string))
+    }
+
+    /// An option without a value: `name`.
+    pub const fn flag(name: &'static CStr, id: u8) -> Self {
+        Self::new(name, id, None)
+    }
+
+    const fn new(name: &'static CStr, id: u8, kind: extra::fs_param_type) -> Self {
         Self(extra::fs_parameter_spec {
             name: name.as_ptr().cast(),
-            type_: Some(extra::fs_param_is_string),
+            type_: kind,
             opt: id,
             flags: 0,
             data: core::ptr::null(),
@@ -143,15 +152,17 @@ impl<T: FileSystem> Table<T> {
         if id < 0 {
             return id;
         }
-        // SAFETY: __fs_parse() accepted the parameter as a string, so it is one, NUL-terminated; the context's lock keeps
-        // others from the options.
+        // SAFETY: the context's lock keeps others from the options. __fs_parse() accepted the parameter, so it is a flag,
+        // which has no value, or a string, NUL-terminated.
         let (options, value) = unsafe {
-            (
-                &mut *(*fc).fs_private.cast::<T::Options>(),
-                CStr::from_ptr((*param).__bindgen_anon_1.string.cast()),
-            )
+            let value = if (*param).type_() == extra::fs_value_type_fs_value_is_string {
+                CStr::from_ptr((*param).__bindgen_anon_1.string.cast()).to_bytes()
+            } else {
+                &[]
+            };
+            (&mut *(*fc).fs_private.cast::<T::Options>(), value)
         };
-        match T::parse(options, id as u8, value.to_bytes()) {
+        match T::parse(options, id as u8, value) {
             Ok(()) => 0,
             Err(failure) => failure.to_errno(),
         }
@@ -172,9 +183,11 @@ impl<T: FileSystem> Table<T> {
                 (*fc).sb_flags_mask,
             )
         };
+        // A failure to write a file's data is reported to those who have it open; it must not keep the mount writable.
+        let _ = super_block::sync(sb);
         let wanted = flags & extra::SB_RDONLY != 0;
         let change = mask & extra::SB_RDONLY != 0 && wanted != sb.is_read_only();
-        let result = T::reconfigure(sb, options, change.then_some(wanted), super_block::sync(sb));
+        let result = T::reconfigure(sb, options, change.then_some(wanted));
         match result {
             Ok(()) => 0,
             Err(failure) => fail(sb, failure),

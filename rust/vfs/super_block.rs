@@ -110,7 +110,7 @@ impl<T: FileSystem> SuperBlock<T> {
         inode::encode_dev(unsafe { (*self.as_ptr()).s_dev })
     }
 
-    /// Whether the filesystem is mounted read-only, by wish or after an error.
+    /// Whether the filesystem is mounted read-only.
     pub fn is_read_only(&self) -> bool {
         self.has_flag(extra::SB_RDONLY)
     }
@@ -121,14 +121,10 @@ impl<T: FileSystem> SuperBlock<T> {
         flags & (flag as ffi::c_ulong) != 0
     }
 
-    /// Makes the filesystem refuse changes from now on, after an error.
-    pub fn force_read_only(&self) {
-        // SAFETY: a valid superblock. Other filesystems set the bit in the same way without a lock: other flags only
-        // change in a remount, which an administrator repeats.
-        unsafe {
-            let flags = &raw mut (*self.as_ptr()).s_flags;
-            flags.write_volatile(flags.read_volatile() | extra::SB_RDONLY as ffi::c_ulong);
-        }
+    /// Whether there are inodes without links that someone still uses.
+    pub fn has_unlinked_inodes(&self) -> bool {
+        // SAFETY: a valid superblock; an atomic counter, read as one word.
+        unsafe { (&raw const (*self.as_ptr()).s_remove_count.counter).read_volatile() != 0 }
     }
 
     /// Finds an inode by number, calling `fill` for one that is not in memory.

@@ -90,7 +90,7 @@ impl<T: FileSystem> Inode<T> {
         let container = self.as_ptr().cast::<Container<T>>();
         // SAFETY: by the type invariant the inode is the first member of a container with initialised data; only a
         // shared reference to the data is made, so it cannot alias the C part.
-        unsafe { (&(*container).data).assume_init_ref() }
+        unsafe { (*container).data.assume_init_ref() }
     }
 
     /// The superblock.
@@ -624,7 +624,7 @@ pub(crate) unsafe extern "C" fn destroy_inode<T: FileSystem>(inode: *mut binding
     let container = inode.cast::<Container<T>>();
     // SAFETY: the inode is a container whose data `alloc_inode` made; the last reference is gone, so nobody uses the data
     // any more (RCU walkers only look at the C part), and this runs once.
-    unsafe { (&mut (*container).data).assume_init_drop() }
+    unsafe { (*container).data.assume_init_drop() }
 }
 
 /// `super_operations.free_inode`, called after a grace period.

@@ -251,6 +251,7 @@ impl Replay<'_> {
         }
     }
 
+    #[inline(never)] // Its frame is not to be part of the loop's.
     fn apply(&mut self, header: &Header) -> core::result::Result<(), Refusal> {
         let Replay {
             chain,

@@ -22,6 +22,7 @@
 mod bits;
 pub(crate) mod group;
 pub(crate) mod pins;
+mod seal;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::cache::Store;
 use crate::format::group::*;
 use crate::format::Geometry;
 use group::Group;
+pub(crate) use seal::write_table;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;
@@ -88,6 +90,8 @@ pub(crate) struct Space {
 struct TableBlock {
     csum: u32,
     second: bool,
+    /// Whether one of its groups is dirty.
+    dirty: bool,
 }
 
 /// Numbers for `statfs`.
@@ -144,7 +148,11 @@ impl Space {
             store.dev.read(geo.byte(block), &mut buf)?;
             let csum = space.load_block(&buf, block, index, store)?;
             all = vexfs_host::crc32c(all, &csum.to_le_bytes());
-            space.table.push(TableBlock { csum, second })?;
+            space.table.push(TableBlock {
+                csum,
+                second,
+                dirty: false,
+            })?;
             vexfs_host::relax()?;
         }
         if all != csum {
@@ -311,6 +319,7 @@ impl Space {
             g.free = g.free.saturating_sub(n);
             self.free = self.free.saturating_sub(u64::from(n));
             g.dirty = true;
+            self.mark(group);
         } else {
             g.in_flight += busy;
         }
@@ -342,6 +351,7 @@ impl Space {
         g.free += n;
         g.dirty = true;
         self.free += u64::from(n);
+        self.mark(group);
         n
     }
 
@@ -369,6 +379,7 @@ impl Space {
         }
         // Keeps the bitmap in memory until then.
         g.dirty = true;
+        self.mark(group);
         self.deferred += usize::from(later);
         Ok(())
     }
@@ -484,6 +495,7 @@ impl Space {
         g.free = g.free.saturating_sub(n);
         g.dirty = true;
         self.free = self.free.saturating_sub(u64::from(n));
+        self.mark(group);
         true
     }
 
@@ -499,93 +511,11 @@ impl Space {
         dropped
     }
 
-    /// How many bitmaps and how many blocks of the group table the commit has to write.
-    pub(crate) fn dirty(&self) -> (usize, usize) {
-        let here = groups_per_block(self.geo.block_size).max(1);
-        let (mut bitmaps, mut tables, mut last) = (0, 0, None);
-        for (group, g) in (0u64..).zip(self.groups.iter()) {
-            if g.dirty {
-                bitmaps += 1;
-                if last != Some(group / here) {
-                    last = Some(group / here);
-                    tables += 1;
-                }
-            }
-        }
-        (bitmaps, tables)
-    }
-
-    /// Seals the space of transaction group `txg`: fills `bitmaps` and `tables`, which are large enough for what
-    /// [`Space::dirty`] said, and calls `place` with the block each 4 KiB of `bitmaps` (false) or block of `tables` (true)
-    /// has to be written to. Returns the new checksum over the table. Needs no memory.
-    pub(crate) fn seal(
-        &mut self,
-        store: &Store,
-        txg: u64,
-        bitmaps: &mut [u8],
-        tables: &mut [u8],
-        mut place: impl FnMut(bool, u64),
-        mut slot: impl FnMut(u64, bool),
-    ) -> u32 {
-        let here = groups_per_block(self.geo.block_size).max(1);
-        let mut bitmaps = bitmaps.chunks_exact_mut(crate::format::BITMAP_BYTES);
-        let mut tables = tables.chunks_exact_mut((self.geo.block_size as usize).max(1));
-        for (index, table) in (0u64..).zip(self.table.iter_mut()) {
-            let first = (index * here) as usize;
-            let last = first.saturating_add(here as usize).min(self.groups.len());
-            let groups = self.groups.get_mut(first..last).unwrap_or(&mut []);
-            let mut any = false;
-            for (group, g) in (first as u64..).zip(groups.iter_mut()) {
-                if g.dirty {
-                    if let Some(bytes) = bitmaps.next() {
-                        place(false, g.seal(store, group, txg, bytes));
-                        any = true;
-                    }
-                }
-            }
-            if let Some(bytes) = any.then(|| tables.next()).flatten() {
-                table.second = !table.second;
-                let block = self.geo.table_block(index, table.second);
-                let list = groups.iter().map(Group::descriptor);
-                table.csum = write_table(bytes, &store.uuid, block, txg, index, list);
-                place(true, block);
-                slot(index, table.second);
-            }
-        }
-        core::mem::swap(&mut self.pending, &mut self.sealed);
-        self.table
-            .iter()
-            .fold(0, |crc, t| vexfs_host::crc32c(crc, &t.csum.to_le_bytes()))
-    }
-}
-
-/// Makes a block of the group table in `bytes`. Returns its checksum.
-pub(crate) fn write_table<'a>(
-    bytes: &mut [u8],
-    uuid: &[u8; 16],
-    block: u64,
-    txg: u64,
-    index: u64,
-    list: impl Iterator<Item = &'a DiskGroup>,
-) -> u32 {
-    use zerocopy::FromBytes as _;
-    use zerocopy::IntoBytes as _;
-    bytes.fill(0);
-    if let Some(rest) = bytes.get_mut(GROUP_TABLE_HEADER..) {
-        for (place, d) in rest.chunks_exact_mut(GROUP_BYTES).zip(list) {
-            place.copy_from_slice(d.as_bytes());
+    /// Notes that `group` is dirty where the commit looks for it.
+    fn mark(&mut self, group: u64) {
+        let index = group / groups_per_block(self.geo.block_size).max(1);
+        if let Some(table) = self.table.get_mut(index as usize) {
+            table.dirty = true;
         }
     }
-    if let Ok((head, _)) = DiskGroupTable::mut_from_prefix(bytes) {
-        head.magic = GROUP_MAGIC.into();
-        head.block = block.into();
-        head.uuid = *uuid;
-        head.birth = txg.into();
-        head.index = (index as u32).into();
-    }
-    let csum = vexfs_host::crc32c(0, bytes.get(8..).unwrap_or(&[]));
-    if let Some(place) = bytes.get_mut(4..8) {
-        place.copy_from_slice(&csum.to_le_bytes());
-    }
-    csum
 }

@@ -99,3 +99,38 @@ pub fn name_from(name: &[u8]) -> Option<Name> {
     head.copy_from_slice(name);
     Some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_goes_into_its_array_and_comes_out_again() {
+        for name in [&b""[..], b"a", &[b'x'; 255]] {
+            assert_eq!(name_bytes(&name_from(name).unwrap()), Some(name));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_or_has_a_nul_does_not_fit() {
+        assert!(name_from(&[b'x'; 256]).is_none());
+        assert!(name_from(&[b'x'; 1000]).is_none());
+        assert!(name_from(b"a\0b").is_none());
+    }
+
+    #[test]
+    fn an_array_without_a_nul_is_no_name() {
+        assert_eq!(name_bytes(&[b'x'; 256]), None);
+    }
+
+    #[test]
+    fn a_command_is_recognised_whatever_size_its_struct_has() {
+        for &(name, cmd) in layout::IOCTLS {
+            let nr = cmd & 0xff;
+            assert_eq!(vexfs_nr(cmd), Some(nr), "{name}");
+            assert_eq!(vexfs_nr(cmd ^ (0x155 << 16)), Some(nr), "{name}");
+            assert_eq!(vexfs_nr(cmd ^ (1 << 8)), None, "{name}");
+            assert_eq!(vexfs_nr(cmd & !(1 << 30)), None, "{name}");
+        }
+    }
+}

@@ -19,7 +19,7 @@ check() {
 }
 
 remount() {
-	busybox umount $mnt && busybox mount -t vexfs /dev/vdb $mnt
+	umount $mnt && mount -t vexfs /dev/vdb $mnt
 }
 
 tar_tree() {
@@ -27,7 +27,8 @@ tar_tree() {
 		mkdir $mnt/tree && tar -C $mnt/tree -xpf /tmp/tree.tar && tar -C $mnt/tree -df /tmp/tree.tar
 }
 
-git_work() {
+# In a shell of its own: a current folder below the mount point would keep it busy.
+git_work() (
 	cd $mnt &&
 		git init -q origin && cd origin && git config user.email t@t && git config user.name t &&
 		cp -r ../tree/rust . && git add -A && git commit -qm one &&
@@ -35,11 +36,11 @@ git_work() {
 		git clone -q --no-hardlinks $mnt/origin $mnt/clone && cd $mnt/clone &&
 		git fsck --full --strict && git gc -q && git fsck --full --strict && git checkout -q HEAD~1 &&
 		test -d rust/host && git diff --quiet && git status --porcelain | { ! grep -q .; }
-}
+)
 
-git_again() {
+git_again() (
 	cd $mnt/clone && git fsck --full --strict && git diff --quiet
-}
+)
 
 # sqlite_work JOURNAL_MODE
 sqlite_work() {
@@ -72,7 +73,7 @@ fio_job() {
 }
 
 mkfs.vexfs -q -L tools /dev/vdb || exit
-busybox mount -t vexfs /dev/vdb $mnt || exit
+mount -t vexfs /dev/vdb $mnt || exit
 check "tar unpacks a source tree, and compares it without a difference" tar_tree
 check "git commits, clones, collects garbage and finds nothing wrong" git_work
 check "sqlite works with a rollback journal" sqlite_work delete
@@ -92,5 +93,5 @@ check "git finds nothing wrong after mounting again" git_again
 check "sqlite finds the same rows after mounting again (rollback journal)" sqlite_check delete "$want"
 check "sqlite finds the same rows after mounting again (write-ahead log)" sqlite_check wal "$want"
 check "all of it can be removed" rm -rf $mnt/tree $mnt/origin $mnt/clone $mnt/delete.db $mnt/wal.db
-check "it unmounts" busybox umount $mnt
+check "it unmounts" umount $mnt
 exit 0

@@ -13,6 +13,7 @@ use crate::btree::Node;
 use crate::format::node::NodePtr;
 use crate::format::Geometry;
 use core::sync::atomic::AtomicU64;
+use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 use vexfs_host::device::Device;
 use vexfs_host::log;
@@ -20,6 +21,7 @@ use vexfs_host::mem::U64Map;
 use vexfs_host::mem::Vec;
 use vexfs_host::sync::Arc;
 use vexfs_host::sync::Mutex;
+use vexfs_host::sync::MutexGuard;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
@@ -116,6 +118,8 @@ pub(crate) struct Cache {
     shards: Vec<Mutex<Shard>>,
     limit: usize,
     next: AtomicU64,
+    /// Nodes kept. Memory reclaim asks for it, possibly in a thread that holds a shard: reading it takes no lock.
+    count: AtomicUsize,
 }
 
 impl Cache {
@@ -134,7 +138,17 @@ impl Cache {
             shards,
             limit: (nodes / SHARDS).max(2),
             next: AtomicU64::new(0),
+            count: AtomicUsize::new(0),
         })
+    }
+
+    /// Runs `f` on a locked shard and keeps count of its nodes.
+    fn on<R>(&self, mut shard: MutexGuard<'_, Shard>, f: impl FnOnce(&mut Shard) -> R) -> R {
+        let before = shard.index.len();
+        let done = f(&mut shard);
+        let after = shard.index.len();
+        self.count.fetch_add(after.wrapping_sub(before), Relaxed);
+        done
     }
 
     fn shard(&self, block: u64) -> Option<&Mutex<Shard>> {
@@ -154,23 +168,24 @@ impl Cache {
     /// Keeps a clean node. Out of memory, it is simply not kept.
     pub(crate) fn insert(&self, node: Arc<Node>) {
         if let Some(shard) = self.shard(node.block()) {
-            let _ = shard.lock().insert(node.block(), node, self.limit);
+            let _ = self.on(shard.lock(), |s| s.insert(node.block(), node, self.limit));
         }
     }
 
     /// Drops what is kept of `block`.
     pub(crate) fn remove(&self, block: u64) {
         if let Some(shard) = self.shard(block) {
-            let mut shard = shard.lock();
-            if let Some(place) = shard.index.get(block).copied() {
-                shard.evict(place as usize);
-            }
+            self.on(shard.lock(), |s| {
+                if let Some(place) = s.index.get(block).copied() {
+                    s.evict(place as usize);
+                }
+            });
         }
     }
 
     /// Number of nodes kept.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|s| s.lock().index.len()).sum()
+        self.count.load(Relaxed)
     }
 
     /// Drops up to `n` nodes, those not used lately first, and returns how many.
@@ -181,7 +196,7 @@ impl Cache {
             let at = self.next.fetch_add(1, Relaxed) as usize % SHARDS;
             let Some(shard) = self.shards.get(at) else { break };
             // A shrinker may run in a thread that allocates while it holds a shard: it must not wait.
-            let dropped = shard.try_lock().is_some_and(|mut s| s.sweep());
+            let dropped = shard.try_lock().is_some_and(|s| self.on(s, Shard::sweep));
             if dropped {
                 freed += 1;
                 idle = 0;
@@ -245,5 +260,32 @@ impl Store {
         let node = Arc::new(Node::parse(buf, &self.geo, &self.uuid, ptr)?)?;
         self.cache.insert(node.clone());
         Ok(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(block: u64) -> Arc<Node> {
+        Arc::new(Node::new(16384, block, block, 0).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_cache_stays_within_its_bound_and_keeps_what_is_used() {
+        let cache = Cache::new(160).unwrap();
+        for n in 0..1000 {
+            cache.insert(node(n * 4));
+            assert!(cache.get(0, 0).is_some(), "used all the time");
+            let counted: usize = cache.shards.iter().map(|s| s.lock().index.len()).sum();
+            assert_eq!(cache.len(), counted);
+        }
+        assert_eq!(cache.len(), 160);
+        assert!(cache.get(4 * 999, 7).is_none(), "born at another time");
+        cache.remove(4 * 999);
+        assert_eq!(cache.len(), 159);
+        assert_eq!(cache.shrink(100), 100);
+        assert_eq!(cache.shrink(100), 59);
+        assert_eq!(cache.len(), 0);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `vexctl insert`: rows from files, standard input or the command line, in batches.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use indicatif::ProgressBar;
+use indicatif::ProgressState;
 use indicatif::ProgressStyle;
 use serde_json::json;
 use serde_json::Value;
@@ -173,12 +175,15 @@ impl<'a> Inserter<'a> {
         let style = match input.rows() {
             Some(rows) => {
                 self.bar.set_length(self.bar.length().unwrap_or(0) + rows);
-                "{bar:30} {human_pos}/{human_len} rows  {per_sec}  {eta} left"
+                "{bar:30} {human_pos}/{human_len} rows  {rate}  {eta} left"
             }
-            None => "{spinner} {human_pos} rows  {per_sec}",
+            None => "{spinner} {human_pos} rows  {rate}",
         };
         if let Ok(style) = ProgressStyle::with_template(style) {
-            self.bar.set_style(style);
+            let rate = |state: &ProgressState, out: &mut dyn Write| {
+                let _ = write!(out, "{:.0} rows/s", state.per_sec());
+            };
+            self.bar.set_style(style.with_key("rate", rate));
         }
         while let Some(row) = input.next_row()? {
             let row = self.prepare(row).with_context(|| input.position())?;

@@ -384,7 +384,8 @@ fn vectored_and_copied_data_arrive(e: &Env) {
     assert!(data[50_000..50_000 + n] == all[1000..1000 + n]);
     assert!(data[all.len()..50_000].iter().all(|b| *b == 0));
     // sendfile into a pipe and back.
-    let (mut rx, tx) = std::io::pipe().unwrap();
+    let (rx, tx) = nix::unistd::pipe().unwrap();
+    let mut rx = fs::File::from(rx);
     let mut off = 0i64;
     // SAFETY: the offset is valid for the call.
     let n = sys::cvt(unsafe { sendfile(tx.as_raw_fd(), f.as_raw_fd(), &mut off, 4096) } as i64).unwrap();

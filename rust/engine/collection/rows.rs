@@ -122,7 +122,7 @@ pub(crate) struct Rows {
 impl Rows {
     /// No rows, of `dim` elements in 1..=4096.
     pub(crate) fn new(dim: usize) -> Self {
-        let shift = (CHUNK / dim.max(1)).max(1).ilog2();
+        let shift = (CHUNK / dim.max(1)).checked_ilog2().unwrap_or(0);
         Self {
             dim,
             shift,

@@ -166,7 +166,20 @@ static void stranger(void)
 	struct vexfs_collection_info i;
 	struct vexfs_hit hit;
 	const __u64 id = 0;
+	struct vexfs_search_vectors arg = { .size = sizeof(arg), .count = 1, .dim = 2, .k = 1 };
+	struct vexfs_query_result res;
 	int own, dir;
+
+	/* With their own fds, as programs do it. */
+	arg.element = VEXFS_ELEMENT_F32;
+	arg.queries = ptr(one);
+	arg.results = ptr(&res);
+	arg.hits = ptr(&hit);
+	arg.hits_max = 1;
+	dir = open(path("readable"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	expect(ioctl(dir, VEXFS_IOC_SEARCH_VECTORS, &arg), 0, "another user may search through a directory they opened");
+	close(dir);
+	expect(open(path("private"), O_RDONLY | O_DIRECTORY | O_CLOEXEC), EACCES, "another user may not open a closed collection");
 
 	/* The fd that was inherited was opened by root: the caller counts, not the opener. */
 	expect(search("private", 2, one, 1, &hit), EACCES, "another user may not search a collection that is closed to them");

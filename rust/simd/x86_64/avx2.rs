@@ -5,7 +5,6 @@
 //! order of `t`, missing ones count as zero; accumulators are added, then lanes as in [`sums`].
 
 use crate::abi;
-use crate::scalar;
 use core::arch::x86_64::*;
 
 /// A window of eight words starting at `8 - n` has `n` set ones: the mask of a tail of `n` elements.
@@ -20,28 +19,7 @@ const AHEAD: usize = 2048;
 /// `batch` holds its invariants; the CPU has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 pub(crate) unsafe fn run<const METRIC: u32>(batch: &abi::Batch) {
-    let mut i = 0;
-    while i < batch.count {
-        let live = if batch.count - i < 4 { batch.count - i } else { 4 };
-        // SAFETY: rows `i .. i + live` are rows of the batch; the rest of the four repeat row `i`.
-        unsafe {
-            let row = |k: usize| {
-                batch
-                    .rows
-                    .add((i + if k < live { k } else { 0 }) * batch.stride)
-                    .cast::<f32>()
-            };
-            let sums = four::<METRIC>(batch.query.cast(), [row(0), row(1), row(2), row(3)], batch.dim);
-            let mut lanes = [0f32; 4];
-            _mm_storeu_ps(lanes.as_mut_ptr(), sums);
-            for (k, sum) in lanes.iter().enumerate() {
-                if k < live {
-                    scalar::finish::<METRIC>(batch, i + k, *sum);
-                }
-            }
-        }
-        i += 4;
-    }
+    in_fours!(batch, METRIC, four::<METRIC>)
 }
 
 /// The sums of four rows.

@@ -31,8 +31,8 @@ use crate::Result;
 
 /// The work queue of a mount on which its data writes are recorded.
 ///
-/// It has a rescuer thread of its own: memory may be short exactly because writeback has to go on. Dropping it waits for
-/// all its work.
+/// It has a rescuer thread of its own: memory may be short exactly because writeback has to go on. Work runs on the CPU that
+/// took the interrupt, whose caches know the ioend. Dropping it waits for all its work.
 ///
 /// # Invariants
 ///
@@ -47,7 +47,7 @@ unsafe impl Sync for IoWorkqueue {}
 impl IoWorkqueue {
     /// Makes a work queue; `name` is what its threads are called.
     pub fn new(name: &CStr) -> Result<Self> {
-        let flags = bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_UNBOUND;
+        let flags = bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_PERCPU;
         // SAFETY: The format takes one string, and `name` is one; it is copied before the call returns.
         let queue = unsafe { bindings::alloc_workqueue_noprof(c"%s".as_ptr().cast(), flags, 0, name.as_ptr()) };
         // INVARIANT: Just allocated.

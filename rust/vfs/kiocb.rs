@@ -80,6 +80,12 @@ impl<T: FileSystem> Kiocb<T> {
         self.has(bindings::IOCB_DSYNC as u32)
     }
 
+    /// Whether who made it waits for it to end.
+    pub fn is_waited_for(&self) -> bool {
+        // SAFETY: A valid request (is_sync_kiocb()).
+        unsafe { (*self.0.get()).ki_complete.is_none() }
+    }
+
     /// Notes that the file has been read.
     pub fn accessed(&self) {
         // SAFETY: By the type invariant.

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Direct I/O. Writes go to newly allocated space as everything does and complete like writeback.
+//! Direct I/O. Writes go to newly allocated space as everything does. Those that nobody waits for complete like writeback,
+//! the others in the thread that waits.
 
+use core::mem::offset_of;
 use core::ptr;
 
 use kernel::error::code::EAGAIN;
 use kernel::ffi::c_int;
 use kernel::ffi::c_uint;
 use vexfs_bindings as bindings;
+use vexfs_host::mem::Vec;
 
 use super::describe;
 use super::read;
@@ -24,17 +27,52 @@ use crate::Result;
 struct Tables<T>(core::marker::PhantomData<T>);
 
 impl<T: BlockMap> Tables<T> {
-    const DIRECT_WRITE: bindings::iomap_ops = bindings::iomap_ops {
+    const MAP: bindings::iomap_ops = bindings::iomap_ops {
         iomap_begin: Some(direct_begin::<T>),
         iomap_end: Some(direct_end::<T>),
         iomap_next: None,
     };
-    const DIRECT: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
+    const ASYNC: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
         end_io: None,
         submit_io: Some(direct_submit::<T>),
         // SAFETY: Only the address is taken.
         bio_set: &raw mut bindings::iomap_ioend_bioset,
     };
+    const WAITING: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
+        end_io: Some(direct_done::<T>),
+        submit_io: None,
+        bio_set: ptr::null_mut(),
+    };
+}
+
+/// Part of a write that somebody waits for: what was allocated for it.
+#[derive(Clone, Copy)]
+struct Run {
+    pos: u64,
+    len: u64,
+    addr: u64,
+}
+
+/// The parts of a write that somebody waits for, in the order of the file.
+///
+/// The caller of [`direct_write`] has them on its stack until all I/O has ended. iomap hands them to the functions that map
+/// (`iomap_iter.private`), and `kiocb.private` to the one that completes.
+type Runs = Vec<Run>;
+
+/// The runs of the write that a mapping is for; none if nobody waits for it.
+///
+/// # Safety
+///
+/// `iomap` is that of an iteration [`direct_write`] started.
+unsafe fn runs<'a>(iomap: *mut bindings::iomap) -> Option<&'a mut Runs> {
+    // SAFETY: iomap's functions pass the member of the iterator; its private pointer is null or to the runs, which nobody
+    // else uses at this time.
+    unsafe {
+        let iter = iomap
+            .byte_sub(offset_of!(bindings::iomap_iter, iomap))
+            .cast::<bindings::iomap_iter>();
+        (*iter).private.cast::<Runs>().as_mut()
+    }
 }
 
 /// `iomap_begin` of direct writes.
@@ -53,6 +91,14 @@ unsafe extern "C" fn direct_begin<T: BlockMap>(
     }
     match T::allocate_direct(inode, pos as u64, length as u64) {
         Ok((addr, len)) => {
+            // SAFETY: The mapping of an iteration that `direct_write` started.
+            if let Some(runs) = unsafe { runs(iomap) } {
+                let pos = pos as u64;
+                if let Err(error) = runs.push(Run { pos, len, addr }) {
+                    T::release(inode, pos, len, addr);
+                    return fail(inode.super_block(), error.into());
+                }
+            }
             let mapping = Mapping {
                 offset: pos as u64,
                 length: len,
@@ -86,12 +132,11 @@ unsafe extern "C" fn direct_end<T: BlockMap>(
         let start = pos as u64 + written.max(0) as u64;
         let end = (*iomap).offset as u64 + (*iomap).length;
         if start < end {
-            T::release(
-                inode,
-                start,
-                end - start,
-                (*iomap).addr + (start - (*iomap).offset as u64),
-            );
+            if let Some(last) = runs(iomap).and_then(|runs| runs.last_mut()) {
+                last.len = start - last.pos;
+            }
+            let addr = (*iomap).addr + (start - (*iomap).offset as u64);
+            T::release(inode, start, end - start, addr);
         }
     }
     0
@@ -105,6 +150,33 @@ unsafe extern "C" fn direct_submit<T: BlockMap>(iter: *const bindings::iomap_ite
         (*bio).bi_end_io = Some(end_bio::<T>);
         bindings::submit_bio(bio);
     }
+}
+
+/// `iomap_dio_ops.end_io` of direct writes that somebody waits for: records them, before the page cache is emptied again.
+unsafe extern "C" fn direct_done<T: BlockMap>(
+    iocb: *mut bindings::kiocb,
+    _size: isize,
+    error: c_int,
+    _flags: c_uint,
+) -> c_int {
+    // SAFETY: The request of `direct_write`, whose runs nobody else uses any more.
+    let (inode, runs) = unsafe {
+        let inode = Inode::<T>::from_raw((*(*iocb).ki_filp).f_inode);
+        match (*iocb).private.cast::<Runs>().as_mut() {
+            Some(runs) => (inode, runs),
+            None => return error,
+        }
+    };
+    let mut error = error;
+    for run in runs.iter().filter(|run| run.len > 0) {
+        if error != 0 {
+            T::release(inode, run.pos, run.len, run.addr);
+        } else if let Err(failure) = T::record(inode, run.pos, run.len, run.addr) {
+            error = fail(inode.super_block(), failure);
+        }
+    }
+    runs.clear();
+    error
 }
 
 /// Reads around the page cache; the caller holds the inode lock shared. May return less than was asked for.
@@ -125,20 +197,39 @@ pub fn direct_read<T: BlockMap>(iocb: &mut Kiocb<T>, to: &mut IovIter) -> Result
 
 /// Writes around the page cache; the caller holds the inode lock, has checked the write and it is aligned to blocks.
 pub fn direct_write<T: BlockMap>(iocb: &mut Kiocb<T>, from: &mut IovIter, wait: bool) -> Result<usize> {
-    let mut flags = bindings::IOMAP_DIO_FSBLOCK_ALIGNED;
-    if wait {
-        flags |= bindings::IOMAP_DIO_FORCE_WAIT;
+    let raw = iocb.as_ptr();
+    if !wait && !iocb.is_waited_for() {
+        // SAFETY: Both are live until the I/O has ended, on a file of type `T`.
+        return transferred(unsafe {
+            bindings::iomap_dio_rw(
+                raw,
+                from.as_ptr(),
+                &Tables::<T>::MAP,
+                &Tables::<T>::ASYNC,
+                bindings::IOMAP_DIO_FSBLOCK_ALIGNED,
+                ptr::null_mut(),
+                0,
+            )
+        });
     }
-    // SAFETY: Both are live until the I/O has ended, on a file of type `T`.
+    // Completing here rather than in the work item saves two switches between threads.
+    let mut runs = Runs::new();
+    let runs = &raw mut runs;
+    // SAFETY: As above, and the runs outlive the I/O, which has ended when the call returns. Polling, the other user of
+    // `private`, is for asynchronous I/O.
     transferred(unsafe {
-        bindings::iomap_dio_rw(
-            iocb.as_ptr(),
+        (*raw).ki_flags &= !(bindings::IOCB_HIPRI as c_int);
+        (*raw).private = runs.cast();
+        let written = bindings::iomap_dio_rw(
+            raw,
             from.as_ptr(),
-            &Tables::<T>::DIRECT_WRITE,
-            &Tables::<T>::DIRECT,
-            flags,
-            ptr::null_mut(),
+            &Tables::<T>::MAP,
+            &Tables::<T>::WAITING,
+            bindings::IOMAP_DIO_FSBLOCK_ALIGNED | bindings::IOMAP_DIO_FORCE_WAIT,
+            runs.cast(),
             0,
-        )
+        );
+        (*raw).private = ptr::null_mut();
+        written
     })
 }

@@ -305,7 +305,7 @@ impl Cuts {
         let image = self.image(&mut || match rng.below(4) < share {
             _ if torn && rng.below(3) == 0 => Keep::Sectors {
                 size: sector,
-                which: rng.next(),
+                which: rng.draw(),
             },
             true => Keep::All,
             false => Keep::Nothing,
@@ -318,7 +318,7 @@ impl Cuts {
                     data,
                     Keep::Sectors {
                         size: 512,
-                        which: rng.next(),
+                        which: rng.draw(),
                     },
                 );
             }

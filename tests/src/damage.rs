@@ -142,7 +142,7 @@ impl Metadata {
             match rng.below(3) {
                 0 => buf[at] ^= 1 << rng.below(8),
                 1 => buf[at] = [0, 1, 0x7f, 0x80, 0xff][rng.below(5) as usize],
-                _ => buf[at] = rng.next() as u8,
+                _ => buf[at] = rng.draw() as u8,
             }
         }
         image.store(place.0, &buf);

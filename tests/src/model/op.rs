@@ -156,7 +156,7 @@ impl Rng {
         Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03 | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -164,11 +164,11 @@ impl Rng {
     }
 
     pub fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 11) % n.max(1)
+        (self.draw() >> 11) % n.max(1)
     }
 
     pub fn op(&mut self) -> Op {
-        Op(self.next())
+        Op(self.draw())
     }
 }
 

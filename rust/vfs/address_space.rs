@@ -8,9 +8,9 @@ use vexfs_bindings as bindings;
 
 use crate::completion;
 use crate::inode::AspaceOpsTable;
-use crate::inode::NewInode;
 use crate::iomap;
 use crate::iomap::BlockMap;
+use crate::new_inode::NewInode;
 
 struct Tables<T>(core::marker::PhantomData<T>);
 

@@ -4,9 +4,9 @@
 //! C header: `include/linux/fs.h`.
 
 use crate::fs_context::ParameterTable;
-use crate::inode;
 use crate::inode::Inode;
 use crate::inode::InodeRef;
+use crate::inode_cache;
 use crate::stat::StatFs;
 use crate::super_block::Geometry;
 use crate::super_block::SuperBlock;
@@ -143,7 +143,7 @@ impl<T: FileSystem> Registration<T> {
     /// Makes the filesystem mountable.
     pub fn new(module: &'static ThisModule) -> Result<Self> {
         let fs_type = T::fs_type();
-        let cache = inode::create_cache::<T>()?;
+        let cache = inode_cache::create::<T>()?;
         if fs_type
             .cache
             .compare_exchange(

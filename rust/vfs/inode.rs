@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Inodes, and the memory they live in.
+//! Inodes.
 //!
 //! A filesystem's own data of an inode ([`FileSystem::InodeData`]) and the C `struct inode` share one slab object, a
-//! [`Container`]. The C part is constructed once a slab (`inode_init_once`), the Rust part is made in `alloc_inode` and
-//! dropped in `destroy_inode`, which is always process context, so dropping it may sleep. The memory itself goes back
-//! after an RCU grace period, because path walks under RCU may still look at the C part and at a symlink's target.
+//! [`Container`]; `inode_cache.rs` says when each part lives.
 //!
 //! C header: `include/linux/fs.h`.
 
 use crate::completion::IoQueue;
-use crate::file::FileOpsTable;
 use crate::filesystem::FileSystem;
 use crate::idmap::Attr;
 use crate::idmap::Idmap;
-use crate::inode_ops::InodeOpsTable;
 use crate::super_block::SuperBlock;
 use crate::to_result;
 use crate::Result;
@@ -24,7 +20,6 @@ use core::mem::MaybeUninit;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use kernel::bindings;
-use kernel::error::code::*;
 use kernel::ffi;
 use kernel::types::Opaque;
 use vexfs_bindings as extra;
@@ -49,7 +44,7 @@ unsafe impl<T: FileSystem> Sync for Inode<T> {}
 pub(crate) struct Container<T: FileSystem> {
     inode: Opaque<bindings::inode>,
     pub(crate) io: IoQueue,
-    data: MaybeUninit<T::InodeData>,
+    pub(crate) data: MaybeUninit<T::InodeData>,
 }
 
 /// Identity and times of an inode, as one copyable value.
@@ -335,7 +330,7 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// Mode and owner of a new inode in this directory, by POSIX's rules (`inode_init_owner`).
-    fn init_owner(&self, idmap: Idmap<'_>, new: &Inode<T>, mode: u16) {
+    pub(crate) fn init_owner(&self, idmap: Idmap<'_>, new: &Inode<T>, mode: u16) {
         // SAFETY: valid inodes of one filesystem; `new` is not visible to others yet.
         unsafe { bindings::inode_init_owner(idmap.as_ptr(), new.as_ptr(), self.as_ptr(), mode) }
     }
@@ -386,154 +381,10 @@ impl<T: FileSystem> Drop for InodeRef<T> {
     }
 }
 
-/// An inode under construction.
-///
-/// It is either not hashed, or hashed and locked (`I_NEW`), so nobody else works with it yet. Dropping it makes it a bad
-/// inode and forgets it.
-pub struct NewInode<T: FileSystem> {
-    inode: ManuallyDrop<InodeRef<T>>,
-    hashed: bool,
-}
-
-impl<T: FileSystem> NewInode<T> {
-    /// Allocates an inode that has no number yet.
-    pub fn new(sb: &SuperBlock<T>) -> Result<Self> {
-        // SAFETY: a live superblock.
-        let inode = unsafe { bindings::new_inode(sb.as_ptr()) };
-        if inode.is_null() {
-            return Err(ENOMEM.into());
-        }
-        Ok(Self {
-            // SAFETY: fresh, with one reference, which is ours.
-            inode: ManuallyDrop::new(unsafe { InodeRef::from_raw(inode) }),
-            hashed: false,
-        })
-    }
-
-    /// Takes over an inode that the inode cache returned locked (`I_NEW`).
-    ///
-    /// # Safety
-    ///
-    /// As for `InodeRef::from_raw`, and the inode is hashed and has `I_NEW` set on the caller's behalf.
-    pub(crate) unsafe fn from_locked(ptr: *mut bindings::inode) -> Self {
-        Self {
-            // SAFETY: by the contract.
-            inode: ManuallyDrop::new(unsafe { InodeRef::from_raw(ptr) }),
-            hashed: true,
-        }
-    }
-
-    /// Takes mode and owner from the caller's credentials and from the directory.
-    pub fn init_owner(&self, idmap: Idmap<'_>, dir: &Inode<T>, mode: u16) {
-        dir.init_owner(idmap, self, mode);
-    }
-
-    /// Gives the inode its number and makes it findable, locked.
-    pub fn hash(&mut self, ino: u64) -> Result {
-        // SAFETY: not hashed yet, so we are its only user.
-        unsafe { (*self.as_ptr()).i_ino = ino };
-        // SAFETY: a valid inode that is not hashed.
-        to_result(unsafe { bindings::insert_inode_locked(self.as_ptr()) })?;
-        self.hashed = true;
-        Ok(())
-    }
-
-    /// Sets the generation.
-    pub fn set_generation(&self, generation: u32) {
-        // SAFETY: nobody else uses the inode yet.
-        unsafe { (*self.as_ptr()).i_generation = generation }
-    }
-
-    /// Sets the inode operations.
-    pub fn set_ops(&self, table: InodeOpsTable<T>) {
-        // SAFETY: nobody else uses the inode yet; the table lives for ever and is made for inodes of type `T`.
-        unsafe { (*self.as_ptr()).i_op = table.as_ptr() }
-    }
-
-    /// Sets the file operations.
-    pub fn set_file_ops(&self, table: FileOpsTable<T>) {
-        // SAFETY: as for `set_ops`.
-        unsafe { (*self.as_ptr()).__bindgen_anon_3.i_fop = table.as_ptr() }
-    }
-
-    /// Sets the operations of the page cache.
-    pub fn set_aspace_ops(&self, table: AspaceOpsTable<T>) {
-        // SAFETY: as for `set_ops`; a new inode's mapping is its own `i_data`, and its container is not shared yet.
-        unsafe {
-            IoQueue::init(&raw mut (*self.as_ptr().cast::<Container<T>>()).io, table.worker);
-            (*(*self.as_ptr()).i_mapping).a_ops = table.table;
-        }
-    }
-
-    /// Makes this a device, socket or fifo; `rdev` is in the encoding of `Inode`'s users (see [`encode_dev`]).
-    pub fn init_special(&self, rdev: u32) {
-        // SAFETY: nobody else uses the inode yet.
-        unsafe { bindings::init_special_inode(self.as_ptr(), self.mode(), extra::vexfs_new_decode_dev(rdev)) }
-    }
-
-    /// Sets the target of a symlink; the memory belongs to the inode from here on.
-    pub fn set_link(&self, target: &[u8]) -> Result {
-        let len = i32::try_from(target.len()).map_err(|_| vexfs_host::Error::NameTooLong)?;
-        // SAFETY: `target` is readable for its length.
-        let link = unsafe { bindings::kmemdup_nul(target.as_ptr().cast(), target.len(), bindings::GFP_KERNEL_ACCOUNT) };
-        if link.is_null() {
-            return Err(ENOMEM.into());
-        }
-        // SAFETY: nobody else uses the inode yet; `free_link` frees the string after the inode's last use.
-        unsafe { extra::vexfs_inode_set_cached_link(self.as_ptr(), link, len) };
-        Ok(())
-    }
-
-    /// Whether `set_link` was called.
-    pub fn has_link(&self) -> bool {
-        // SAFETY: nobody else uses the inode yet; the pointer is null in a fresh inode.
-        unsafe { !(*self.as_ptr()).__bindgen_anon_5.i_link.is_null() }
-    }
-
-    /// Makes a hashed inode available to everybody.
-    pub fn unlock(self) -> InodeRef<T> {
-        let mut this = ManuallyDrop::new(self);
-        if this.hashed {
-            // SAFETY: `I_NEW` was set on our behalf.
-            unsafe { bindings::unlock_new_inode(this.as_ptr()) };
-        }
-        // SAFETY: `this` is never used again, not even dropped.
-        unsafe { ManuallyDrop::take(&mut this.inode) }
-    }
-
-    /// Binds the inode to the dentry of its name and makes it available.
-    pub fn instantiate(self, dentry: &crate::Dentry<T>) {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: the dentry is negative and its directory locked (we are in a creating operation); the inode is locked
-        // and new. The dentry takes over our reference.
-        unsafe { bindings::d_instantiate_new(dentry.as_ptr(), this.as_ptr()) }
-    }
-}
-
-impl<T: FileSystem> Deref for NewInode<T> {
-    type Target = Inode<T>;
-
-    fn deref(&self) -> &Inode<T> {
-        &self.inode
-    }
-}
-
-impl<T: FileSystem> Drop for NewInode<T> {
-    fn drop(&mut self) {
-        if self.hashed {
-            // SAFETY: hashed and locked on our behalf; this unhashes it and gives back our reference.
-            unsafe { bindings::iget_failed(self.as_ptr()) }
-        } else {
-            // SAFETY: `inode` is not used again. It is unhashed, so the last reference frees it.
-            drop(unsafe { ManuallyDrop::take(&mut self.inode) });
-        }
-    }
-}
-
 /// A table of address space operations for inodes of type `T`, and what completes their I/O.
 pub struct AspaceOpsTable<T> {
-    table: *const bindings::address_space_operations,
-    worker: bindings::work_func_t,
+    pub(crate) table: *const bindings::address_space_operations,
+    pub(crate) worker: bindings::work_func_t,
     marker: PhantomData<T>,
 }
 
@@ -561,80 +412,5 @@ impl<T: FileSystem> AspaceOpsTable<T> {
             worker,
             marker: PhantomData,
         }
-    }
-}
-
-/// The 32-bit form of a device number that userspace and disks use.
-pub fn encode_dev(dev: u32) -> u32 {
-    // SAFETY: pure arithmetic.
-    unsafe { extra::vexfs_new_encode_dev(dev) }
-}
-
-/// Makes the slab cache of the containers.
-pub(crate) fn create_cache<T: FileSystem>() -> Result<NonNull<bindings::kmem_cache>> {
-    let mut args = bindings::kmem_cache_args {
-        ctor: Some(construct),
-        ..Default::default()
-    };
-    let size = core::mem::size_of::<Container<T>>();
-    args.align = core::mem::align_of::<Container<T>>() as ffi::c_uint;
-    // SAFETY: the name is static, `args` lives across the call, and the constructor suits objects that start with an
-    // inode.
-    let cache = unsafe {
-        bindings::__kmem_cache_create_args(
-            T::CACHE_NAME.as_ptr().cast(),
-            size as ffi::c_uint,
-            &mut args,
-            extra::SLAB_RECLAIM_ACCOUNT | extra::SLAB_ACCOUNT,
-        )
-    };
-    NonNull::new(cache).ok_or(ENOMEM.into())
-}
-
-unsafe extern "C" fn construct(object: *mut ffi::c_void) {
-    // SAFETY: the slab allocator passes an object of the cache, which begins with a `struct inode`.
-    unsafe { bindings::inode_init_once(object.cast()) }
-}
-
-/// `super_operations.alloc_inode`.
-pub(crate) unsafe extern "C" fn alloc_inode<T: FileSystem>(sb: *mut bindings::super_block) -> *mut bindings::inode {
-    let cache = T::fs_type().cache();
-    // SAFETY: `sb` is live and the cache exists as long as the type is registered.
-    let inode = unsafe { extra::vexfs_alloc_inode_sb(sb, cache) };
-    if inode.is_null() {
-        return inode;
-    }
-    match T::new_inode_data() {
-        Ok(data) => {
-            let container = inode.cast::<Container<T>>();
-            // SAFETY: the object is a container of ours alone; its data is uninitialised.
-            unsafe { (&raw mut (*container).data).write(MaybeUninit::new(data)) };
-            inode
-        }
-        Err(_) => {
-            // SAFETY: just allocated from this cache.
-            unsafe { bindings::kmem_cache_free(cache, inode.cast()) };
-            core::ptr::null_mut()
-        }
-    }
-}
-
-/// `super_operations.destroy_inode`.
-pub(crate) unsafe extern "C" fn destroy_inode<T: FileSystem>(inode: *mut bindings::inode) {
-    let container = inode.cast::<Container<T>>();
-    // SAFETY: the inode is a container whose data `alloc_inode` made; the last reference is gone, so nobody uses the data
-    // any more (RCU walkers only look at the C part), and this runs once.
-    unsafe { (*container).data.assume_init_drop() }
-}
-
-/// `super_operations.free_inode`, called after a grace period.
-pub(crate) unsafe extern "C" fn free_inode<T: FileSystem>(inode: *mut bindings::inode) {
-    // SAFETY: nobody sees the inode any more. A symlink's `i_link` is null or came from `set_link`; other types use the
-    // union for other things.
-    unsafe {
-        if u32::from((*inode).i_mode) & bindings::S_IFMT == bindings::S_IFLNK {
-            bindings::kfree((*inode).__bindgen_anon_5.i_link.cast());
-        }
-        bindings::kmem_cache_free(T::fs_type().cache(), inode.cast());
     }
 }

@@ -14,8 +14,8 @@ use crate::idmap::Attr;
 use crate::idmap::Idmap;
 use crate::inode::Inode;
 use crate::inode::InodeRef;
-use crate::inode::NewInode;
 use crate::iomap::FiemapInfo;
+use crate::new_inode::NewInode;
 use crate::stat::KStat;
 use crate::to_result;
 use crate::Result;
@@ -236,7 +236,7 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
                 dir,
                 dentry,
                 u32::from(mode),
-                crate::inode::encode_dev(rdev),
+                crate::new_inode::encode_dev(rdev),
                 None,
             )
         }

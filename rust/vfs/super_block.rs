@@ -10,10 +10,10 @@
 use crate::answer;
 use crate::fail;
 use crate::filesystem::FileSystem;
-use crate::inode;
 use crate::inode::Inode;
 use crate::inode::InodeRef;
-use crate::inode::NewInode;
+use crate::inode_cache;
+use crate::new_inode::NewInode;
 use crate::stat::StatFs;
 use crate::to_result;
 use crate::Failure;
@@ -107,7 +107,7 @@ impl<T: FileSystem> SuperBlock<T> {
     /// The device number in the encoding userspace knows.
     pub fn dev(&self) -> u32 {
         // SAFETY: constant after the superblock was made.
-        inode::encode_dev(unsafe { (*self.as_ptr()).s_dev })
+        crate::new_inode::encode_dev(unsafe { (*self.as_ptr()).s_dev })
     }
 
     /// Whether the filesystem is mounted read-only.
@@ -238,9 +238,9 @@ struct Table<T>(PhantomData<T>);
 
 impl<T: FileSystem> Table<T> {
     const OPERATIONS: &'static bindings::super_operations = &bindings::super_operations {
-        alloc_inode: Some(inode::alloc_inode::<T>),
-        destroy_inode: Some(inode::destroy_inode::<T>),
-        free_inode: Some(inode::free_inode::<T>),
+        alloc_inode: Some(inode_cache::alloc_inode::<T>),
+        destroy_inode: Some(inode_cache::destroy_inode::<T>),
+        free_inode: Some(inode_cache::free_inode::<T>),
         write_inode: Some(Self::write_inode),
         evict_inode: Some(Self::evict_inode),
         put_super: Some(Self::put_super),

@@ -513,7 +513,7 @@ impl Space {
 
     /// Notes that `group` is dirty where the commit looks for it.
     fn mark(&mut self, group: u64) {
-        let index = group / groups_per_block(self.geo.block_size).max(1);
+        let index = group.checked_div(groups_per_block(self.geo.block_size)).unwrap_or(0);
         if let Some(table) = self.table.get_mut(index as usize) {
             table.dirty = true;
         }

@@ -77,6 +77,7 @@ impl<T: FileSystem, O: DirectoryOperations<T>> Table<T, O> {
         read: Some(bindings::generic_read_dir),
         iterate_shared: Some(Self::iterate_shared),
         fsync: Some(Self::fsync),
+        setlease: Some(extra::generic_setlease),
         unlocked_ioctl: Some(crate::ioctl::unlocked_ioctl::<T, O>),
         compat_ioctl: Some(crate::ioctl::compat_ioctl::<T, O>),
         // SAFETY: nullable pointers and integers, for which zero is a valid value.

@@ -61,6 +61,7 @@ impl<T: BlockMap, O: FileOperations<T>> Tables<T, O> {
         table.fallocate = Some(fallocate::<T, O>);
         table.unlocked_ioctl = Some(ioctl::unlocked_ioctl::<T, O>);
         table.compat_ioctl = Some(ioctl::compat_ioctl::<T, O>);
+        table.setlease = Some(bindings::generic_setlease);
         table
     };
 }

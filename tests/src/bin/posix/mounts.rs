@@ -203,14 +203,19 @@ fn user_namespace(base: u32) -> fs::File {
     if pid == 0 {
         // SAFETY: no pointers; async-signal-safe calls only.
         unsafe {
-            unshare(CLONE_NEWUSER);
+            if unshare(CLONE_NEWUSER) != 0 {
+                _exit(1);
+            }
             loop {
                 pause();
             }
         }
     }
     let own = fs::read_link("/proc/self/ns/user").unwrap();
-    while fs::read_link(format!("/proc/{pid}/ns/user")).unwrap() == own {
+    while fs::read_link(format!("/proc/{pid}/ns/user")).is_ok_and(|ns| ns == own) {
+        // SAFETY: our own child; no status is asked for.
+        let gone = unsafe { waitpid(pid, std::ptr::null_mut(), WNOHANG) };
+        assert_eq!(gone, 0, "no user namespace can be made here (not in a chroot, for one)");
         std::thread::yield_now();
     }
     for map in ["uid_map", "gid_map"] {

@@ -202,7 +202,8 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
         mode: bindings::umode_t,
-        _excl: bool,
+        // Linux 7.3 does without: that the file is new has been checked by then.
+        #[cfg(not(vexfs_linux_7_3))] _excl: bool,
     ) -> ffi::c_int {
         // SAFETY: called by the VFS.
         unsafe { Self::make(idmap, dir, dentry, u32::from(mode) | bindings::S_IFREG, 0, None) }

@@ -231,8 +231,6 @@ impl FileOperations<VexFs> for RegularFile {
         let inode = iocb.inode().grab();
         let read = {
             let _lock = inode.lock_for(true, iocb.is_nowait())?;
-            // Writeback of a mapping may free the blocks meanwhile: they must not become another file's before they are read.
-            let _pin = inode.super_block().info().fs.pin_reads();
             iomap::direct_read(iocb, to)?
         };
         if to.count() == 0 || iocb.pos() >= inode.size() {

@@ -177,6 +177,14 @@ impl BlockMap for VexFs {
         }
     }
 
+    fn pin_reads(inode: &Inode<Self>) -> u64 {
+        inode.super_block().info().fs.pin_reads().into_number()
+    }
+
+    fn unpin_reads(inode: &Inode<Self>, pin: u64) {
+        inode.super_block().info().fs.unpin_reads(pin);
+    }
+
     fn io_workqueue(inode: &Inode<Self>) -> &IoWorkqueue {
         &inode.super_block().info().io_queue
     }

@@ -83,7 +83,21 @@ impl Drop for ReadPin<'_> {
     }
 }
 
+impl ReadPin<'_> {
+    /// Lets the pin outlive this value: it ends when [`Fs::unpin_reads`] gets the number, once.
+    pub fn into_number(self) -> u64 {
+        let number = self.epoch;
+        core::mem::forget(self);
+        number
+    }
+}
+
 impl Fs {
+    /// Ends a pin that was turned into a number. Takes no lock: a read may end in an interrupt.
+    pub fn unpin_reads(&self, number: u64) {
+        self.pins.unpin(number);
+    }
+
     /// Keeps data blocks that can be looked up from now on from being reused until the pin is dropped.
     pub fn pin_reads(&self) -> ReadPin<'_> {
         ReadPin {

@@ -17,6 +17,7 @@ use super::transferred;
 use super::Backing;
 use super::BlockMap;
 use super::Mapping;
+use super::ReadPin;
 use crate::completion::end_bio;
 use crate::fail;
 use crate::inode::Inode;
@@ -35,6 +36,12 @@ impl<T: BlockMap> Tables<T> {
     const ASYNC: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
         end_io: None,
         submit_io: Some(direct_submit::<T>),
+        // SAFETY: Only the address is taken.
+        bio_set: &raw mut bindings::iomap_ioend_bioset,
+    };
+    const READ_ASYNC: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
+        end_io: None,
+        submit_io: Some(read_submit::<T>),
         // SAFETY: Only the address is taken.
         bio_set: &raw mut bindings::iomap_ioend_bioset,
     };
@@ -179,19 +186,45 @@ unsafe extern "C" fn direct_done<T: BlockMap>(
     error
 }
 
+/// `iomap_dio_ops.submit_io` of direct reads that nobody waits for: each bio holds a pin of its own.
+unsafe extern "C" fn read_submit<T: BlockMap>(iter: *const bindings::iomap_iter, bio: *mut bindings::bio, pos: i64) {
+    // SAFETY: The bio comes from iomap_ioend_bioset, as `READ_ASYNC` asks for, and is complete but for its ending.
+    unsafe {
+        let inode = Inode::<T>::from_raw((*iter).inode);
+        let ioend = bindings::iomap_init_ioend(inode.as_ptr(), bio, pos, bindings::IOMAP_IOEND_DIRECT as u16);
+        (*ioend).io_private = ptr::without_provenance_mut(T::pin_reads(inode) as usize);
+        (*bio).bi_end_io = Some(read_end::<T>);
+        bindings::submit_bio(bio);
+    }
+}
+
+/// `bio->bi_end_io` of direct reads that nobody waits for.
+unsafe extern "C" fn read_end<T: BlockMap>(bio: *mut bindings::bio) {
+    // SAFETY: The bio is that of an ioend of `read_submit`; the request keeps the inode until iomap_dio_bio_end_io().
+    unsafe {
+        let ioend = bio
+            .byte_sub(offset_of!(bindings::iomap_ioend, io_bio))
+            .cast::<bindings::iomap_ioend>();
+        T::unpin_reads(Inode::from_raw((*ioend).io_inode), (*ioend).io_private.addr() as u64);
+        bindings::iomap_dio_bio_end_io(bio);
+    }
+}
+
 /// Reads around the page cache; the caller holds the inode lock shared. May return less than was asked for.
+///
+/// A program that writes to a mapping of the file meanwhile can make writeback free the blocks that are being read: pins
+/// keep them from becoming another file's before.
 pub fn direct_read<T: BlockMap>(iocb: &mut Kiocb<T>, to: &mut IovIter) -> Result<usize> {
+    let ops = if iocb.is_waited_for() {
+        ptr::null()
+    } else {
+        &Tables::<T>::READ_ASYNC
+    };
+    let raw = iocb.as_ptr();
+    let _pin = ReadPin::new(iocb.inode());
     // SAFETY: Both are live until the I/O has ended, on a file of type `T`.
     transferred(unsafe {
-        bindings::iomap_dio_rw(
-            iocb.as_ptr(),
-            to.as_ptr(),
-            &read::Tables::<T>::READ,
-            ptr::null(),
-            0,
-            ptr::null_mut(),
-            0,
-        )
+        bindings::iomap_dio_rw(raw, to.as_ptr(), &read::Tables::<T>::READ, ops, 0, ptr::null_mut(), 0)
     })
 }
 

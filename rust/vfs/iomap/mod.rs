@@ -129,6 +129,13 @@ pub trait BlockMap: FileSystem {
     /// Gives back what was allocated for the `len` bytes at `pos`.
     fn release(inode: &Inode<Self>, pos: u64, len: u64, addr: u64);
 
+    /// Keeps what can be mapped from now on from being overwritten with other files' data, until [`Self::unpin_reads`] gets
+    /// the number. Takes no lock.
+    fn pin_reads(inode: &Inode<Self>) -> u64;
+
+    /// Ends a pin. Called in interrupts too.
+    fn unpin_reads(inode: &Inode<Self>, pin: u64);
+
     /// Where the writes of an inode are recorded.
     fn io_workqueue(inode: &Inode<Self>) -> &IoWorkqueue;
 }
@@ -157,4 +164,25 @@ fn transferred(code: isize) -> Result<usize> {
         Err(failure) => failure,
         Ok(()) => EIO.into(),
     })
+}
+
+/// A pin for the time of a call.
+struct ReadPin<'a, T: BlockMap> {
+    inode: &'a Inode<T>,
+    pin: u64,
+}
+
+impl<'a, T: BlockMap> ReadPin<'a, T> {
+    fn new(inode: &'a Inode<T>) -> Self {
+        Self {
+            inode,
+            pin: T::pin_reads(inode),
+        }
+    }
+}
+
+impl<T: BlockMap> Drop for ReadPin<'_, T> {
+    fn drop(&mut self) {
+        T::unpin_reads(self.inode, self.pin);
+    }
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Reading: into the page cache, and where there is data and where there are holes.
+//!
+//! Blocks that are looked up here are pinned until their reads are on their way; then the folio's lock keeps writeback, and
+//! with it what frees them, away.
 
 use core::ptr;
 
@@ -14,6 +17,7 @@ use super::describe;
 use super::transferred;
 use super::Backing;
 use super::BlockMap;
+use super::ReadPin;
 use crate::fail;
 use crate::folio::MappedPage;
 use crate::inode::Inode;
@@ -172,6 +176,9 @@ pub(crate) unsafe fn read_folio<T: BlockMap>(folio: *mut bindings::folio) {
         cur_folio: folio,
         ..Default::default()
     };
+    // SAFETY: By the caller's promise a locked folio of an inode of ours.
+    let _pin =
+        ReadPin::new(unsafe { Inode::<T>::from_raw((*(*folio).__bindgen_anon_1.__bindgen_anon_1.mapping).host) });
     // SAFETY: By the caller's promise.
     unsafe { bindings::iomap_read_folio(&Tables::<T>::READ, &mut ctx, ptr::null_mut()) };
 }
@@ -187,6 +194,8 @@ pub(crate) unsafe fn readahead<T: BlockMap>(rac: *mut bindings::readahead_contro
         rac,
         ..Default::default()
     };
+    // SAFETY: By the caller's promise for an inode of ours.
+    let _pin = ReadPin::new(unsafe { Inode::<T>::from_raw((*(*rac).mapping).host) });
     // SAFETY: By the caller's promise.
     unsafe { bindings::iomap_readahead(&Tables::<T>::READ, &mut ctx, ptr::null_mut()) };
 }

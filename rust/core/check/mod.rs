@@ -24,6 +24,8 @@
 mod links;
 mod object;
 mod space;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use crate::format::superblock::Unusable;

@@ -4,11 +4,9 @@
 //! Order of summation (fixed, whatever the row's place): lane `j` of accumulator `p` takes elements `16 t + 8 p + j` in
 //! order of `t`, missing ones count as zero; accumulators are added, then lanes as in [`sums`].
 
+use super::sse2::tail as tail4;
 use crate::abi;
 use core::arch::x86_64::*;
-
-/// A window of eight words starting at `8 - n` has `n` set ones: the mask of a tail of `n` elements.
-static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// How far ahead of its use a cache line is asked for, in floats. On consecutive rows that is the line of a later row; 8 KiB
 /// was the best of 2, 4, 8 and 16 for rows of 0.5 to 3 KiB, and beats the hardware prefetcher alone by a tenth.
@@ -30,8 +28,7 @@ pub(crate) unsafe fn run<const METRIC: u32>(batch: &abi::Batch) {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn four<const METRIC: u32>(q: *const f32, r: [*const f32; 4], dim: usize) -> __m128 {
-    // SAFETY: whole blocks end at or before `dim`, masked loads touch only elements before `dim`, and a prefetch of any
-    // address is harmless.
+    // SAFETY: whole blocks and tails end at or before `dim`, and a prefetch of any address is harmless.
     unsafe {
         let mut even = [_mm256_setzero_ps(); 4];
         let mut odd = [_mm256_setzero_ps(); 4];
@@ -52,17 +49,15 @@ unsafe fn four<const METRIC: u32>(q: *const f32, r: [*const f32; 4], dim: usize)
             }
             i += 8;
             if i < dim {
-                let mask = tail_mask(dim - i);
-                let q0 = _mm256_maskload_ps(q.add(i), mask);
+                let q0 = tail(q.add(i), dim - i);
                 for k in 0..4 {
-                    odd[k] = step::<METRIC>(q0, _mm256_maskload_ps(r[k].add(i), mask), odd[k]);
+                    odd[k] = step::<METRIC>(q0, tail(r[k].add(i), dim - i), odd[k]);
                 }
             }
         } else if i < dim {
-            let mask = tail_mask(dim - i);
-            let q0 = _mm256_maskload_ps(q.add(i), mask);
+            let q0 = tail(q.add(i), dim - i);
             for k in 0..4 {
-                even[k] = step::<METRIC>(q0, _mm256_maskload_ps(r[k].add(i), mask), even[k]);
+                even[k] = step::<METRIC>(q0, tail(r[k].add(i), dim - i), even[k]);
             }
         }
         sums([
@@ -74,16 +69,23 @@ unsafe fn four<const METRIC: u32>(q: *const f32, r: [*const f32; 4], dim: usize)
     }
 }
 
-/// The mask of a block of which `n < 8` elements exist.
+/// The first `n < 8` floats at `p`, the rest zero.
+///
+/// Not by a masked load: emulated CPUs read all of its 32 bytes, and a real one is slow where they cross into an absent page.
 ///
 /// # Safety
 ///
-/// `n < 8`; the CPU has AVX2.
+/// `p` points to `n` floats; the CPU has AVX2.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn tail_mask(n: usize) -> __m256i {
-    // SAFETY: words `8 - n .. 16 - n` lie inside the table.
-    unsafe { _mm256_loadu_si256((&raw const MASKS).cast::<i32>().add(8 - n).cast()) }
+unsafe fn tail(p: *const f32, n: usize) -> __m256 {
+    // SAFETY: both parts together are the `n` floats.
+    unsafe {
+        match n {
+            0..=3 => _mm256_set_m128(_mm_setzero_ps(), tail4(p, n)),
+            _ => _mm256_set_m128(tail4(p.add(4), n - 4), _mm_loadu_ps(p)),
+        }
+    }
 }
 
 /// # Safety

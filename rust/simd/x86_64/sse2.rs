@@ -70,7 +70,7 @@ unsafe fn four<const METRIC: u32>(q: *const f32, r: [*const f32; 4], dim: usize)
 ///
 /// `p` points to `n` floats.
 #[inline(always)]
-unsafe fn tail(p: *const f32, n: usize) -> __m128 {
+pub(super) unsafe fn tail(p: *const f32, n: usize) -> __m128 {
     // SAFETY: each arm reads `n` floats.
     unsafe {
         match n {

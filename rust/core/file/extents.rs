@@ -185,6 +185,16 @@ fn add(tx: &mut Tx<'_>, ino: Ino, new: Extent, left: Option<Extent>, right: Opti
     tx.insert(&key::extent(ino, all.lblk), all.to_disk().as_bytes())
 }
 
+/// The extent before `e`, and the one that begins right behind it.
+fn neighbours(r: &impl Read, ino: Ino, e: &Extent) -> Result<(Option<Extent>, Option<Extent>)> {
+    let left = match e.lblk.checked_sub(1) {
+        Some(l) => last_at_or_before(r, ino, l)?,
+        None => None,
+    };
+    let right = first_at_or_after(r, ino, e.end())?.filter(|r| r.lblk == e.end());
+    Ok((left, right))
+}
+
 /// Makes `pblk..pblk+len` the contents of the blocks from `lblk` on of inode `ino`: frees what was there, up to `budget`
 /// extents, and adopts the new blocks.
 ///
@@ -200,6 +210,16 @@ pub(crate) fn replace(tx: &mut Tx<'_>, ino: Ino, lblk: u64, pblk: u64, len: u32,
         add(tx, ino, new, before, None)?;
         return Ok((len, 0));
     }
+    // The same range once more, as random writes of blocks come to: its item stays where it is.
+    if let Some(old) = last_at_or_before(tx, ino, lblk)?.filter(|e| e.lblk == lblk && e.len == len) {
+        let (left, right) = neighbours(tx, ino, &new)?;
+        if left.is_none_or(|l| !l.continues(&new)) && right.is_none_or(|r| !new.continues(&r)) {
+            tx.adopt_extent(pblk, len)?;
+            tx.free_extent(old.pblk, old.len, old.birth)?;
+            tx.put(&key::extent(ino, lblk), new.to_disk().as_bytes())?;
+            return Ok((len, u64::from(len)));
+        }
+    }
     let taken = take_out(tx, ino, lblk, end, budget)?;
     let done = u32::try_from(taken.done_to.saturating_sub(lblk)).map_err(|_| Error::Overflow)?;
     if done == 0 {
@@ -207,11 +227,7 @@ pub(crate) fn replace(tx: &mut Tx<'_>, ino: Ino, lblk: u64, pblk: u64, len: u32,
     }
     new.len = done;
     tx.adopt_extent(pblk, done)?;
-    let left = match lblk.checked_sub(1) {
-        Some(l) => last_at_or_before(tx, ino, l)?,
-        None => None,
-    };
-    let right = first_at_or_after(tx, ino, new.end())?.filter(|r| r.lblk == new.end());
+    let (left, right) = neighbours(tx, ino, &new)?;
     add(tx, ino, new, left, right)?;
     Ok((done, taken.blocks))
 }

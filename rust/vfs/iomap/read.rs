@@ -177,8 +177,8 @@ pub(crate) unsafe fn read_folio<T: BlockMap>(folio: *mut bindings::folio) {
         ..Default::default()
     };
     // SAFETY: By the caller's promise a locked folio of an inode of ours.
-    let _pin =
-        ReadPin::new(unsafe { Inode::<T>::from_raw((*(*folio).__bindgen_anon_1.__bindgen_anon_1.mapping).host) });
+    let inode = unsafe { Inode::<T>::from_raw((*(*folio).__bindgen_anon_1.__bindgen_anon_1.mapping).host) };
+    let _pin = ReadPin::new(inode);
     // SAFETY: By the caller's promise.
     unsafe { bindings::iomap_read_folio(&Tables::<T>::READ, &mut ctx, ptr::null_mut()) };
 }

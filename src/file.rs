@@ -99,11 +99,7 @@ pub fn truncate(inode: &Inode<VexFs>, old: u64, new: u64) -> Result {
 fn grow(inode: &Inode<VexFs>, old: u64, new: u64, lock: &InvalidateLock<'_, VexFs>) -> Result {
     let fs = &inode.super_block().info().fs;
     zero_end(inode, old, new, lock)?;
-    // A size that is on the device must not cover data that is not.
-    let stored = fs.inode(inode.ino())?.size;
-    if stored < old {
-        inode.write_and_wait_range(stored, old)?;
-    }
+    write_uncovered(inode, old)?;
     let txg = fs.truncate_data(inode.ino(), inode.data().data_state()?, new, Time::now())?;
     inode.data().note_contents(txg);
     inode.truncate_cache(new, lock);
@@ -118,6 +114,7 @@ fn shrink(inode: &Inode<VexFs>, new: u64, lock: &InvalidateLock<'_, VexFs>) -> R
         // The core cuts the last block off as it is on the device.
         inode.write_and_wait_range(new / block * block, new.next_multiple_of(block))?;
     }
+    write_uncovered(inode, new)?;
     inode.truncate_cache(new, lock);
     fs.unreserve(data, new.div_ceil(block), u64::MAX);
     let done = match fs.truncate(inode.ino(), new, Time::now()) {
@@ -138,6 +135,16 @@ fn shrink(inode: &Inode<VexFs>, new: u64, lock: &InvalidateLock<'_, VexFs>) -> R
             Err(error.into())
         }
     }
+}
+
+/// Writes back what the size on the device does not cover yet, up to `end`: a size that is about to be stored must not cover
+/// data that is not there.
+fn write_uncovered(inode: &Inode<VexFs>, end: u64) -> Result {
+    let stored = inode.super_block().info().fs.inode(inode.ino())?.size;
+    if stored < end {
+        inode.write_and_wait_range(stored, end)?;
+    }
+    Ok(())
 }
 
 /// Makes sure that a file's last block has zeros behind its end `old` before the end moves to `new`: a program may have

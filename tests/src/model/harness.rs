@@ -532,6 +532,10 @@ impl Harness {
         if self.full(&real) {
             return Ok(());
         }
+        if real.is_err() {
+            let node = self.state.node_mut(ino).map_err(|e| e.to_string())?;
+            node.uncertain = true;
+        }
         agree("punch", &real, None)?;
         // Where there was nothing but a hole, there is nothing to change: not the times either.
         let node = self.state.node(ino).map_err(|e| e.to_string())?;

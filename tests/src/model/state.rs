@@ -35,6 +35,8 @@ pub struct Node {
     pub rows: Option<Rows>,
     /// The filesystem chose its times itself.
     pub own_times: bool,
+    /// An operation that is more than one transaction failed half-way: any part of it may have been done.
+    pub uncertain: bool,
 }
 
 impl Node {
@@ -56,6 +58,7 @@ impl Node {
             tmpfile: false,
             rows: None,
             own_times: false,
+            uncertain: false,
         }
     }
 

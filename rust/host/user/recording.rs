@@ -108,6 +108,18 @@ impl RecordingBackend {
             _ => Ok(()),
         }
     }
+
+    fn record(&self, offset: u64, data: &[u8], fua: bool) -> Result<()> {
+        self.step("write", offset)?;
+        let mut events = self.lock();
+        self.now.store(offset, data);
+        events.push(Event::Write {
+            offset,
+            data: data.to_vec(),
+            fua,
+        });
+        Ok(())
+    }
 }
 
 impl Backend for RecordingBackend {
@@ -121,15 +133,7 @@ impl Backend for RecordingBackend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.step("write", offset)?;
-        let mut events = self.lock();
-        self.now.store(offset, data);
-        events.push(Event::Write {
-            offset,
-            data: data.to_vec(),
-            fua: false,
-        });
-        Ok(())
+        self.record(offset, data, false)
     }
 
     fn flush(&self) -> Result<()> {
@@ -139,14 +143,6 @@ impl Backend for RecordingBackend {
     }
 
     fn write_fua(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.step("write", offset)?;
-        let mut events = self.lock();
-        self.now.store(offset, data);
-        events.push(Event::Write {
-            offset,
-            data: data.to_vec(),
-            fua: true,
-        });
-        Ok(())
+        self.record(offset, data, true)
     }
 }

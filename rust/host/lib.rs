@@ -23,6 +23,7 @@ mod imp;
 #[path = "user/mod.rs"]
 mod imp;
 
+mod buffer;
 pub mod error;
 mod map;
 
@@ -41,6 +42,7 @@ pub use imp::NofsScope;
 
 /// Fallible containers.
 pub mod mem {
+    pub use crate::buffer::Buffer;
     #[cfg(not(CONFIG_RUST))]
     pub use crate::imp::mem::fail_allocations_after;
     pub use crate::imp::mem::Box;
@@ -58,6 +60,12 @@ pub mod sync {
     pub use crate::imp::sync::RwLockReadGuard;
     pub use crate::imp::sync::RwLockWriteGuard;
     pub use crate::imp::sync::UniqueArc;
+}
+
+/// Work on several CPUs.
+pub mod threads {
+    pub use crate::imp::threads::available;
+    pub use crate::imp::threads::run;
 }
 
 /// Block devices.

@@ -28,6 +28,9 @@ pub(super) fn no_memory(_: AllocError) -> Error {
     Error::NoMemory
 }
 
+/// Says that the memory of `v` will be read in random order. The kernel's allocator chooses page sizes by itself.
+pub(crate) fn expect_random_access<T>(_v: &mut Vec<T>) {}
+
 /// A growable array whose growth can fail.
 pub struct Vec<T>(KVVec<T>);
 

@@ -30,6 +30,19 @@ pub(crate) fn allocate() -> Result<()> {
     }
 }
 
+/// Asks for huge pages for the memory of `v`, which is about to be filled and then read in random order.
+pub(crate) fn expect_random_access<T>(v: &mut Vec<T>) {
+    const HUGE: usize = 2 << 20;
+    let bytes = v.0.capacity().saturating_mul(size_of::<T>());
+    let start = v.0.as_mut_ptr().addr().next_multiple_of(HUGE);
+    let end = v.0.as_mut_ptr().addr().saturating_add(bytes) / HUGE * HUGE;
+    if bytes < HUGE || start >= end {
+        return;
+    }
+    // SAFETY: the range lies in the array's own memory, and the advice changes nothing that a program can see.
+    unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+}
+
 /// A growable array whose growth can fail.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Vec<T>(std::vec::Vec<T>);

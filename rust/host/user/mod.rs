@@ -14,6 +14,7 @@ pub mod mem;
 pub mod ram;
 pub mod recording;
 pub mod sync;
+pub mod threads;
 
 /// Extends the CRC-32C `seed` of what came before by `data`; start with 0.
 pub fn crc32c(seed: u32, data: &[u8]) -> u32 {

@@ -37,7 +37,7 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     if arg.flags & !SEARCH_FLAGS != 0 || arg.reserved != 0 {
         return Err(EINVAL.into());
     }
-    if arg.ef != 0 || arg.nprobe != 0 || arg.time_limit_us != 0 || arg.filter != 0 || arg.filter_bytes != 0 {
+    if arg.ef != 0 || arg.nprobe != 0 || arg.rerank != 0 || arg.time_limit_us != 0 || arg.filter != 0 || arg.filter_bytes != 0 {
         return Err(Error::Unsupported("search parameter").into());
     }
     let with_radius = arg.flags & uapi::VEXFS_SEARCH_RADIUS != 0;

@@ -13,6 +13,16 @@ pub const VEXFS_DIM_MAX: u32 = 4096;
 
 /// Elements are IEEE 754 binary32, little-endian.
 pub const VEXFS_ELEMENT_F32: u32 = 1;
+/// Elements are IEEE 754 binary16, little-endian.
+pub const VEXFS_ELEMENT_F16: u32 = 2;
+/// Elements are bfloat16, the upper half of a binary32, little-endian.
+pub const VEXFS_ELEMENT_BF16: u32 = 3;
+/// Elements are signed bytes.
+pub const VEXFS_ELEMENT_I8: u32 = 4;
+/// Elements are unsigned bytes.
+pub const VEXFS_ELEMENT_U8: u32 = 5;
+/// Elements are bits: element i is bit i % 8 of byte i / 8. Bits behind the last are 0.
+pub const VEXFS_ELEMENT_BINARY: u32 = 6;
 
 /// Squared Euclidean distance.
 pub const VEXFS_METRIC_L2: u32 = 1;
@@ -20,9 +30,8 @@ pub const VEXFS_METRIC_L2: u32 = 1;
 pub const VEXFS_METRIC_COSINE: u32 = 2;
 /// Negated inner product, so that smaller is nearer as with the others.
 pub const VEXFS_METRIC_IP: u32 = 3;
-
-/// Exact scan; the only index of this version.
-pub const VEXFS_INDEX_FLAT: u32 = 1;
+/// Number of bits that differ: the metric of VEXFS_ELEMENT_BINARY, and of nothing else.
+pub const VEXFS_METRIC_HAMMING: u32 = 4;
 
 /// Makes a directory that is a collection.
 ///
@@ -40,11 +49,11 @@ pub struct CreateCollection {
     pub name: Name,
     /// Dimensions, 1 to VEXFS_DIM_MAX.
     pub dim: u32,
-    /// VEXFS_ELEMENT_F32.
+    /// VEXFS_ELEMENT_*.
     pub element: u32,
     /// VEXFS_METRIC_*.
     pub metric: u32,
-    /// VEXFS_INDEX_FLAT, or 0 for the default, which is the same.
+    /// VEXFS_INDEX_* with its default parameters, or 0 for VEXFS_INDEX_FLAT.
     pub index: u32,
     /// Permission bits of a directory that is created; 0 means 0777. The umask applies.
     pub mode: u32,

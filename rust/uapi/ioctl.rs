@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note
 //! Ioctl numbers.
 //!
-//! All are `_IOWR('V', nr, struct)`. Numbers 16 to 20 (files bound to rows, indexes, mixed batches, latency
-//! histograms), 34 (scroll), 37 and 38 (explain, verify) and 48 to 52 (snapshots) are taken by what is
-//! designed and not built yet; the kernel answers them with `ENOTTY`.
+//! All are `_IOWR('V', nr, struct)`. Numbers 16, 17 and 19 (files bound to rows, mixed batches), 34 (scroll), 38
+//! (verify) and 48 to 52 (snapshots) are taken by what is designed and not built yet; the kernel answers them
+//! with `ENOTTY`.
 
+use crate::BuildIndex;
 use crate::CollectionInfo;
 use crate::CreateCollection;
 use crate::DeleteVectors;
 use crate::DropCollection;
 use crate::GetStats;
+use crate::GetVectorStats;
 use crate::GetVectors;
 use crate::InsertVectors;
 use crate::SearchVectors;
@@ -25,6 +27,10 @@ pub const VEXFS_NR_INSERT_VECTORS: u32 = 2;
 pub const VEXFS_NR_SEARCH_VECTORS: u32 = 3;
 /// Number of [`GetStats`].
 pub const VEXFS_NR_GET_STATS: u32 = 4;
+/// Number of [`BuildIndex`].
+pub const VEXFS_NR_BUILD_INDEX: u32 = 18;
+/// Number of [`GetVectorStats`].
+pub const VEXFS_NR_GET_VECTOR_STATS: u32 = 20;
 /// Number of [`GetVectors`].
 pub const VEXFS_NR_GET_VECTORS: u32 = 32;
 /// Number of [`DeleteVectors`].
@@ -49,6 +55,10 @@ pub const VEXFS_IOC_INSERT_VECTORS: u32 = iowr::<InsertVectors>(VEXFS_NR_INSERT_
 pub const VEXFS_IOC_SEARCH_VECTORS: u32 = iowr::<SearchVectors>(VEXFS_NR_SEARCH_VECTORS);
 /// Command of [`GetStats`].
 pub const VEXFS_IOC_GET_STATS: u32 = iowr::<GetStats>(VEXFS_NR_GET_STATS);
+/// Command of [`BuildIndex`].
+pub const VEXFS_IOC_BUILD_INDEX: u32 = iowr::<BuildIndex>(VEXFS_NR_BUILD_INDEX);
+/// Command of [`GetVectorStats`].
+pub const VEXFS_IOC_GET_VECTOR_STATS: u32 = iowr::<GetVectorStats>(VEXFS_NR_GET_VECTOR_STATS);
 /// Command of [`GetVectors`].
 pub const VEXFS_IOC_GET_VECTORS: u32 = iowr::<GetVectors>(VEXFS_NR_GET_VECTORS);
 /// Command of [`DeleteVectors`].

@@ -58,6 +58,9 @@ pub const STRUCTS: &[Struct] = &[
     crate::QueryResult::STRUCT,
     crate::SearchVectors::STRUCT,
     crate::GetStats::STRUCT,
+    crate::IndexParams::STRUCT,
+    crate::BuildIndex::STRUCT,
+    crate::GetVectorStats::STRUCT,
 ];
 
 /// Every ioctl, under the name it has in C.
@@ -66,6 +69,8 @@ pub const IOCTLS: &[(&str, u32)] = &[
     ("VEXFS_IOC_INSERT_VECTORS", crate::VEXFS_IOC_INSERT_VECTORS),
     ("VEXFS_IOC_SEARCH_VECTORS", crate::VEXFS_IOC_SEARCH_VECTORS),
     ("VEXFS_IOC_GET_STATS", crate::VEXFS_IOC_GET_STATS),
+    ("VEXFS_IOC_BUILD_INDEX", crate::VEXFS_IOC_BUILD_INDEX),
+    ("VEXFS_IOC_GET_VECTOR_STATS", crate::VEXFS_IOC_GET_VECTOR_STATS),
     ("VEXFS_IOC_GET_VECTORS", crate::VEXFS_IOC_GET_VECTORS),
     ("VEXFS_IOC_DELETE_VECTORS", crate::VEXFS_IOC_DELETE_VECTORS),
     ("VEXFS_IOC_COLLECTION_INFO", crate::VEXFS_IOC_COLLECTION_INFO),

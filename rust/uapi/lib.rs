@@ -15,7 +15,7 @@
 //!   accepted if the bytes the kernel does not know are zero (else `E2BIG`). `size` below the first released
 //!   one is `EINVAL`.
 //! - Unknown flags and non-zero reserved members: `EINVAL`. Things this version knows of but cannot do
-//!   (`ef`, `nprobe`, `filter`, `time_limit_us`, an element type other than f32): `EOPNOTSUPP`.
+//!   (building in the background): `EOPNOTSUPP`.
 //! - User pointers are `u64`; an array of N-byte elements is N-byte aligned (else `EINVAL`), unmapped memory
 //!   is `EFAULT`. Nothing is changed by a call that fails.
 //! - An output buffer that is too small: `ERANGE`, with the needed size written back.
@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod collection;
+mod index;
 mod ioctl;
 pub mod layout;
 pub mod payload;
@@ -38,6 +39,7 @@ mod search;
 mod stats;
 
 pub use collection::*;
+pub use index::*;
 pub use ioctl::*;
 pub use rows::*;
 pub use search::*;

@@ -34,9 +34,10 @@ pub struct InsertVectors {
     pub count: u32,
     /// Dimensions of the vectors; must be the collection's.
     pub dim: u32,
-    /// VEXFS_ELEMENT_F32.
+    /// VEXFS_ELEMENT_*; must be the collection's.
     pub element: u32,
-    /// Bytes from one vector to the next, a multiple of 4 and at least dim * 4; 0 means dim * 4.
+    /// Bytes from one vector to the next, a multiple of an element's and at least a vector's; 0 means a vector's.
+    /// A vector has dim elements without gaps, of VEXFS_ELEMENT_BINARY (dim + 7) / 8 bytes.
     pub stride: u32,
     /// User pointer to the first vector. No element may be NaN or infinite.
     pub vectors: u64,
@@ -104,9 +105,9 @@ pub struct GetVectors {
     pub ids: u64,
     /// User pointer to `count` struct vexfs_row, filled in the order of the ids.
     pub rows: u64,
-    /// User pointer for the vectors, or 0: row i at i * dim * 4, zeros for a row that does not exist.
+    /// User pointer for the vectors, or 0: row i behind i vectors, zeros for a row that does not exist.
     pub vectors: u64,
-    /// Bytes at `vectors`; at least count * dim * 4, else `ERANGE`.
+    /// Bytes at `vectors`; at least those of count vectors, else `ERANGE`.
     pub vectors_bytes: u64,
     /// User pointer for the payloads, or 0.
     pub payloads: u64,

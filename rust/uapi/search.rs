@@ -16,7 +16,7 @@ pub const VEXFS_QUERIES_MAX: u32 = 1024;
 /// Most hits (queries * k) of one search; more is `E2BIG`.
 pub const VEXFS_HITS_MAX: u32 = 65_536;
 
-/// Scan every row instead of using an index. With the flat index it changes nothing.
+/// Scan every row instead of using an index. Without an index it changes nothing.
 pub const VEXFS_SEARCH_EXACT: u32 = 1 << 0;
 /// Return only rows at a distance of at most `radius`.
 pub const VEXFS_SEARCH_RADIUS: u32 = 1 << 1;
@@ -77,9 +77,9 @@ pub struct SearchVectors {
     pub count: u32,
     /// Dimensions of the queries; must be the collection's.
     pub dim: u32,
-    /// VEXFS_ELEMENT_F32.
+    /// VEXFS_ELEMENT_*; must be the collection's.
     pub element: u32,
-    /// Bytes from one query to the next, a multiple of 4 and at least dim * 4; 0 means dim * 4.
+    /// Bytes from one query to the next, a multiple of an element's and at least a query's; 0 means a query's.
     pub stride: u32,
     /// User pointer to the first query.
     pub queries: u64,
@@ -89,7 +89,7 @@ pub struct SearchVectors {
     pub radius: F32,
     /// Search width of a graph index: 0 for its default.
     pub ef: u32,
-    /// Lists to visit of an inverted index: 0 for its default.
+    /// Lists to visit of an inverted index, buckets a table of LSH: 0 for its default.
     pub nprobe: u32,
     /// Microseconds after which to stop early: 0 for no limit.
     pub time_limit_us: u32,
@@ -103,9 +103,9 @@ pub struct SearchVectors {
     pub hits: u64,
     /// In: room at `hits`. With less than count * k: `ERANGE`, and this is set to count * k.
     pub hits_max: u64,
-    /// User pointer for the vectors of the hits, or 0: that of hits[i] at i * dim * 4.
+    /// User pointer for the vectors of the hits, or 0: that of hits[i] behind i vectors.
     pub vectors: u64,
-    /// Bytes at `vectors`; at least count * k * dim * 4, else `ERANGE`.
+    /// Bytes at `vectors`; at least those of count * k vectors, else `ERANGE`.
     pub vectors_bytes: u64,
     /// User pointer for the payloads of the hits, or 0.
     pub payloads: u64,
@@ -113,12 +113,14 @@ pub struct SearchVectors {
     pub payloads_bytes: u64,
     /// Out: rows compared with a query, over all queries.
     pub scanned: u64,
+    /// Rows to compare with whole vectors again after a search with codes: 0 for the default.
+    pub rerank: u32,
     /// Must be 0.
-    pub reserved: u64,
+    pub reserved: u32,
 }
 
 layout!(SearchVectors, "vexfs_search_vectors", 392, {
     size: 0, flags: 4, name: 8, count: 264, dim: 268, element: 272, stride: 276, queries: 280, k: 288, radius: 292,
     ef: 296, nprobe: 300, time_limit_us: 304, filter_bytes: 308, filter: 312, results: 320, hits: 328, hits_max: 336,
-    vectors: 344, vectors_bytes: 352, payloads: 360, payloads_bytes: 368, scanned: 376, reserved: 384,
+    vectors: 344, vectors_bytes: 352, payloads: 360, payloads_bytes: 368, scanned: 376, rerank: 384, reserved: 388,
 });

@@ -30,6 +30,24 @@
 /* Elements are IEEE 754 binary32, little-endian. */
 #define VEXFS_ELEMENT_F32 1
 
+/* Elements are IEEE 754 binary16, little-endian. */
+#define VEXFS_ELEMENT_F16 2
+
+/* Elements are bfloat16, the upper half of a binary32, little-endian. */
+#define VEXFS_ELEMENT_BF16 3
+
+/* Elements are signed bytes. */
+#define VEXFS_ELEMENT_I8 4
+
+/* Elements are unsigned bytes. */
+#define VEXFS_ELEMENT_U8 5
+
+/*
+ * Elements are bits: element i is bit i % 8 of byte i / 8. Bits behind the last
+ * are 0.
+ */
+#define VEXFS_ELEMENT_BINARY 6
+
 /* Squared Euclidean distance. */
 #define VEXFS_METRIC_L2 1
 
@@ -39,8 +57,74 @@
 /* Negated inner product, so that smaller is nearer as with the others. */
 #define VEXFS_METRIC_IP 3
 
-/* Exact scan; the only index of this version. */
+/*
+ * Number of bits that differ: the metric of VEXFS_ELEMENT_BINARY, and of
+ * nothing else.
+ */
+#define VEXFS_METRIC_HAMMING 4
+
+/* Exact scan: no index. */
 #define VEXFS_INDEX_FLAT 1
+
+/* Hierarchical graph. */
+#define VEXFS_INDEX_HNSW 2
+
+/* Inverted lists of a k-means clustering, with whole vectors. */
+#define VEXFS_INDEX_IVF 3
+
+/*
+ * Product quantizer: every row's code is compared, the best with whole vectors
+ * again.
+ */
+#define VEXFS_INDEX_PQ 4
+
+/* Inverted lists of codes of a product quantizer. */
+#define VEXFS_INDEX_IVF_PQ 5
+
+/* Hash tables in which near rows share a bucket. */
+#define VEXFS_INDEX_LSH 6
+
+/* Graph on disk, with codes of a product quantizer in memory. */
+#define VEXFS_INDEX_VAMANA 7
+
+/* A graph is searched with whole vectors. */
+#define VEXFS_CODES_NONE 0
+
+/*
+ * A graph is searched with a byte an element, the best rows compared with whole
+ * vectors again.
+ */
+#define VEXFS_CODES_SQ8 1
+
+/* As above with bfloat16 elements. */
+#define VEXFS_CODES_BF16 2
+
+/* As above with the signs of the elements, a bit each. */
+#define VEXFS_CODES_BINARY 3
+
+/*
+ * Gives the collection this index from now on, and builds it for the rows there
+ * are.
+ */
+#define VEXFS_BUILD_SET 1
+
+/* Takes the index away: rows are scanned from now on. */
+#define VEXFS_BUILD_DROP 2
+
+/* Merges all rows into one segment without deleted rows, and indexes it. */
+#define VEXFS_BUILD_OPTIMIZE 3
+
+/*
+ * Does what has become due: seals recent rows, merges small segments, indexes
+ * what has no index.
+ */
+#define VEXFS_BUILD_MAINTAIN 4
+
+/*
+ * Return when the work is done. Without it, it would be done in the background:
+ * EOPNOTSUPP in this version.
+ */
+#define VEXFS_BUILD_WAIT (1 << 0)
 
 /* The type byte of every VexFS ioctl: 'V'. */
 #define VEXFS_IOC_TYPE 'V'
@@ -56,6 +140,12 @@
 
 /* Number of struct vexfs_get_stats. */
 #define VEXFS_NR_GET_STATS 4
+
+/* Number of struct vexfs_build_index. */
+#define VEXFS_NR_BUILD_INDEX 18
+
+/* Number of struct vexfs_get_vector_stats. */
+#define VEXFS_NR_GET_VECTOR_STATS 20
 
 /* Number of struct vexfs_get_vectors. */
 #define VEXFS_NR_GET_VECTORS 32
@@ -145,7 +235,7 @@
 #define VEXFS_HITS_MAX 65536
 
 /*
- * Scan every row instead of using an index. With the flat index it changes
+ * Scan every row instead of using an index. Without an index it changes
  * nothing.
  */
 #define VEXFS_SEARCH_EXACT (1 << 0)
@@ -181,11 +271,13 @@ struct vexfs_create_collection {
 	char name[VEXFS_NAME_MAX + 1];
 	/* Dimensions, 1 to VEXFS_DIM_MAX. */
 	__u32 dim;
-	/* VEXFS_ELEMENT_F32. */
+	/* VEXFS_ELEMENT_*. */
 	__u32 element;
 	/* VEXFS_METRIC_*. */
 	__u32 metric;
-	/* VEXFS_INDEX_FLAT, or 0 for the default, which is the same. */
+	/*
+	 * VEXFS_INDEX_* with its default parameters, or 0 for VEXFS_INDEX_FLAT.
+	 */
 	__u32 index;
 	/*
 	 * Permission bits of a directory that is created; 0 means 0777. The
@@ -259,11 +351,12 @@ struct vexfs_insert_vectors {
 	__u32 count;
 	/* Dimensions of the vectors; must be the collection's. */
 	__u32 dim;
-	/* VEXFS_ELEMENT_F32. */
+	/* VEXFS_ELEMENT_*; must be the collection's. */
 	__u32 element;
 	/*
-	 * Bytes from one vector to the next, a multiple of 4 and at least dim *
-	 * 4; 0 means dim * 4.
+	 * Bytes from one vector to the next, a multiple of an element's and at
+	 * least a vector's; 0 means a vector's. A vector has dim elements
+	 * without gaps, of VEXFS_ELEMENT_BINARY (dim + 7) / 8 bytes.
 	 */
 	__u32 stride;
 	/*
@@ -331,11 +424,11 @@ struct vexfs_get_vectors {
 	 */
 	__u64 rows;
 	/*
-	 * User pointer for the vectors, or 0: row i at i * dim * 4, zeros for a
-	 * row that does not exist.
+	 * User pointer for the vectors, or 0: row i behind i vectors, zeros for
+	 * a row that does not exist.
 	 */
 	__u64 vectors;
-	/* Bytes at vectors; at least count * dim * 4, else ERANGE. */
+	/* Bytes at vectors; at least those of count vectors, else ERANGE. */
 	__u64 vectors_bytes;
 	/* User pointer for the payloads, or 0. */
 	__u64 payloads;
@@ -413,11 +506,11 @@ struct vexfs_search_vectors {
 	__u32 count;
 	/* Dimensions of the queries; must be the collection's. */
 	__u32 dim;
-	/* VEXFS_ELEMENT_F32. */
+	/* VEXFS_ELEMENT_*; must be the collection's. */
 	__u32 element;
 	/*
-	 * Bytes from one query to the next, a multiple of 4 and at least dim *
-	 * 4; 0 means dim * 4.
+	 * Bytes from one query to the next, a multiple of an element's and at
+	 * least a query's; 0 means a query's.
 	 */
 	__u32 stride;
 	/* User pointer to the first query. */
@@ -428,7 +521,10 @@ struct vexfs_search_vectors {
 	float radius;
 	/* Search width of a graph index: 0 for its default. */
 	__u32 ef;
-	/* Lists to visit of an inverted index: 0 for its default. */
+	/*
+	 * Lists to visit of an inverted index, buckets a table of LSH: 0 for
+	 * its default.
+	 */
 	__u32 nprobe;
 	/* Microseconds after which to stop early: 0 for no limit. */
 	__u32 time_limit_us;
@@ -446,11 +542,13 @@ struct vexfs_search_vectors {
 	 */
 	__u64 hits_max;
 	/*
-	 * User pointer for the vectors of the hits, or 0: that of hits[i] at i
-	 * * dim * 4.
+	 * User pointer for the vectors of the hits, or 0: that of hits[i]
+	 * behind i vectors.
 	 */
 	__u64 vectors;
-	/* Bytes at vectors; at least count * k * dim * 4, else ERANGE. */
+	/*
+	 * Bytes at vectors; at least those of count * k vectors, else ERANGE.
+	 */
 	__u64 vectors_bytes;
 	/* User pointer for the payloads of the hits, or 0. */
 	__u64 payloads;
@@ -458,8 +556,133 @@ struct vexfs_search_vectors {
 	__u64 payloads_bytes;
 	/* Out: rows compared with a query, over all queries. */
 	__u64 scanned;
+	/*
+	 * Rows to compare with whole vectors again after a search with codes: 0
+	 * for the default.
+	 */
+	__u32 rerank;
 	/* Must be 0. */
-	__u64 reserved;
+	__u32 reserved;
+};
+
+/*
+ * Which index, and its parameters. A parameter that is 0 has its default; one
+ * that the index does not have must be 0.
+ */
+struct vexfs_index_params {
+	/* VEXFS_INDEX_*. */
+	__u32 kind;
+	/* VEXFS_CODES_*, of HNSW. */
+	__u32 codes;
+	/*
+	 * Neighbours of a row: of HNSW a level (twice as many on the lowest),
+	 * of Vamana in all.
+	 */
+	__u32 m;
+	/*
+	 * Candidates looked at for a row's neighbours while building HNSW and
+	 * Vamana.
+	 */
+	__u32 ef_construction;
+	/* Lists of IVF and IVF-PQ. */
+	__u32 nlist;
+	/* Bytes of a code of PQ, IVF-PQ and Vamana. */
+	__u32 pq_bytes;
+	/* Bits of a part of such a code: 4 or 8. */
+	__u32 pq_bits;
+	/*
+	 * How much longer a detour may be for Vamana to leave an edge out, in
+	 * thousandths.
+	 */
+	__u32 alpha_permille;
+	/* The recall that LSH sizes its tables for, in thousandths. */
+	__u32 recall_permille;
+	/* How much of its vectors Vamana keeps in memory, in percent. */
+	__u32 resident_percent;
+	/*
+	 * Start of the pseudo-random numbers: the same rows and seed give the
+	 * same index.
+	 */
+	__u64 seed;
+	/* Must be 0. */
+	__u64 reserved[2];
+};
+
+/*
+ * Builds, changes, drops and optimizes the index of a collection.
+ *
+ * Searches and changes go on meanwhile. A call that is interrupted leaves the
+ * collection as it was after the last step that ended; calling again goes on
+ * from there.
+ */
+struct vexfs_build_index {
+	/* Size of this struct. */
+	__u32 size;
+	/* VEXFS_BUILD_WAIT. */
+	__u32 flags;
+	/* Name in the base directory, or empty. */
+	char name[VEXFS_NAME_MAX + 1];
+	/* VEXFS_BUILD_SET and so on. */
+	__u32 action;
+	/* Must be 0. */
+	__u32 reserved;
+	/* With VEXFS_BUILD_SET: what to build. Else zero. */
+	struct vexfs_index_params params;
+	/* Out: rows that an index covers. */
+	__u64 indexed_rows;
+	/* Out: segments. */
+	__u64 segments;
+};
+
+/*
+ * What a collection consists of. Everything after the name is output.
+ *
+ * While an index is built, build_done of build_total rows are.
+ */
+struct vexfs_get_vector_stats {
+	/* Size of this struct. */
+	__u32 size;
+	/* None yet: 0. */
+	__u32 flags;
+	/* Name in the base directory, or empty. */
+	char name[VEXFS_NAME_MAX + 1];
+	/*
+	 * Out: the index that the collection is to have, with its parameters.
+	 */
+	struct vexfs_index_params index;
+	/* Out: rows a search can return. */
+	__u64 rows;
+	/* Out: dead rows (deleted or replaced) that still take space. */
+	__u64 dead_rows;
+	/* Out: rows, live and dead, that are in no segment yet. */
+	__u64 tail_rows;
+	/* Out: rows, live and dead, of segments that have the index. */
+	__u64 indexed_rows;
+	/* Out: segments. */
+	__u64 segments;
+	/* Out: bytes on disk of rows that are in no segment yet. */
+	__u64 tail_bytes;
+	/*
+	 * Out: bytes on disk of segments: all of what follows, and their
+	 * headers.
+	 */
+	__u64 segment_bytes;
+	/* Out: of them, vectors. */
+	__u64 vector_bytes;
+	/* Out: of them, graphs, lists, hash tables and codes. */
+	__u64 index_bytes;
+	/* Out: of them, payloads. */
+	__u64 payload_bytes;
+	/* Out: of them, indexes of payload fields. */
+	__u64 field_bytes;
+	/* Out: bytes in memory now; 0 when nothing is loaded. */
+	__u64 memory_bytes;
+	/* Out: rows indexed by the build that is running. */
+	__u64 build_done;
+	/* Out: rows that it has to index; 0 when none is running. */
+	__u64 build_total;
+	/* Out: zero. */
+	__u64 reserved[8];
 };
 
 /*
@@ -522,6 +745,10 @@ struct vexfs_get_stats {
 	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_SEARCH_VECTORS, struct vexfs_search_vectors)
 #define VEXFS_IOC_GET_STATS \
 	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_GET_STATS, struct vexfs_get_stats)
+#define VEXFS_IOC_BUILD_INDEX \
+	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_BUILD_INDEX, struct vexfs_build_index)
+#define VEXFS_IOC_GET_VECTOR_STATS \
+	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_GET_VECTOR_STATS, struct vexfs_get_vector_stats)
 #define VEXFS_IOC_GET_VECTORS \
 	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_GET_VECTORS, struct vexfs_get_vectors)
 #define VEXFS_IOC_DELETE_VECTORS \

@@ -48,6 +48,7 @@ const SOURCES: &[&str] = &[
     "collection.rs",
     "rows.rs",
     "search.rs",
+    "index.rs",
     "stats.rs",
     "payload.rs",
 ];

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note
+//! Choosing and building indexes, and what a collection consists of.
+
+use crate::derive::FromBytes;
+use crate::derive::Immutable;
+use crate::derive::IntoBytes;
+use crate::derive::KnownLayout;
+use crate::layout::layout;
+use crate::Name;
+
+/// Exact scan: no index.
+pub const VEXFS_INDEX_FLAT: u32 = 1;
+/// Hierarchical graph.
+pub const VEXFS_INDEX_HNSW: u32 = 2;
+/// Inverted lists of a k-means clustering, with whole vectors.
+pub const VEXFS_INDEX_IVF: u32 = 3;
+/// Product quantizer: every row's code is compared, the best with whole vectors again.
+pub const VEXFS_INDEX_PQ: u32 = 4;
+/// Inverted lists of codes of a product quantizer.
+pub const VEXFS_INDEX_IVF_PQ: u32 = 5;
+/// Hash tables in which near rows share a bucket.
+pub const VEXFS_INDEX_LSH: u32 = 6;
+/// Graph on disk, with codes of a product quantizer in memory.
+pub const VEXFS_INDEX_VAMANA: u32 = 7;
+
+/// A graph is searched with whole vectors.
+pub const VEXFS_CODES_NONE: u32 = 0;
+/// A graph is searched with a byte an element, the best rows compared with whole vectors again.
+pub const VEXFS_CODES_SQ8: u32 = 1;
+/// As above with bfloat16 elements.
+pub const VEXFS_CODES_BF16: u32 = 2;
+/// As above with the signs of the elements, a bit each.
+pub const VEXFS_CODES_BINARY: u32 = 3;
+
+/// Which index, and its parameters. A parameter that is 0 has its default; one that the index does not have must
+/// be 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct IndexParams {
+    /// VEXFS_INDEX_*.
+    pub kind: u32,
+    /// VEXFS_CODES_*, of HNSW.
+    pub codes: u32,
+    /// Neighbours of a row: of HNSW a level (twice as many on the lowest), of Vamana in all.
+    pub m: u32,
+    /// Candidates looked at for a row's neighbours while building HNSW and Vamana.
+    pub ef_construction: u32,
+    /// Lists of IVF and IVF-PQ.
+    pub nlist: u32,
+    /// Bytes of a code of PQ, IVF-PQ and Vamana.
+    pub pq_bytes: u32,
+    /// Bits of a part of such a code: 4 or 8.
+    pub pq_bits: u32,
+    /// How much longer a detour may be for Vamana to leave an edge out, in thousandths.
+    pub alpha_permille: u32,
+    /// The recall that LSH sizes its tables for, in thousandths.
+    pub recall_permille: u32,
+    /// How much of its vectors Vamana keeps in memory, in percent.
+    pub resident_percent: u32,
+    /// Start of the pseudo-random numbers: the same rows and seed give the same index.
+    pub seed: u64,
+    /// Must be 0.
+    pub reserved: [u64; 2],
+}
+
+layout!(IndexParams, "vexfs_index_params", 64, {
+    kind: 0, codes: 4, m: 8, ef_construction: 12, nlist: 16, pq_bytes: 20, pq_bits: 24, alpha_permille: 28,
+    recall_permille: 32, resident_percent: 36, seed: 40, reserved: 48,
+});
+
+/// Gives the collection this index from now on, and builds it for the rows there are.
+pub const VEXFS_BUILD_SET: u32 = 1;
+/// Takes the index away: rows are scanned from now on.
+pub const VEXFS_BUILD_DROP: u32 = 2;
+/// Merges all rows into one segment without deleted rows, and indexes it.
+pub const VEXFS_BUILD_OPTIMIZE: u32 = 3;
+/// Does what has become due: seals recent rows, merges small segments, indexes what has no index.
+pub const VEXFS_BUILD_MAINTAIN: u32 = 4;
+
+/// Return when the work is done. Without it, it would be done in the background: `EOPNOTSUPP` in this version.
+pub const VEXFS_BUILD_WAIT: u32 = 1 << 0;
+
+/// Builds, changes, drops and optimizes the index of a collection.
+///
+/// Searches and changes go on meanwhile. A call that is interrupted leaves the collection as it was after the last
+/// step that ended; calling again goes on from there.
+#[repr(C)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct BuildIndex {
+    /// Size of this struct.
+    pub size: u32,
+    /// VEXFS_BUILD_WAIT.
+    pub flags: u32,
+    /// Name in the base directory, or empty.
+    pub name: Name,
+    /// VEXFS_BUILD_SET and so on.
+    pub action: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// With VEXFS_BUILD_SET: what to build. Else zero.
+    pub params: IndexParams,
+    /// Out: rows that an index covers.
+    pub indexed_rows: u64,
+    /// Out: segments.
+    pub segments: u64,
+}
+
+layout!(BuildIndex, "vexfs_build_index", 352, {
+    size: 0, flags: 4, name: 8, action: 264, reserved: 268, params: 272, indexed_rows: 336, segments: 344,
+});
+
+/// What a collection consists of. Everything after the name is output.
+///
+/// While an index is built, `build_done` of `build_total` rows are.
+#[repr(C)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct GetVectorStats {
+    /// Size of this struct.
+    pub size: u32,
+    /// None yet: 0.
+    pub flags: u32,
+    /// Name in the base directory, or empty.
+    pub name: Name,
+    /// Out: the index that the collection is to have, with its parameters.
+    pub index: IndexParams,
+    /// Out: rows a search can return.
+    pub rows: u64,
+    /// Out: dead rows (deleted or replaced) that still take space.
+    pub dead_rows: u64,
+    /// Out: rows, live and dead, that are in no segment yet.
+    pub tail_rows: u64,
+    /// Out: rows, live and dead, of segments that have the index.
+    pub indexed_rows: u64,
+    /// Out: segments.
+    pub segments: u64,
+    /// Out: bytes on disk of rows that are in no segment yet.
+    pub tail_bytes: u64,
+    /// Out: bytes on disk of segments: all of what follows, and their headers.
+    pub segment_bytes: u64,
+    /// Out: of them, vectors.
+    pub vector_bytes: u64,
+    /// Out: of them, graphs, lists, hash tables and codes.
+    pub index_bytes: u64,
+    /// Out: of them, payloads.
+    pub payload_bytes: u64,
+    /// Out: of them, indexes of payload fields.
+    pub field_bytes: u64,
+    /// Out: bytes in memory now; 0 when nothing is loaded.
+    pub memory_bytes: u64,
+    /// Out: rows indexed by the build that is running.
+    pub build_done: u64,
+    /// Out: rows that it has to index; 0 when none is running.
+    pub build_total: u64,
+    /// Out: zero.
+    pub reserved: [u64; 8],
+}
+
+layout!(GetVectorStats, "vexfs_get_vector_stats", 504, {
+    size: 0, flags: 4, name: 8, index: 264, rows: 328, dead_rows: 336, tail_rows: 344, indexed_rows: 352,
+    segments: 360, tail_bytes: 368, segment_bytes: 376, vector_bytes: 384, index_bytes: 392, payload_bytes: 400,
+    field_bytes: 408, memory_bytes: 416, build_done: 424, build_total: 432, reserved: 440,
+});

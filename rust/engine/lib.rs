@@ -23,11 +23,17 @@
 #[cfg(test)]
 extern crate std;
 
+#[allow(dead_code)]
+mod bits;
 mod collection;
 mod flat;
 mod heap;
+#[allow(dead_code)]
+mod index;
 pub mod limits;
 pub mod payload;
+#[allow(dead_code)]
+mod pool;
 
 pub use collection::Batch;
 pub use collection::Collection;
@@ -43,6 +49,12 @@ pub use collection::Inserted;
 pub use collection::Params;
 pub use collection::RowRef;
 pub use collection::Search;
+
+pub use index::Codes;
+pub use index::Cost;
+pub use index::IndexParams;
+pub use index::Kind;
+pub use index::Knobs;
 
 pub use vexfs_simd::Metric;
 

@@ -33,6 +33,7 @@ pub use error::IoError;
 pub use error::Result;
 
 pub use imp::crc32c;
+pub use imp::monotonic;
 pub use imp::nofs;
 pub use imp::now;
 pub use imp::random;

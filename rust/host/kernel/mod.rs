@@ -50,6 +50,13 @@ pub fn now() -> (i64, u32) {
     (ts.tv_sec, u32::try_from(ts.tv_nsec).unwrap_or(0))
 }
 
+/// Nanoseconds since some moment, never going back. For deadlines.
+pub fn monotonic() -> u64 {
+    // SAFETY: reads a clock.
+    let now = unsafe { bindings::ktime_get() };
+    u64::try_from(now).unwrap_or(0)
+}
+
 /// A cooperative point for long loops: lets others run.
 ///
 /// # Errors

@@ -5,6 +5,8 @@ use crate::Level;
 use crate::Result;
 use core::fmt;
 use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
@@ -47,6 +49,12 @@ pub fn now() -> (i64, u32) {
         Ok(d) => (i64::try_from(d.as_secs()).unwrap_or(i64::MAX), d.subsec_nanos()),
         Err(_) => (0, 0),
     }
+}
+
+/// Nanoseconds since some moment, never going back. For deadlines.
+pub fn monotonic() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A cooperative point for long loops. Userspace is preempted anyway, so it only says that work may go on.

@@ -83,6 +83,14 @@ pub mod device {
     #[cfg(not(CONFIG_RUST))]
     pub use crate::imp::recording::RecordingBackend;
 
+    /// One read of a batch: `data` is filled from byte `offset`. Both are multiples of the device's logical block size.
+    pub struct Read<'a> {
+        /// Byte offset on the device.
+        pub offset: u64,
+        /// Where to put it.
+        pub data: &'a mut [u8],
+    }
+
     /// One write of a batch: `data` goes to byte `offset`. Both are multiples of the device's logical block size.
     #[derive(Clone, Copy)]
     pub struct Write<'a> {

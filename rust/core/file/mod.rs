@@ -29,3 +29,4 @@ pub use data::MapKind;
 pub use data::Mapping;
 pub use delalloc::DataAlloc;
 pub use delalloc::DataState;
+pub use read::ReadAt;

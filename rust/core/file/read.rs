@@ -11,11 +11,20 @@ use crate::inode;
 use crate::inode::Ino;
 use crate::mount::Fs;
 use crate::txn::Read;
+use vexfs_host::device;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
 use vexfs_host::relax;
 use vexfs_host::Error;
 use vexfs_host::Result;
+
+/// One read of a batch.
+pub struct ReadAt<'a> {
+    /// Byte offset in the file.
+    pub offset: u64,
+    /// Where to put what is there.
+    pub data: &'a mut [u8],
+}
 
 impl Fs {
     /// Reads from byte `off` of file `ino` into `buf` and returns how many bytes there were before the end.
@@ -34,6 +43,46 @@ impl Fs {
         drop(view);
         self.read_mapped(ino, off, buf)?;
         Ok(buf.len())
+    }
+
+    /// Fills every buffer of `reads` from its place in file `ino`, with all reads of the device under way at once.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` unless offsets and lengths are multiples of the block size and lie below the size rounded up to it.
+    pub fn read_batch(&self, ino: Ino, reads: &mut [ReadAt<'_>]) -> Result<()> {
+        let _nofs = nofs();
+        let block = self.blocks();
+        let inode = inode::expect(&self.view()?, ino)?;
+        inode.expect_file()?;
+        let end = block.start(block.covering(inode.size));
+        let mut pieces = Vec::with_capacity(reads.len())?;
+        for read in reads.iter_mut() {
+            let len = read.data.len() as u64;
+            let inside = read.offset.checked_add(len).is_some_and(|reach| reach <= end);
+            if !inside || block.within(read.offset) != 0 || block.within(len) != 0 {
+                return Err(Error::Invalid("a read of a batch is of whole blocks of the file"));
+            }
+            let (mut off, mut rest) = (read.offset, &mut *read.data);
+            while !rest.is_empty() {
+                let m = self.map_tree(ino, block.holding(off), block.holding(rest.len() as u64))?;
+                let n = usize::try_from(block.start(m.len))
+                    .unwrap_or(usize::MAX)
+                    .min(rest.len());
+                let (piece, after) = rest.split_at_mut_checked(n).ok_or(Error::Overflow)?;
+                match m.kind {
+                    MapKind::Hole => piece.fill(0),
+                    MapKind::Inline { .. } => self.read_inline_at(ino, 0, piece)?,
+                    MapKind::Extent { pblk } => pieces.push(device::Read {
+                        offset: block.start(pblk),
+                        data: piece,
+                    })?,
+                }
+                off = off.saturating_add(n as u64);
+                rest = after;
+            }
+        }
+        self.dev().read_batch(&mut pieces)
     }
 
     /// Reads contents without regard to the size.

@@ -5,6 +5,7 @@
 //! Buffers may be kmalloc or vmalloc memory; one that the device cannot address as it lies goes through a copy.
 
 use super::mem::Vec;
+use crate::device::Read;
 use crate::device::Write;
 use crate::Error;
 use crate::IoError;
@@ -142,6 +143,34 @@ impl Device {
         let mut copy = bounce(buf.len())?;
         self.transfer("read", bindings::REQ_OP_READ, &[span(offset, &mut copy)])?;
         buf.copy_from_slice(&copy);
+        Ok(())
+    }
+
+    /// Submits all `reads` together and waits for the last.
+    ///
+    /// # Errors
+    ///
+    /// `Io` of the first that failed; the contents of all are then undefined. `NoMemory`.
+    pub fn read_batch(&self, reads: &mut [Read<'_>]) -> Result<()> {
+        let mut spans = Vec::with_capacity(reads.len())?;
+        let mut copies = Vec::new();
+        for r in reads.iter_mut() {
+            self.check("read", r.offset, r.data.len() as u64)?;
+            if self.addressable(r.data) {
+                spans.push(span(r.offset, r.data))?;
+            } else {
+                let mut copy = bounce(r.data.len())?;
+                spans.push(span(r.offset, &mut copy))?;
+                copies.push(copy)?;
+            }
+        }
+        self.transfer("read", bindings::REQ_OP_READ, &spans)?;
+        let mut copies = copies.into_iter();
+        for r in reads.iter_mut().filter(|r| !self.addressable(r.data)) {
+            if let Some(copy) = copies.next() {
+                r.data.copy_from_slice(&copy);
+            }
+        }
         Ok(())
     }
 

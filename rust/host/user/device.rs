@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The userspace block device: a cheap handle on any [`Backend`].
 
+use crate::device::Read;
 use crate::device::Write;
 use crate::Error;
 use crate::IoError;
@@ -29,6 +30,11 @@ pub trait Backend: Send + Sync {
 
     /// Fills `buf` from byte `offset`.
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Reads several places, in any order; returns when all are read.
+    fn read_batch(&self, reads: &mut [Read<'_>]) -> Result<()> {
+        reads.iter_mut().try_for_each(|r| self.read(r.offset, r.data))
+    }
 
     /// Writes `data` at byte `offset`. It may stay in a volatile cache until the next flush.
     fn write(&self, offset: u64, data: &[u8]) -> Result<()>;
@@ -99,6 +105,14 @@ impl Device {
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.check("read", offset, buf.len() as u64)?;
         self.0.read(offset, buf)
+    }
+
+    /// Submits all `reads` together and waits for the last.
+    pub fn read_batch(&self, reads: &mut [Read<'_>]) -> Result<()> {
+        for r in reads.iter() {
+            self.check("read", r.offset, r.data.len() as u64)?;
+        }
+        self.0.read_batch(reads)
     }
 
     /// Writes `data` at byte `offset`.

@@ -2,6 +2,7 @@
 //! A block device over a regular file or a real block device.
 
 use crate::device::Backend;
+use crate::device::Read;
 use crate::Error;
 use crate::IoError;
 use crate::Result;
@@ -65,6 +66,21 @@ impl Backend for FileBackend {
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(buf, offset).map_err(io_error("read", offset))
+    }
+
+    fn read_batch(&self, reads: &mut [Read<'_>]) -> Result<()> {
+        // Telling the kernel of all of them first has the device work on them at the same time.
+        if reads.len() > 1 {
+            for r in reads.iter() {
+                let (Ok(offset), Ok(len)) = (i64::try_from(r.offset), i64::try_from(r.data.len())) else {
+                    return Err(Error::Overflow);
+                };
+                // SAFETY: takes a descriptor, which `self.file` keeps open, and plain numbers. It is advice: that it may
+                // fail does not matter.
+                unsafe { libc::posix_fadvise(self.file.as_raw_fd(), offset, len, libc::POSIX_FADV_WILLNEED) };
+            }
+        }
+        reads.iter_mut().try_for_each(|r| self.read(r.offset, r.data))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<()> {

@@ -414,3 +414,53 @@ fn threads_may_write_different_files_at_once() {
     });
     fs.check();
 }
+
+#[test]
+fn a_batch_of_reads_finds_what_single_reads_find() {
+    for (head, holes) in [
+        (100usize, false),
+        (5 * B as usize + 9, false),
+        (300, true),
+        (3 * B as usize, true),
+    ] {
+        let mut f = Checked::new();
+        f.write(0, &pattern(1, head));
+        if holes {
+            f.write(9 * B as usize, &pattern(2, 2 * B as usize + 5));
+            f.write(40 * B as usize, &pattern(3, B as usize));
+        }
+        let blocks = (f.model.len() as u64).div_ceil(B);
+        let mut buffers: StdVec<_> = (0..blocks)
+            .map(|i| vec![0xee; ((blocks - i).min(3) * B) as usize])
+            .collect();
+        let mut reads: StdVec<_> = buffers
+            .iter_mut()
+            .enumerate()
+            .map(|(i, data)| ReadAt {
+                offset: i as u64 * B,
+                data,
+            })
+            .collect();
+        f.fs.fs.read_batch(f.ino, &mut reads).unwrap();
+        f.model.resize((blocks * B) as usize, 0);
+        for (i, buffer) in buffers.iter().enumerate() {
+            assert_eq!(
+                buffer[..],
+                f.model[i * B as usize..][..buffer.len()],
+                "{head} {holes} {i}"
+            );
+        }
+        let end = blocks * B;
+        for (offset, len) in [(1, B), (0, B + 1), (end, B), (u64::MAX - B + 1, B), (end - B, 2 * B)] {
+            let mut data = vec![0; len as usize];
+            let refused = f.fs.fs.read_batch(
+                f.ino,
+                &mut [ReadAt {
+                    offset,
+                    data: &mut data,
+                }],
+            );
+            assert!(matches!(refused, Err(Error::Invalid(_))), "{offset} {len}");
+        }
+    }
+}

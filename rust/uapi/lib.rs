@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note
-//! The user ABI of VexFS: ioctl numbers, their argument structs, and the binary form of payloads.
+//! The user ABI of VexFS: ioctl numbers, their argument structs, and the binary forms of payloads and filters.
 //!
 //! This crate is the source; `include/uapi/linux/vexfs.h` is generated from it and committed
 //! (`cargo run -p vexfs-uapi-header -- --write`). It compiles into the module and into every
@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod collection;
+pub mod filter;
 mod index;
 mod ioctl;
 pub mod layout;

@@ -63,6 +63,57 @@
  */
 #define VEXFS_METRIC_HAMMING 4
 
+/* Version of the form of filters. */
+#define VEXFS_FILTER_VERSION 1
+
+/* Most bytes of a filter; more is E2BIG. */
+#define VEXFS_FILTER_MAX 65536
+
+/* Most instructions of a filter; more is E2BIG. */
+#define VEXFS_FILTER_INSTRUCTIONS_MAX 1024
+
+/* Most groups inside each other, the outermost counted; more is E2BIG. */
+#define VEXFS_FILTER_DEPTH_MAX 16
+
+/* Bytes of the header of a filter. */
+#define VEXFS_FILTER_HEADER 4
+
+/* Bytes of an instruction before its name. */
+#define VEXFS_FILTER_INSTRUCTION_HEADER 8
+
+/* Group: all of them. */
+#define VEXFS_FILTER_AND 1
+
+/* Group: at least one of them. */
+#define VEXFS_FILTER_OR 2
+
+/* Group of one: not it. */
+#define VEXFS_FILTER_NOT 3
+
+/* The field has a value. */
+#define VEXFS_FILTER_EXISTS 16
+
+/* A value of the field is in a set. */
+#define VEXFS_FILTER_IN 17
+
+/* A value of the field is within bounds. */
+#define VEXFS_FILTER_RANGE 18
+
+/* A string of the field begins with another. */
+#define VEXFS_FILTER_PREFIX 19
+
+/* There is a lower bound. */
+#define VEXFS_RANGE_LOWER (1 << 0)
+
+/* The lower bound itself is outside. */
+#define VEXFS_RANGE_LOWER_OPEN (1 << 1)
+
+/* There is an upper bound. */
+#define VEXFS_RANGE_UPPER (1 << 2)
+
+/* The upper bound itself is outside. */
+#define VEXFS_RANGE_UPPER_OPEN (1 << 3)
+
 /* Exact scan: no index. */
 #define VEXFS_INDEX_FLAT 1
 

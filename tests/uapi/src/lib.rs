@@ -51,6 +51,7 @@ const SOURCES: &[&str] = &[
     "index.rs",
     "stats.rs",
     "payload.rs",
+    "filter.rs",
 ];
 
 /// Returns the names of the `#[repr(C)]` structs, which are those `layout!` is called for.

@@ -1,7 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! What crosses between the float island and everybody else: raw words, never a float type.
+//! What crosses between the float island and everybody else: bytes and words, never a float type.
 //!
 //! Both halves compile this file, so that the layout cannot drift. A float travels as the `u32` of its bits.
+
+/// IEEE 754 binary32.
+pub const F32: u32 = 1;
+/// IEEE 754 binary16.
+pub const F16: u32 = 2;
+/// The upper half of a binary32.
+pub const BF16: u32 = 3;
+/// Signed bytes.
+pub const I8: u32 = 4;
+/// Unsigned bytes.
+pub const U8: u32 = 5;
+/// Bits, the lowest of a byte first.
+pub const BINARY: u32 = 6;
 
 /// Squared Euclidean distance.
 pub const L2: u32 = 0;
@@ -9,25 +22,60 @@ pub const L2: u32 = 0;
 pub const COSINE: u32 = 1;
 /// The negated inner product.
 pub const INNER_PRODUCT: u32 = 2;
+/// The number of differing bits.
+pub const HAMMING: u32 = 3;
 
-/// One query against consecutive rows.
+/// One query against some rows.
 ///
 /// # Invariants
 ///
-/// - `query` points to `dim` words; row `i` starts at `rows + i * stride` and has `dim` words; `stride >= dim >= 1`.
-/// - `inv_norms` points to `count` words if `metric` is [`COSINE`], and is not read otherwise.
+/// - `element` and `metric` are constants of this file that go together; `dim >= 1`, and a vector is `bytes` bytes long.
+/// - `query` points to a vector. Row `n` starts at `rows + n * stride`; `stride >= bytes`.
+/// - Key `i < count` is of row `ids[i]`, or of row `i` if `ids` is null. All these rows are readable, and so are their words in
+///   `inv_norms` if `metric` is [`COSINE`].
 /// - `keys` points to `count` words, which the island writes and never reads.
-/// - All values are finite floats.
+/// - Floats are finite, and unused bits of binary vectors zero. Nothing is aligned.
 #[repr(C)]
 pub struct Batch {
-    pub query: *const u32,
-    pub rows: *const u32,
+    pub query: *const u8,
+    pub rows: *const u8,
+    pub ids: *const u32,
     pub inv_norms: *const u32,
     pub keys: *mut u32,
     pub dim: usize,
+    pub bytes: usize,
     pub stride: usize,
     pub count: usize,
+    pub element: u32,
+    pub metric: u32,
     /// The query's inverse norm, if `metric` is [`COSINE`].
     pub query_inv_norm: u32,
-    pub metric: u32,
+}
+
+impl Batch {
+    /// The number of the row of key `i`.
+    ///
+    /// # Safety
+    ///
+    /// The invariants hold, and `i < count`.
+    #[inline(always)]
+    pub unsafe fn row_number(&self, i: usize) -> usize {
+        if self.ids.is_null() {
+            i
+        } else {
+            // SAFETY: `ids` has `count` words if it is not null.
+            unsafe { *self.ids.add(i) as usize }
+        }
+    }
+
+    /// The row of key `i`.
+    ///
+    /// # Safety
+    ///
+    /// The invariants hold, and `i < count`.
+    #[inline(always)]
+    pub unsafe fn row(&self, i: usize) -> *const u8 {
+        // SAFETY: the caller's promise; the row lies in the rows' buffer.
+        unsafe { self.rows.add(self.row_number(i) * self.stride) }
+    }
 }

@@ -1,21 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The island's exported functions: one a variant, and the norms.
+//! The island's exported functions.
 //!
 //! In the module they are what `lib.rs` links against; in userspace `lib.rs` calls them directly.
 
 use crate::abi;
+use crate::norms;
 use crate::scalar;
-
-/// Runs `$module::run` for the batch's metric.
-macro_rules! by_metric {
-    ($batch:expr, $($path:ident)::+) => {
-        match $batch.metric {
-            abi::L2 => $($path)::+::<{ abi::L2 }>($batch),
-            abi::COSINE => $($path)::+::<{ abi::COSINE }>($batch),
-            _ => $($path)::+::<{ abi::INNER_PRODUCT }>($batch),
-        }
-    };
-}
 
 /// Keys of a batch in portable code.
 ///
@@ -25,71 +15,80 @@ macro_rules! by_metric {
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_scalar(batch: *const abi::Batch) {
     // SAFETY: the caller's promise.
-    unsafe {
-        let batch = &*batch;
-        by_metric!(batch, scalar::run)
-    }
+    unsafe { scalar::run(&*batch) }
 }
 
 /// Keys of a batch with SSE2.
 ///
 /// # Safety
 ///
-/// As [`vexfs_simd_scalar`]; the CPU has SSE2.
+/// As [`vexfs_simd_scalar`].
 #[cfg(target_arch = "x86_64")]
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_sse2(batch: *const abi::Batch) {
     // SAFETY: the caller's promise.
-    unsafe {
-        let batch = &*batch;
-        by_metric!(batch, crate::x86_64::sse2::run)
-    }
+    unsafe { crate::x86_64::sse2::run(&*batch) }
 }
 
-/// Keys of a batch with AVX2 and FMA.
+/// Keys of a batch with AVX2, FMA and F16C.
 ///
 /// # Safety
 ///
-/// As [`vexfs_simd_scalar`]; the CPU has AVX2 and FMA and the OS saves the YMM state.
+/// As [`vexfs_simd_scalar`]; the CPU has AVX2, FMA, F16C and POPCNT, and the OS saves the YMM state.
 #[cfg(target_arch = "x86_64")]
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_avx2(batch: *const abi::Batch) {
     // SAFETY: the caller's promise.
-    unsafe {
-        let batch = &*batch;
-        by_metric!(batch, crate::x86_64::avx2::run)
-    }
+    unsafe { crate::x86_64::avx2::run(&*batch) }
 }
 
-/// Writes the inverse norm of each of `count` packed rows to `out`.
+/// Writes the inverse norm of each of `count` packed rows to `out`; that of a binary row is never asked for.
 ///
 /// # Safety
 ///
-/// `rows` points to `count * dim` finite floats, `out` to `count` words; the caller is inside an FPU section.
+/// `rows` points to `count` rows of `dim` elements of type `element`, which are finite and take `bytes` bytes, `out` to `count`
+/// words; the caller is inside an FPU section.
 #[no_mangle]
-pub unsafe extern "C" fn vexfs_simd_inv_norms(rows: *const u32, dim: usize, count: usize, out: *mut u32) {
-    // Never so; without it the compiler makes a call to memset for this case.
-    if dim == 0 {
-        return;
-    }
+pub unsafe extern "C" fn vexfs_simd_inv_norms(
+    element: u32,
+    rows: *const u8,
+    dim: usize,
+    bytes: usize,
+    count: usize,
+    out: *mut u32,
+) {
     for i in 0..count {
         // SAFETY: `i < count`.
         unsafe {
-            let norm = scalar::norm(rows.add(i * dim).cast(), dim);
-            *out.add(i) = scalar::inv_norm(norm).to_bits();
+            let row = rows.add(i * bytes);
+            let norm = match element {
+                abi::F32 => norms::norm::<{ abi::F32 }>(row, dim),
+                abi::F16 => norms::norm::<{ abi::F16 }>(row, dim),
+                abi::BF16 => norms::norm::<{ abi::BF16 }>(row, dim),
+                abi::I8 => norms::norm::<{ abi::I8 }>(row, dim),
+                _ => norms::norm::<{ abi::U8 }>(row, dim),
+            };
+            *out.add(i) = norms::inv_norm(norm).to_bits();
         }
     }
 }
 
-/// Scales each of `count` packed rows to unit length; leaves zero vectors alone.
+/// Scales each of `count` packed rows of floats to unit length; leaves zero vectors alone.
 ///
 /// # Safety
 ///
-/// `rows` points to `count * dim` finite floats that nobody else has access to; the caller is inside an FPU section.
+/// As [`vexfs_simd_inv_norms`], and nobody else has access to the rows; `element` is a float type.
 #[no_mangle]
-pub unsafe extern "C" fn vexfs_simd_normalize(rows: *mut u32, dim: usize, count: usize) {
+pub unsafe extern "C" fn vexfs_simd_normalize(element: u32, rows: *mut u8, dim: usize, bytes: usize, count: usize) {
     for i in 0..count {
         // SAFETY: `i < count`.
-        unsafe { scalar::normalize(rows.add(i * dim).cast(), dim) };
+        unsafe {
+            let row = rows.add(i * bytes);
+            match element {
+                abi::F32 => norms::normalize::<{ abi::F32 }>(row, dim),
+                abi::F16 => norms::normalize::<{ abi::F16 }>(row, dim),
+                _ => norms::normalize::<{ abi::BF16 }>(row, dim),
+            }
+        }
     }
 }

@@ -11,20 +11,33 @@ extern "C" {
     #[cfg(target_arch = "x86_64")]
     fn vexfs_cpu_has_fma() -> bool;
     #[cfg(target_arch = "x86_64")]
+    fn vexfs_cpu_has_f16c() -> bool;
+    #[cfg(target_arch = "x86_64")]
+    fn vexfs_cpu_has_popcnt() -> bool;
+    #[cfg(target_arch = "x86_64")]
     fn vexfs_cpu_has_ymm_state() -> bool;
 }
 
-/// Whether AVX2 and FMA may be used: the CPU has them, and the OS saves the YMM state.
+/// Whether the AVX2 variant may be used: the CPU has what it is made of, and the OS saves the YMM state.
 #[cfg(all(target_arch = "x86_64", CONFIG_RUST))]
-pub(crate) fn has_avx2_and_fma() -> bool {
+pub(crate) fn has_avx2() -> bool {
     // SAFETY: the functions only read CPU data that is fixed at boot.
-    unsafe { vexfs_cpu_has_avx2() && vexfs_cpu_has_fma() && vexfs_cpu_has_ymm_state() }
+    unsafe {
+        vexfs_cpu_has_avx2()
+            && vexfs_cpu_has_fma()
+            && vexfs_cpu_has_f16c()
+            && vexfs_cpu_has_popcnt()
+            && vexfs_cpu_has_ymm_state()
+    }
 }
 
-/// Whether AVX2 and FMA may be used: the CPU has them, and the OS saves the YMM state.
+/// Whether the AVX2 variant may be used: the CPU has what it is made of, and the OS saves the YMM state.
 #[cfg(all(target_arch = "x86_64", not(CONFIG_RUST)))]
-pub(crate) fn has_avx2_and_fma() -> bool {
-    std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")
+pub(crate) fn has_avx2() -> bool {
+    std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("fma")
+        && std::is_x86_feature_detected!("f16c")
+        && std::is_x86_feature_detected!("popcnt")
 }
 
 /// A stretch of code that may call the float island; in the kernel it neither sleeps nor is preempted.

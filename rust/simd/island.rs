@@ -7,7 +7,10 @@
 #![no_std]
 
 mod abi;
+mod element;
 mod entry;
+mod finish;
+mod norms;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;

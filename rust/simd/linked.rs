@@ -9,6 +9,13 @@ extern "C" {
     pub(crate) fn vexfs_simd_sse2(batch: *const abi::Batch);
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn vexfs_simd_avx2(batch: *const abi::Batch);
-    pub(crate) fn vexfs_simd_inv_norms(rows: *const u32, dim: usize, count: usize, out: *mut u32);
-    pub(crate) fn vexfs_simd_normalize(rows: *mut u32, dim: usize, count: usize);
+    pub(crate) fn vexfs_simd_inv_norms(
+        element: u32,
+        rows: *const u8,
+        dim: usize,
+        bytes: usize,
+        count: usize,
+        out: *mut u32,
+    );
+    pub(crate) fn vexfs_simd_normalize(element: u32, rows: *mut u8, dim: usize, bytes: usize, count: usize);
 }

@@ -101,6 +101,7 @@ fn reference(metric: Metric, a: &[u32], b: &[u32]) -> (f64, f64) {
     let rounding = (a.len() + 8) as f64 * f64::from(f32::EPSILON) / 2.0;
     let underflow = a.len() as f64 * f64::from(f32::from_bits(1));
     match metric {
+        Metric::Hamming => unreachable!("floats"),
         Metric::L2 => {
             let sum: f64 = pairs().map(|(x, y)| (x - y) * (x - y)).sum();
             (sum, 2.0 * rounding * sum + underflow)
@@ -118,15 +119,42 @@ fn reference(metric: Metric, a: &[u32], b: &[u32]) -> (f64, f64) {
     }
 }
 
+/// The bytes of words.
+fn bytes(words: &[u32]) -> &[u8] {
+    // SAFETY: words have no padding, and bytes need no alignment.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), 4 * words.len()) }
+}
+
+fn bytes_mut(words: &mut [u32]) -> &mut [u8] {
+    // SAFETY: as in `bytes`; any bytes make words.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 4 * words.len()) }
+}
+
+fn space(metric: Metric, dim: usize) -> Space {
+    Space::new(Element::F32, metric, dim).unwrap()
+}
+
+fn norms(kernels: Kernels, space: &Space, rows: &[u8]) -> Vec<u32> {
+    if !space.needs_norms() {
+        return vec![];
+    }
+    let mut norms = vec![0; rows.len() / space.row_bytes()];
+    kernels.inv_norms(space, rows, &mut norms).unwrap();
+    norms
+}
+
 fn keys(kernels: Kernels, metric: Metric, query: &[u32], rows: &[u32]) -> Vec<u32> {
-    let dim = query.len();
-    let mut norms = vec![0; rows.len() / dim];
-    kernels.inv_norms(rows, dim, &mut norms).unwrap();
-    let mut keys = vec![0; rows.len() / dim];
-    let rows = Rows::packed(rows, dim, &norms).unwrap();
-    kernels
-        .distances(metric, &[kernels.query(metric, query)], &rows, &mut keys)
-        .unwrap();
+    let (space, count) = (space(metric, query.len()), rows.len() / query.len());
+    let norms = norms(kernels, &space, bytes(rows));
+    let mut keys = vec![0; count];
+    let rows = Rows::new(&space, bytes(rows), space.row_bytes(), count, &norms).unwrap();
+    let query = kernels.query(&space, bytes(query)).unwrap();
+    kernels.scan(&[query], &rows, &mut keys).unwrap();
+    let mut gathered = vec![0; count];
+    let ids: Vec<u32> = (0..count as u32).rev().collect();
+    kernels.gather(&query, &rows, &ids, &mut gathered).unwrap();
+    gathered.reverse();
+    assert_eq!(keys, gathered);
     keys
 }
 
@@ -207,17 +235,20 @@ fn a_key_does_not_depend_on_the_place_of_the_row_or_on_its_companions() {
                     }
                 }
                 // With a gap after each row, and several queries at once.
-                let stride = dim + 5;
-                let mut apart = vec![f32::NAN.to_bits(); 11 * stride - 5];
+                let space = space(metric, dim);
+                let stride = 4 * dim + 5;
+                let mut apart = vec![0xff; 11 * stride - 5];
                 for (i, row) in rows.chunks(dim).enumerate() {
-                    apart[i * stride..][..dim].copy_from_slice(row);
+                    apart[i * stride..][..4 * dim].copy_from_slice(bytes(row));
                 }
-                let mut norms = vec![0; 11];
-                kernels.inv_norms(&rows, dim, &mut norms).unwrap();
-                let strided = Rows::strided(&apart, dim, stride, 11, &norms).unwrap();
-                let prepared: Vec<Query<'_>> = queries.iter().map(|q| kernels.query(metric, q)).collect();
+                let norms = norms(kernels, &space, bytes(&rows));
+                let strided = Rows::new(&space, &apart, stride, 11, &norms).unwrap();
+                let prepared: Vec<Query<'_>> = queries
+                    .iter()
+                    .map(|q| kernels.query(&space, bytes(q)).unwrap())
+                    .collect();
                 let mut tile = vec![0; 33];
-                kernels.distances(metric, &prepared, &strided, &mut tile).unwrap();
+                kernels.scan(&prepared, &strided, &mut tile).unwrap();
                 assert_eq!(tile, alone);
             }
         }
@@ -300,19 +331,24 @@ fn nothing_is_read_or_written_beyond_the_last_element() {
             let mut query = Edge::new(&random.vector(Kind::Unit, dim));
             let content: Vec<u32> = (0..count).flat_map(|_| random.vector(Kind::Unit, dim)).collect();
             let mut rows = Edge::new(&content);
-            let mut norms = Edge::new(&vec![0; count]);
             let mut out = Edge::new(&vec![0; count]);
             for metric in METRICS {
                 for kernels in variants() {
-                    kernels.inv_norms(rows.as_mut(), dim, norms.as_mut()).unwrap();
+                    let space = space(metric, dim);
+                    let mut norms = Edge::new(&norms(kernels, &space, bytes(rows.as_mut())));
                     let want = keys(kernels, metric, query.as_mut(), &content);
-                    let query = kernels.query(metric, query.as_mut());
-                    let rows = Rows::packed(rows.as_mut(), dim, norms.as_mut()).unwrap();
-                    kernels.distances(metric, &[query], &rows, out.as_mut()).unwrap();
+                    let query = kernels.query(&space, bytes(query.as_mut())).unwrap();
+                    let rows = bytes(rows.as_mut());
+                    let rows = Rows::new(&space, rows, 4 * dim, count, norms.as_mut()).unwrap();
+                    kernels.scan(&[query], &rows, out.as_mut()).unwrap();
+                    assert_eq!(out.as_mut(), want);
+                    let mut ids = Edge::new(&(0..count as u32).collect::<Vec<u32>>());
+                    kernels.gather(&query, &rows, ids.as_mut(), out.as_mut()).unwrap();
                     assert_eq!(out.as_mut(), want);
                 }
             }
-            variants()[0].normalize(rows.as_mut(), dim).unwrap();
+            let space = space(Metric::L2, dim);
+            variants()[0].normalize(&space, bytes_mut(rows.as_mut())).unwrap();
         }
     }
 }
@@ -362,13 +398,15 @@ fn check_names_what_is_wrong_with_a_vector() {
     let good = [1.0f32, -0.0, f32::MAX, f32::from_bits(1)].map(f32::to_bits);
     let zero = [0.0f32, -0.0].map(f32::to_bits);
     for metric in METRICS {
-        assert_eq!(check(metric, &good), Ok(()));
+        assert_eq!(space(metric, 4).check(bytes(&good)), Ok(()));
+        assert_eq!(space(metric, 3).check(bytes(&good)), Err(BadVector::Length));
         for x in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_eq!(check(metric, &[good[0], x.to_bits()]), Err(BadVector::NotFinite));
+            let bad = [good[0], x.to_bits()];
+            assert_eq!(space(metric, 2).check(bytes(&bad)), Err(BadVector::NotFinite));
         }
     }
-    assert_eq!(check(Metric::Cosine, &zero), Err(BadVector::Zero));
-    assert_eq!(check(Metric::L2, &zero), Ok(()));
+    assert_eq!(space(Metric::Cosine, 2).check(bytes(&zero)), Err(BadVector::Zero));
+    assert_eq!(space(Metric::L2, 2).check(bytes(&zero)), Ok(()));
 }
 
 #[test]
@@ -378,7 +416,8 @@ fn normalized_rows_have_length_one_whatever_their_scale() {
         for dim in [1, 2, 3, 5, 128, 385] {
             let mut rows: Vec<u32> = (0..3).flat_map(|_| random.vector(kind, dim)).collect();
             let before = rows.clone();
-            variants()[0].normalize(&mut rows, dim).unwrap();
+            let space = space(Metric::Cosine, dim);
+            variants()[0].normalize(&space, bytes_mut(&mut rows)).unwrap();
             for (row, before) in rows.chunks(dim).zip(before.chunks(dim)) {
                 let norm = wide(row).map(|x| x * x).sum::<f64>().sqrt();
                 assert!((norm - 1.0).abs() < 1e-6, "{kind:?} {dim} {norm}");
@@ -387,7 +426,9 @@ fn normalized_rows_have_length_one_whatever_their_scale() {
         }
     }
     let mut zero = [0, 0x8000_0000];
-    variants()[0].normalize(&mut zero, 2).unwrap();
+    variants()[0]
+        .normalize(&space(Metric::Cosine, 2), bytes_mut(&mut zero))
+        .unwrap();
     assert_eq!(zero, [0, 0x8000_0000]);
 }
 
@@ -395,26 +436,34 @@ fn normalized_rows_have_length_one_whatever_their_scale() {
 fn shapes_that_do_not_fit_are_refused() {
     let kernels = Kernels::detect();
     let words = [0u32; 12];
-    assert!(Rows::packed(&words, 0, &[]).is_err());
-    assert!(Rows::packed(&words, 5, &[]).is_err());
-    assert!(Rows::packed(&words, 4, &[0; 2]).is_err());
-    assert!(Rows::strided(&words, 4, 3, 1, &[]).is_err());
-    assert!(Rows::strided(&words, 4, 5, 3, &[]).is_err());
-    assert!(Rows::strided(&words, 4, usize::MAX, 3, &[]).is_err());
-    assert!(Rows::strided(&words, 2, 5, 3, &[]).is_ok());
-    let rows = Rows::packed(&words, 4, &[]).unwrap();
-    let query = kernels.query(Metric::L2, &words[..4]);
-    assert!(kernels.distances(Metric::L2, &[query], &rows, &mut [0; 3]).is_ok());
-    assert!(kernels.distances(Metric::L2, &[query], &rows, &mut [0; 4]).is_err());
-    assert!(kernels.distances(Metric::Cosine, &[query], &rows, &mut [0; 3]).is_err());
-    assert!(kernels
-        .distances(
-            Metric::L2,
-            &[kernels.query(Metric::L2, &words[..3])],
-            &rows,
-            &mut [0; 3]
-        )
-        .is_err());
-    assert!(kernels.inv_norms(&words, 4, &mut [0; 2]).is_err());
-    assert!(kernels.normalize(&mut [0; 5], 4).is_err());
+    let of = |dim, stride, count, norms: &[u32]| {
+        Rows::new(&space(Metric::L2, dim), bytes(&words), stride, count, norms).map(|_| ())
+    };
+    assert_eq!(of(4, 16, 3, &[]), Ok(()));
+    assert_eq!(of(2, 20, 3, &[]), Ok(()));
+    assert_eq!(of(4, 16, 4, &[]), Err(ShapeMismatch));
+    assert_eq!(of(4, 16, 3, &[0; 3]), Err(ShapeMismatch));
+    assert_eq!(of(4, 15, 1, &[]), Err(ShapeMismatch));
+    assert_eq!(of(4, usize::MAX, 3, &[]), Err(ShapeMismatch));
+    assert!(Space::new(Element::F32, Metric::L2, 0).is_none());
+    assert!(Space::new(Element::F32, Metric::Hamming, 8).is_none());
+    assert!(Space::new(Element::Binary, Metric::L2, 8).is_none());
+
+    let (l2, cosine) = (space(Metric::L2, 4), space(Metric::Cosine, 4));
+    assert!(Rows::new(&cosine, bytes(&words), 16, 3, &[]).is_err());
+    let rows = Rows::new(&l2, bytes(&words), 16, 3, &[]).unwrap();
+    assert!(rows.slice(1..3).is_some_and(|rows| rows.count() == 2));
+    assert!(rows.slice(1..4).is_none());
+    let query = kernels.query(&l2, bytes(&words[..4])).unwrap();
+    assert!(kernels.query(&l2, bytes(&words[..3])).is_err());
+    assert!(kernels.scan(&[query], &rows, &mut [0; 3]).is_ok());
+    assert!(kernels.scan(&[query], &rows, &mut [0; 4]).is_err());
+    assert!(kernels.gather(&query, &rows, &[2, 0], &mut [0; 2]).is_ok());
+    assert!(kernels.gather(&query, &rows, &[2, 3], &mut [0; 2]).is_err());
+    assert!(kernels.gather(&query, &rows, &[2], &mut [0; 2]).is_err());
+    let other = kernels.query(&cosine, bytes(&words[..4])).unwrap();
+    assert!(kernels.scan(&[other], &rows, &mut [0; 3]).is_err());
+    assert!(kernels.gather(&other, &rows, &[0], &mut [0]).is_err());
+    assert!(kernels.inv_norms(&l2, bytes(&words), &mut [0; 2]).is_err());
+    assert!(kernels.normalize(&l2, bytes_mut(&mut [0; 5])).is_err());
 }

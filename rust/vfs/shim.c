@@ -122,6 +122,16 @@ bool vexfs_cpu_has_fma(void)
 	return boot_cpu_has(X86_FEATURE_FMA);
 }
 
+bool vexfs_cpu_has_f16c(void)
+{
+	return boot_cpu_has(X86_FEATURE_F16C);
+}
+
+bool vexfs_cpu_has_popcnt(void)
+{
+	return boot_cpu_has(X86_FEATURE_POPCNT);
+}
+
 bool vexfs_cpu_has_ymm_state(void)
 {
 	return cpu_has_xfeatures(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM, NULL);

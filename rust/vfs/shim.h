@@ -39,6 +39,8 @@ void vexfs_fpu_begin(void);
 void vexfs_fpu_end(void);
 bool vexfs_cpu_has_avx2(void);
 bool vexfs_cpu_has_fma(void);
+bool vexfs_cpu_has_f16c(void);
+bool vexfs_cpu_has_popcnt(void);
 bool vexfs_cpu_has_ymm_state(void);
 
 /* File data: locks, folios, iterators, faults, work items. */

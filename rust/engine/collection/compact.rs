@@ -128,7 +128,7 @@ impl Collection {
     /// Copies the live rows to `file` and to a new image, in their order.
     #[inline(never)]
     fn copy_live(&self, image: &Image, file: Ino, next_id: u64) -> Result<(Arc<Image>, TailEnd)> {
-        let mut rows = Rows::new(self.params.dim());
+        let mut rows = Rows::new(&self.params);
         let mut index = U64Map::new();
         index.reserve(image.rows.read().live())?;
         let mut end = TailEnd {

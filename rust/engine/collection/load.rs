@@ -204,7 +204,7 @@ struct Replay<'a> {
 pub(super) fn load(of: &Collection, file: Ino, first_next_id: u64) -> Result<(Arc<Image>, TailEnd)> {
     let mut replay = Replay {
         chain: Chain::new(of, Window::new(of, file, WINDOW)?, first_next_id),
-        rows: Rows::new(of.params.dim()),
+        rows: Rows::new(&of.params),
         index: U64Map::new(),
         ids: Vec::new(),
         inv_norms: Vec::new(),
@@ -304,11 +304,12 @@ fn check(of: &Collection, header: &Header, body: &record::Body<'_>) -> core::res
     if body.ids().any(|id| id >= header.next_id && id != u64::MAX) {
         return Err("record with an id that is still to be given");
     }
-    let (dim, metric) = (of.params.dim(), of.params.metric());
+    let dim = of.params.dim();
+    let space = of.params.space().map_err(|_| "parameters")?;
     if body
         .vectors
         .chunks(dim)
-        .any(|vector| simd::check(metric, vector).is_err())
+        .any(|vector| space.check(vector.as_bytes()).is_err())
     {
         return Err("record with a vector that is not allowed");
     }
@@ -337,7 +338,7 @@ impl Collection {
             return Ok(());
         }
         out.resize(vectors.len().checked_div(self.params.dim()).unwrap_or(0), 0)?;
-        let written = self.kernels.inv_norms(vectors, self.params.dim(), out);
+        let written = self.kernels.inv_norms(&self.params.space()?, vectors.as_bytes(), out);
         written.map_err(|_| Error::Invalid("vectors of another dimension"))
     }
 }

@@ -6,7 +6,9 @@ use crate::Ino;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;
 use vexfs_host::Result;
+use vexfs_simd::Element;
 use vexfs_simd::Metric;
+use vexfs_simd::Space;
 use vexfs_uapi as uapi;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
@@ -76,6 +78,11 @@ impl Params {
         self.dim as usize
     }
 
+    /// What its vectors are, and how they are compared.
+    pub fn space(&self) -> Result<Space> {
+        Space::new(Element::F32, self.metric, self.dim()).ok_or(Error::Invalid("parameters of a collection"))
+    }
+
     /// How vectors are compared.
     pub fn metric(&self) -> Metric {
         self.metric
@@ -87,6 +94,7 @@ impl Params {
             Metric::L2 => uapi::VEXFS_METRIC_L2,
             Metric::Cosine => uapi::VEXFS_METRIC_COSINE,
             Metric::InnerProduct => uapi::VEXFS_METRIC_IP,
+            Metric::Hamming => uapi::VEXFS_METRIC_HAMMING,
         }
     }
 

@@ -20,6 +20,7 @@ use vexfs_host::sync::Arc;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd as simd;
+use zerocopy::IntoBytes as _;
 
 /// What to search for.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +130,7 @@ impl Collection {
     /// `Invalid` for no queries, queries of another dimension, with a NaN, an infinity or (cosine) only zeros, `k` 0, or a
     /// radius that is NaN; `TooBig` beyond the limits; `Interrupted` by a fatal signal; those of loading the collection.
     pub fn search(&self, search: &Search<'_>) -> Result<Found> {
-        let (dim, metric) = (self.params.dim(), self.params.metric());
+        let dim = self.params.dim();
         let count = search.queries.len().checked_div(dim).unwrap_or(0);
         if count == 0 || search.queries.len().checked_rem(dim) != Some(0) {
             return Err(Error::Invalid(
@@ -151,9 +152,11 @@ impl Collection {
             None => u32::MAX,
         };
         let mut queries = Vec::with_capacity(count)?;
-        for bits in search.queries.chunks(dim) {
-            simd::check(metric, bits).map_err(refusal)?;
-            queries.push(self.kernels.query(metric, bits))?;
+        let space = self.params.space()?;
+        for vector in search.queries.chunks(dim) {
+            space.check(vector.as_bytes()).map_err(refusal)?;
+            let query = self.kernels.query(&space, vector.as_bytes());
+            queries.push(query.map_err(|_| Error::Invalid("a query of another dimension"))?)?;
         }
 
         let image = self.image()?;
@@ -163,7 +166,7 @@ impl Collection {
             // Rows may be added until the scan begins; the heap grows then.
             tops.push(TopK::new(search.k, rows, limit)?)?;
         }
-        let scanned = flat::scan(self.kernels, metric, dim, &image.rows, &queries, &mut tops)?;
+        let scanned = flat::scan(self.kernels, dim, &image.rows, &queries, &mut tops)?;
 
         let mut hits = Vec::new();
         let mut counts = Vec::with_capacity(count)?;

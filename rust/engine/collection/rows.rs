@@ -8,12 +8,14 @@
 //! Vectors lie in chunks of at most 1 MiB and payloads in chunks of at least one and usually [`ARENA`] bytes, so that no
 //! allocation grows with the collection but the tables of chunks and the index of ids.
 
+use super::Params;
 use crate::limits::ROWS_MAX;
 use vexfs_host::mem::U64Map;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd as simd;
+use zerocopy::IntoBytes as _;
 
 /// Elements of a chunk's vectors.
 const CHUNK: usize = 256 * 1024;
@@ -108,6 +110,7 @@ pub(crate) struct NewRows<'a> {
 ///
 /// Every chunk but the last has `1 << shift` rows; a chunk's parallel arrays agree in length. `live` rows have `died` 0.
 pub(crate) struct Rows {
+    space: Option<simd::Space>,
     dim: usize,
     shift: u32,
     chunks: Vec<Chunk>,
@@ -121,9 +124,11 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// No rows, of `dim` elements in 1..=4096.
-    pub(crate) fn new(dim: usize) -> Self {
+    pub(crate) fn new(params: &Params) -> Self {
+        let dim = params.dim();
         let shift = (CHUNK / dim.max(1)).checked_ilog2().unwrap_or(0);
         Self {
+            space: params.space().ok(),
             dim,
             shift,
             chunks: Vec::new(),
@@ -175,6 +180,7 @@ impl Rows {
     /// There is no such row.
     pub(crate) fn block(&self, first: usize, max: usize) -> Result<Block<'_>> {
         let none = Error::Invalid("no such row");
+        let space = self.space.ok_or(none)?;
         let (chunk, at) = self.chunk_of(first).ok_or(none)?;
         let end = at.saturating_add(max).min(chunk.ids.len());
         let vectors = chunk.vectors.get(at * self.dim..end * self.dim).ok_or(none)?;
@@ -184,7 +190,8 @@ impl Rows {
             chunk.inv_norms.get(at..end).ok_or(none)?
         };
         Ok(Block {
-            vectors: simd::Rows::packed(vectors, self.dim, inv_norms).map_err(|_| none)?,
+            vectors: simd::Rows::new(&space, vectors.as_bytes(), 4 * self.dim, end - at, inv_norms)
+                .map_err(|_| none)?,
             ids: chunk.ids.get(at..end).ok_or(none)?,
             died: chunk.died.get(at..end).ok_or(none)?,
         })

@@ -123,14 +123,14 @@ impl Collection {
             None if mode.upsert => return Err(Error::Invalid("replacing rows needs their ids")),
             _ => {}
         }
-        for (i, vector) in batch.vectors.chunks(dim).enumerate() {
+        let mut space = self.params.space()?;
+        if mode.normalize {
             // Normalizing needs a direction just as the cosine does.
-            let metric = if mode.normalize {
-                simd::Metric::Cosine
-            } else {
-                self.params.metric()
-            };
-            simd::check(metric, vector).map_err(refusal)?;
+            space =
+                simd::Space::new(space.element(), simd::Metric::Cosine, dim).ok_or(Error::Invalid("normalizing"))?;
+        }
+        for (i, vector) in batch.vectors.chunks(dim).enumerate() {
+            space.check(vector.as_bytes()).map_err(refusal)?;
             if i % 256 == 255 {
                 relax()?;
             }
@@ -222,7 +222,7 @@ impl Collection {
         record::write_insert(&mut words, &header, &insert)?;
         let vectors = record::vectors_mut(&mut words, &header);
         if mode.normalize {
-            let scaled = self.kernels.normalize(vectors, self.params.dim());
+            let scaled = self.kernels.normalize(&self.params.space()?, vectors.as_mut_bytes());
             scaled.map_err(|_| Error::Invalid("vectors of another dimension"))?;
         }
         let mut inv_norms = Vec::new();
@@ -364,6 +364,8 @@ fn keep(writer: &mut Writer, words: Vec<u32>) {
 pub(super) fn refusal(bad: simd::BadVector) -> Error {
     match bad {
         simd::BadVector::NotFinite => Error::Invalid("a vector has a NaN or an infinity"),
+        simd::BadVector::Length => Error::Invalid("a vector of another dimension"),
+        simd::BadVector::PadBits => Error::Invalid("a bit beyond the dimension is set"),
         simd::BadVector::Zero => Error::Invalid("a zero vector has no direction"),
     }
 }

@@ -18,7 +18,6 @@ use vexfs_host::sync::RwLock;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd::Kernels;
-use vexfs_simd::Metric;
 use vexfs_simd::Query;
 
 /// Elements of one block of rows: 128 KiB, which every core's L2 holds.
@@ -35,7 +34,6 @@ const WORK: usize = 256 * 1024;
 /// `NoMemory`; `Interrupted` by a fatal signal.
 pub(crate) fn scan(
     kernels: Kernels,
-    metric: Metric,
     dim: usize,
     rows: &RwLock<Rows>,
     queries: &[Query<'_>],
@@ -57,7 +55,7 @@ pub(crate) fn scan(
             block_len = block.ids.len();
             let keys = keys.get_mut(..block_len * queries.len()).ok_or(Error::Overflow)?;
             kernels
-                .distances(metric, queries, &block.vectors, keys)
+                .scan(queries, &block.vectors, keys)
                 .map_err(|_| Error::Invalid("dimension"))?;
             for (keys, top) in keys.chunks(block_len).zip(tops.iter_mut()) {
                 for (i, key) in keys.iter().enumerate() {

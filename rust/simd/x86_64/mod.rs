@@ -1,38 +1,75 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Kernels for x86-64, one file an instruction set.
+//! Kernels for x86-64, one file an instruction set and family of elements.
 //!
-//! All share one shape: four rows at a time, two accumulators a row, the query loaded once for the four. A group of fewer
-//! than four rows repeats its first, so that a row's sum does not depend on its place in the batch.
+//! All share one shape: four rows at a time, so that the query is loaded once for the four, and while they are compared the
+//! lines of those that come next are asked for. The rows left at the end are one group of their own. Each row has its own
+//! accumulators, so its sum does not depend on its place in the batch.
 
-/// Runs a batch in groups of four rows: `$four` gives the sums of four rows as an `__m128`.
+/// How far ahead of its use a line of consecutive rows is asked for, in bytes: 8 KiB was the best of 2, 4, 8 and 16 KiB for
+/// rows of 0.5 to 3 KiB, and beats the hardware prefetcher alone by a tenth.
+const AHEAD: usize = 8192;
+
+/// Runs a batch in groups of rows. `$sums::<$consts.., N>(query, rows, next, size)` gives the sums of `N` rows in the first `N`
+/// lanes of an `__m128`, and asks for the lines of `next` that correspond to those of `rows`.
 ///
 /// A macro, so that the loop is compiled with the instruction set of the function it stands in.
-macro_rules! in_fours {
-    ($batch:expr, $metric:ident, $four:path) => {{
+macro_rules! in_groups {
+    ($batch:expr, $size:expr, $sums:ident $(, $consts:expr)*) => {{
         let batch: &crate::abi::Batch = $batch;
-        let mut i = 0;
-        while i < batch.count {
-            let live = if batch.count - i < 4 { batch.count - i } else { 4 };
-            let row = |k: usize| {
-                let row = i + if k < live { k } else { 0 };
-                batch.rows.wrapping_add(row * batch.stride).cast::<f32>()
-            };
-            let rows = [row(0), row(1), row(2), row(3)];
-            let mut sums = [0f32; 4];
-            // SAFETY: rows `i .. i + live` are rows of the batch, the rest of the four repeat row `i`; `sums` has room for
-            // four; the instruction set is the caller's.
-            unsafe {
-                _mm_storeu_ps(sums.as_mut_ptr(), $four(batch.query.cast(), rows, batch.dim));
-                for (k, sum) in sums.iter().enumerate() {
-                    if k < live {
-                        crate::scalar::finish::<$metric>(batch, i + k, *sum);
-                    }
+        let size: usize = $size;
+        // SAFETY: rows `i .. i + N` are rows of the batch, and only those are; the instruction set is the caller's.
+        unsafe {
+            let mut i = 0;
+            while i + 4 <= batch.count {
+                let rows = [batch.row(i), batch.row(i + 1), batch.row(i + 2), batch.row(i + 3)];
+                let next = crate::x86_64::next(batch, i, &rows);
+                let sums = $sums::<$({ $consts },)* 4>(batch.query, rows, next, size);
+                crate::x86_64::finish::finish::<4>(batch, i, sums);
+                i += 4;
+            }
+            match batch.count - i {
+                0 => {}
+                1 => {
+                    let rows = [batch.row(i)];
+                    let sums = $sums::<$({ $consts },)* 1>(batch.query, rows, rows, size);
+                    crate::x86_64::finish::finish::<1>(batch, i, sums);
+                }
+                2 => {
+                    let rows = [batch.row(i), batch.row(i + 1)];
+                    let sums = $sums::<$({ $consts },)* 2>(batch.query, rows, rows, size);
+                    crate::x86_64::finish::finish::<2>(batch, i, sums);
+                }
+                _ => {
+                    let rows = [batch.row(i), batch.row(i + 1), batch.row(i + 2)];
+                    let sums = $sums::<$({ $consts },)* 3>(batch.query, rows, rows, size);
+                    crate::x86_64::finish::finish::<3>(batch, i, sums);
                 }
             }
-            i += 4;
         }
     }};
 }
 
 pub(crate) mod avx2;
+mod finish;
 pub(crate) mod sse2;
+
+/// What to ask for while the four rows of keys `i` and on are compared: the four after them, or themselves if there are no
+/// more.
+///
+/// # Safety
+///
+/// `batch` holds its invariants, and `i + 4 <= batch.count`.
+#[inline(always)]
+unsafe fn next(batch: &crate::abi::Batch, i: usize, rows: &[*const u8; 4]) -> [*const u8; 4] {
+    let next = |k: usize| {
+        if batch.ids.is_null() {
+            rows[k].wrapping_add(AHEAD)
+        } else if i + 4 + k < batch.count {
+            // SAFETY: the key exists.
+            unsafe { batch.row(i + 4 + k) }
+        } else {
+            rows[k]
+        }
+    };
+    [next(0), next(1), next(2), next(3)]
+}

@@ -3,64 +3,74 @@
 //!
 //! Order of summation (fixed, whatever the row's place): lane `j` of accumulator `p` takes elements `8 t + 4 p + j` in
 //! order of `t`, missing ones count as zero; accumulators are added, then lanes as in [`sums`].
+#![allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
 
 use crate::abi;
 use core::arch::x86_64::*;
 
-/// How far ahead of its use a cache line is asked for, in floats. On consecutive rows that is the line of a later row; 8 KiB
-/// was the best of 2, 4, 8 and 16 for rows of 0.5 to 3 KiB, and beats the hardware prefetcher alone by a tenth.
-const AHEAD: usize = 2048;
-
 /// # Safety
 ///
 /// `batch` holds its invariants.
-pub(crate) unsafe fn run<const METRIC: u32>(batch: &abi::Batch) {
-    in_fours!(batch, METRIC, four::<METRIC>)
+pub(crate) unsafe fn run(batch: &abi::Batch) {
+    let l2 = batch.metric == abi::L2;
+    match batch.element {
+        abi::F32 if l2 => in_groups!(batch, batch.dim, floats, true),
+        abi::F32 => in_groups!(batch, batch.dim, floats, false),
+        // SAFETY: the caller's promise.
+        _ => unsafe { crate::scalar::run(batch) },
+    }
 }
 
-/// The sums of four rows.
+/// The sums of `N` rows.
 ///
 /// # Safety
 ///
 /// `q` and each of `r` point to `dim` floats.
 #[inline(always)]
-unsafe fn four<const METRIC: u32>(q: *const f32, r: [*const f32; 4], dim: usize) -> __m128 {
+unsafe fn floats<const L2: bool, const N: usize>(
+    q: *const u8,
+    r: [*const u8; N],
+    next: [*const u8; N],
+    dim: usize,
+) -> __m128 {
     // SAFETY: blocks and tails end at or before `dim`, and a prefetch of any address is harmless.
     unsafe {
-        let mut even = [_mm_setzero_ps(); 4];
-        let mut odd = [_mm_setzero_ps(); 4];
+        let (q, r) = (q.cast::<f32>(), r.map(|row| row.cast::<f32>()));
+        let mut even = [_mm_setzero_ps(); N];
+        let mut odd = [_mm_setzero_ps(); N];
         let mut i = 0;
         while i + 8 <= dim {
             let (q0, q1) = (_mm_loadu_ps(q.add(i)), _mm_loadu_ps(q.add(i + 4)));
-            for k in 0..4 {
-                _mm_prefetch::<_MM_HINT_T0>(r[k].wrapping_add(i + AHEAD).cast());
-                even[k] = step::<METRIC>(q0, _mm_loadu_ps(r[k].add(i)), even[k]);
-                odd[k] = step::<METRIC>(q1, _mm_loadu_ps(r[k].add(i + 4)), odd[k]);
+            for k in 0..N {
+                if N == 4 {
+                    _mm_prefetch::<_MM_HINT_T0>(next[k].wrapping_add(4 * i).cast());
+                }
+                even[k] = step::<L2>(q0, _mm_loadu_ps(r[k].add(i)), even[k]);
+                odd[k] = step::<L2>(q1, _mm_loadu_ps(r[k].add(i + 4)), odd[k]);
             }
             i += 8;
         }
         if i + 4 <= dim {
             let q0 = _mm_loadu_ps(q.add(i));
-            for k in 0..4 {
-                even[k] = step::<METRIC>(q0, _mm_loadu_ps(r[k].add(i)), even[k]);
+            for k in 0..N {
+                even[k] = step::<L2>(q0, _mm_loadu_ps(r[k].add(i)), even[k]);
             }
             i += 4;
             let q0 = tail(q.add(i), dim - i);
-            for k in 0..4 {
-                odd[k] = step::<METRIC>(q0, tail(r[k].add(i), dim - i), odd[k]);
+            for k in 0..N {
+                odd[k] = step::<L2>(q0, tail(r[k].add(i), dim - i), odd[k]);
             }
         } else {
             let q0 = tail(q.add(i), dim - i);
-            for k in 0..4 {
-                even[k] = step::<METRIC>(q0, tail(r[k].add(i), dim - i), even[k]);
+            for k in 0..N {
+                even[k] = step::<L2>(q0, tail(r[k].add(i), dim - i), even[k]);
             }
         }
-        sums([
-            _mm_add_ps(even[0], odd[0]),
-            _mm_add_ps(even[1], odd[1]),
-            _mm_add_ps(even[2], odd[2]),
-            _mm_add_ps(even[3], odd[3]),
-        ])
+        let mut total = [_mm_setzero_ps(); 4];
+        for k in 0..N {
+            total[k] = _mm_add_ps(even[k], odd[k]);
+        }
+        sums(total)
     }
 }
 
@@ -70,7 +80,7 @@ unsafe fn four<const METRIC: u32>(q: *const f32, r: [*const f32; 4], dim: usize)
 ///
 /// `p` points to `n` floats.
 #[inline(always)]
-pub(super) unsafe fn tail(p: *const f32, n: usize) -> __m128 {
+unsafe fn tail(p: *const f32, n: usize) -> __m128 {
     // SAFETY: each arm reads `n` floats.
     unsafe {
         match n {
@@ -86,11 +96,10 @@ pub(super) unsafe fn tail(p: *const f32, n: usize) -> __m128 {
 ///
 /// None beyond SSE2, which every x86-64 has.
 #[inline(always)]
-#[allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
-unsafe fn step<const METRIC: u32>(q: __m128, r: __m128, sum: __m128) -> __m128 {
+unsafe fn step<const L2: bool>(q: __m128, r: __m128, sum: __m128) -> __m128 {
     // SAFETY: every x86-64 has SSE2.
     unsafe {
-        if METRIC == abi::L2 {
+        if L2 {
             let difference = _mm_sub_ps(q, r);
             _mm_add_ps(_mm_mul_ps(difference, difference), sum)
         } else {
@@ -105,7 +114,6 @@ unsafe fn step<const METRIC: u32>(q: __m128, r: __m128, sum: __m128) -> __m128 {
 ///
 /// None beyond SSE2, which every x86-64 has.
 #[inline(always)]
-#[allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
 unsafe fn sums(v: [__m128; 4]) -> __m128 {
     // SAFETY: every x86-64 has SSE2.
     unsafe {

@@ -18,6 +18,8 @@ pub enum Metric {
     Cosine,
     /// Negated inner product.
     Ip,
+    /// Differing bits.
+    Hamming,
 }
 
 impl Metric {
@@ -26,6 +28,7 @@ impl Metric {
             Metric::L2 => "l2",
             Metric::Cosine => "cosine",
             Metric::Ip => "ip",
+            Metric::Hamming => "hamming",
         }
     }
 }

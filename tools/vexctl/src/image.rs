@@ -186,6 +186,7 @@ fn info_of(path: &Path, ino: u64, info: &engine::Info) -> Info {
             engine::Metric::L2 => Metric::L2,
             engine::Metric::Cosine => Metric::Cosine,
             engine::Metric::InnerProduct => Metric::Ip,
+            engine::Metric::Hamming => Metric::Hamming,
         },
         index: "flat",
         rows: info.rows,
@@ -231,6 +232,7 @@ impl Backend for Image {
             Metric::L2 => uapi::VEXFS_METRIC_L2,
             Metric::Cosine => uapi::VEXFS_METRIC_COSINE,
             Metric::Ip => uapi::VEXFS_METRIC_IP,
+            Metric::Hamming => uapi::VEXFS_METRIC_HAMMING,
         };
         let params = engine::Params::new(dim, uapi::VEXFS_ELEMENT_F32, metric, 0).map_err(error)?;
         // Reading the umask is only possible by setting it; nothing else runs meanwhile.

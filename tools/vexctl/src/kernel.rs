@@ -137,6 +137,7 @@ fn info_of(path: &Path, info: &uapi::CollectionInfo) -> Result<Info> {
             uapi::VEXFS_METRIC_L2 => Metric::L2,
             uapi::VEXFS_METRIC_COSINE => Metric::Cosine,
             uapi::VEXFS_METRIC_IP => Metric::Ip,
+            uapi::VEXFS_METRIC_HAMMING => Metric::Hamming,
             other => bail!("{}: metric {other} is newer than this program", path.display()),
         },
         index: match info.index {
@@ -283,6 +284,7 @@ impl Backend for Kernel {
             Metric::L2 => uapi::VEXFS_METRIC_L2,
             Metric::Cosine => uapi::VEXFS_METRIC_COSINE,
             Metric::Ip => uapi::VEXFS_METRIC_IP,
+            Metric::Hamming => uapi::VEXFS_METRIC_HAMMING,
         };
         // SAFETY: the struct has no pointers.
         unsafe { call(&parent, &mut arg) }.map_err(|e| SysError::new("create", path, e as i32))?;

@@ -103,6 +103,7 @@ pub(super) fn params(dim: usize, metric: Metric) -> Params {
         Metric::L2 => uapi::VEXFS_METRIC_L2,
         Metric::Cosine => uapi::VEXFS_METRIC_COSINE,
         Metric::InnerProduct => uapi::VEXFS_METRIC_IP,
+        Metric::Hamming => uapi::VEXFS_METRIC_HAMMING,
     };
     Params::new(dim as u32, uapi::VEXFS_ELEMENT_F32, metric, 0).unwrap()
 }
@@ -312,6 +313,7 @@ fn distance(metric: Metric, a: &[u32], b: &[u32]) -> f64 {
     let pairs = || a.iter().map(float).zip(b.iter().map(float));
     let dot: f64 = pairs().map(|(x, y)| x * y).sum();
     match metric {
+        Metric::Hamming => unreachable!("floats"),
         Metric::L2 => pairs().map(|(x, y)| (x - y) * (x - y)).sum(),
         Metric::InnerProduct => -dot,
         Metric::Cosine => {

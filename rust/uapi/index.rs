@@ -32,14 +32,14 @@ pub const VEXFS_CODES_BF16: u32 = 2;
 /// As above with the signs of the elements, a bit each.
 pub const VEXFS_CODES_BINARY: u32 = 3;
 
-/// Which index, and its parameters. A parameter that is 0 has its default; one that the index does not have must
-/// be 0.
+/// Which index, and its parameters. A parameter that is 0 has a default that suits the rows; one that the index does
+/// not have is ignored.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct IndexParams {
     /// VEXFS_INDEX_*.
     pub kind: u32,
-    /// VEXFS_CODES_*, of HNSW.
+    /// VEXFS_CODES_*: what HNSW is searched with.
     pub codes: u32,
     /// Neighbours of a row: of HNSW a level (twice as many on the lowest), of Vamana in all.
     pub m: u32,
@@ -55,8 +55,8 @@ pub struct IndexParams {
     pub alpha_permille: u32,
     /// The recall that LSH sizes its tables for, in thousandths.
     pub recall_permille: u32,
-    /// How much of its vectors Vamana keeps in memory, in percent.
-    pub resident_percent: u32,
+    /// The share of rows whose vectors and edges Vamana reads from disk when it needs them, in percent.
+    pub disk_percent: u32,
     /// Start of the pseudo-random numbers: the same rows and seed give the same index.
     pub seed: u64,
     /// Must be 0.
@@ -65,7 +65,7 @@ pub struct IndexParams {
 
 layout!(IndexParams, "vexfs_index_params", 64, {
     kind: 0, codes: 4, m: 8, ef_construction: 12, nlist: 16, pq_bytes: 20, pq_bits: 24, alpha_permille: 28,
-    recall_permille: 32, resident_percent: 36, seed: 40, reserved: 48,
+    recall_permille: 32, disk_percent: 36, seed: 40, reserved: 48,
 });
 
 /// Gives the collection this index from now on, and builds it for the rows there are.

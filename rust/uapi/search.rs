@@ -113,7 +113,7 @@ pub struct SearchVectors {
     pub payloads_bytes: u64,
     /// Out: rows compared with a query, over all queries.
     pub scanned: u64,
-    /// Rows to compare with whole vectors again after a search with codes: 0 for the default.
+    /// Candidates of a search with codes that are compared by whole vectors, as a multiple of k: 0 for its default.
     pub rerank: u32,
     /// Must be 0.
     pub reserved: u32,

@@ -608,8 +608,8 @@ struct vexfs_search_vectors {
 	/* Out: rows compared with a query, over all queries. */
 	__u64 scanned;
 	/*
-	 * Rows to compare with whole vectors again after a search with codes: 0
-	 * for the default.
+	 * Candidates of a search with codes that are compared by whole vectors,
+	 * as a multiple of k: 0 for its default.
 	 */
 	__u32 rerank;
 	/* Must be 0. */
@@ -617,13 +617,13 @@ struct vexfs_search_vectors {
 };
 
 /*
- * Which index, and its parameters. A parameter that is 0 has its default; one
- * that the index does not have must be 0.
+ * Which index, and its parameters. A parameter that is 0 has a default that
+ * suits the rows; one that the index does not have is ignored.
  */
 struct vexfs_index_params {
 	/* VEXFS_INDEX_*. */
 	__u32 kind;
-	/* VEXFS_CODES_*, of HNSW. */
+	/* VEXFS_CODES_*: what HNSW is searched with. */
 	__u32 codes;
 	/*
 	 * Neighbours of a row: of HNSW a level (twice as many on the lowest),
@@ -648,8 +648,11 @@ struct vexfs_index_params {
 	__u32 alpha_permille;
 	/* The recall that LSH sizes its tables for, in thousandths. */
 	__u32 recall_permille;
-	/* How much of its vectors Vamana keeps in memory, in percent. */
-	__u32 resident_percent;
+	/*
+	 * The share of rows whose vectors and edges Vamana reads from disk when
+	 * it needs them, in percent.
+	 */
+	__u32 disk_percent;
 	/*
 	 * Start of the pseudo-random numbers: the same rows and seed give the
 	 * same index.

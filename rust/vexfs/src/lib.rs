@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! VexFS, embedded: vector collections in an image file, on a device or in memory, in this process.
+//!
+//! It is the filesystem's own code, the same that runs in the kernel module, without the kernel and without root. An
+//! image made here can be mounted, and a disk that was unmounted can be opened here.
+//!
+//! ```
+//! use serde_json::json;
+//! use vexfs::{Index, Metric, Row, Search, Vexfs};
+//!
+//! let fs = Vexfs::in_memory(64 << 20)?;
+//! let docs = fs.create_collection("/docs", 3, Metric::Cosine)?;
+//! docs.insert([
+//!     Row::new([0.1, 0.2, 0.3]).id(7).payload(json!({"title": "first", "year": 2023})),
+//!     Row::new([0.3, 0.1, 0.0]).id(8).payload(json!({"title": "second", "year": 2024})),
+//! ])?;
+//!
+//! let hits = docs.search(&[0.1, 0.2, 0.2], &Search::new(1).payloads())?;
+//! assert_eq!(hits[0].id, 7);
+//! assert_eq!(hits[0].payload()?["title"], "first");
+//! fs.close()?;
+//! # Ok::<(), vexfs::Error>(())
+//! ```
+//!
+//! # What there is
+//!
+//! - [`Vexfs`] is an open filesystem: [`Vexfs::create`] makes one in a file, [`Vexfs::open`] opens it again.
+//! - A [`Collection`] is a directory of it whose rows share a dimension, an [`Element`] type and a [`Metric`].
+//! - A row has a `u64` id, a vector, and a [`Payload`]: named, typed fields, written as JSON.
+//! - A [`Search`] says how many rows are wanted, which ([`filter`]), and how thoroughly to look; an [`Index`] makes it fast.
+//!
+//! # What it promises
+//!
+//! A batch is inserted as a whole or not at all, and seen by every search that begins afterwards. It survives a crash
+//! once [`Vexfs::sync`] or [`Vexfs::close`] has returned. Hits are ordered by distance and then by id, so that the same
+//! search of the same rows has one answer.
+//!
+//! Everything is `Send` and `Sync`: threads may share a [`Collection`] and search it while others insert. An image is open
+//! in one place at a time; a lock keeps others off.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod batch;
+mod collection;
+mod element;
+mod error;
+mod filesystem;
+mod index;
+mod lock;
+mod payload;
+mod search;
+
+pub use batch::Batch;
+pub use batch::Row;
+pub use collection::Collection;
+pub use collection::Info;
+pub use collection::Inserted;
+pub use collection::Stored;
+pub use element::Element;
+pub use element::Metric;
+pub use element::Vectors;
+pub use error::Error;
+pub use error::ErrorKind;
+pub use error::Result;
+pub use filesystem::CollectionOptions;
+pub use filesystem::OpenOptions;
+pub use filesystem::Stat;
+pub use filesystem::Vexfs;
+pub use index::Codes;
+pub use index::Index;
+pub use index::IndexKind;
+pub use payload::Payload;
+pub use search::Answer;
+pub use search::Answers;
+pub use search::Hit;
+pub use search::Search;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_may_share_everything() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Vexfs>();
+        shared::<Collection>();
+        shared::<Batch>();
+        shared::<Search>();
+        shared::<Error>();
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Searching a collection.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use serde_json::Map;
+use serde_json::Value as Json;
+use vexfs_engine as engine;
+use vexfs_uapi as uapi;
+
+use crate::collection;
+use crate::collection::words;
+use crate::Collection;
+use crate::Element;
+use crate::Error;
+use crate::Payload;
+use crate::Result;
+use crate::Vectors;
+
+/// What a search is to find, and how.
+///
+/// ```
+/// use vexfs::Search;
+///
+/// // The ten nearest rows, at a distance of at most 0.4, with their payloads.
+/// let search = Search::new(10).radius(0.4).payloads();
+/// # let _ = search;
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Search {
+    pub(crate) k: usize,
+    pub(crate) radius: Option<f32>,
+    pub(crate) exact: bool,
+    pub(crate) ef: u32,
+    pub(crate) nprobe: u32,
+    pub(crate) rerank: u32,
+    pub(crate) time_limit: Option<Duration>,
+    pub(crate) want_vectors: bool,
+    pub(crate) want_payloads: bool,
+}
+
+impl Search {
+    /// The `k` nearest rows.
+    pub fn new(k: usize) -> Self {
+        Self {
+            k,
+            radius: None,
+            exact: false,
+            ef: 0,
+            nprobe: 0,
+            rerank: 0,
+            time_limit: None,
+            want_vectors: false,
+            want_payloads: false,
+        }
+    }
+
+    /// Only rows at most this far away.
+    pub fn radius(mut self, radius: f32) -> Self {
+        self.radius = Some(radius);
+        self
+    }
+
+    /// Compare every row instead of using an index.
+    pub fn exact(mut self) -> Self {
+        self.exact = true;
+        self
+    }
+
+    /// Width of the search of a graph: larger is slower and finds more. 0 is the index's default.
+    pub fn ef(mut self, ef: u32) -> Self {
+        self.ef = ef;
+        self
+    }
+
+    /// Lists (ivf) or buckets of a table (lsh) to look into: more is slower and finds more. 0 is the index's default.
+    pub fn nprobe(mut self, nprobe: u32) -> Self {
+        self.nprobe = nprobe;
+        self
+    }
+
+    /// Candidates found by codes that are compared by their full vectors, as a multiple of `k`. 0 is the index's default.
+    pub fn rerank(mut self, rerank: u32) -> Self {
+        self.rerank = rerank;
+        self
+    }
+
+    /// Stop after this long with what has been found; [`Answer::stopped_early`] tells.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
+    }
+
+    /// Return the vectors of the rows, too.
+    pub fn vectors(mut self) -> Self {
+        self.want_vectors = true;
+        self
+    }
+
+    /// Return the payloads of the rows, too.
+    pub fn payloads(mut self) -> Self {
+        self.want_payloads = true;
+        self
+    }
+}
+
+/// A row near a query.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Hit {
+    /// Its id.
+    pub id: u64,
+    /// Its distance.
+    pub distance: f32,
+    /// Its vector in its form, if the search wanted vectors.
+    pub vector: Option<Vec<u8>>,
+    /// Its payload, if the search wanted payloads.
+    pub payload: Option<Payload>,
+    element: Element,
+    dim: u32,
+}
+
+impl Hit {
+    /// Its payload as a JSON object, without fields if it has none or the search did not want payloads.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a payload of a newer version.
+    pub fn payload(&self) -> Result<Map<String, Json>> {
+        self.payload.as_ref().map_or_else(|| Ok(Map::new()), Payload::to_json)
+    }
+
+    /// Its vector as numbers; empty if the search did not want vectors.
+    pub fn vector(&self) -> Vec<f32> {
+        let bytes = self.vector.as_deref().unwrap_or_default();
+        self.element.decode(bytes, self.dim as usize)
+    }
+}
+
+/// The answer to one query: hits by ascending distance, equal ones by ascending id.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The hits.
+    pub hits: Vec<Hit>,
+    /// The time limit stopped it before it had seen everything: rows may be missing.
+    pub stopped_early: bool,
+}
+
+impl Deref for Answer {
+    type Target = [Hit];
+
+    fn deref(&self) -> &[Hit] {
+        &self.hits
+    }
+}
+
+impl IntoIterator for Answer {
+    type Item = Hit;
+    type IntoIter = std::vec::IntoIter<Hit>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.hits.into_iter()
+    }
+}
+
+/// The answers to several queries, and what they cost.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Answers {
+    /// One a query, in their order.
+    pub answers: Vec<Answer>,
+    /// Rows that were compared with a query.
+    pub scanned: u64,
+}
+
+impl Collection {
+    /// Finds the rows nearest to a query.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`: a query of another dimension or with elements that have no distance, `k` 0, a radius that is NaN;
+    /// `TooBig`: `k` above 4096; those of reading.
+    pub fn search<'v>(&self, query: impl Into<Vectors<'v>>, search: &Search) -> Result<Answer> {
+        let (bytes, count) = query.into().in_form(self.element(), self.dim() as usize)?;
+        if count != 1 {
+            return Err(Error::invalid(format!(
+                "a query of {} dimensions was wanted; search_many takes several",
+                self.dim()
+            )));
+        }
+        let answers = self.search_bytes(&bytes, search)?;
+        Ok(answers.answers.into_iter().next().unwrap_or_default())
+    }
+
+    /// Finds the rows nearest to each of several queries, which lie one after the other.
+    ///
+    /// ```
+    /// # let fs = vexfs::Vexfs::in_memory(64 << 20)?;
+    /// # let docs = fs.create_collection("/docs", 2, vexfs::Metric::L2)?;
+    /// # use vexfs::{Row, Search};
+    /// docs.insert([Row::new([1.0, 0.0]), Row::new([0.0, 1.0])])?;
+    /// let found = docs.search_many(&[0.9, 0.0, 0.0, 0.9], &Search::new(1))?;
+    /// let ids: Vec<u64> = found.answers.iter().map(|answer| answer[0].id).collect();
+    /// assert_eq!(ids, [0, 1]);
+    /// # Ok::<(), vexfs::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::search`].
+    pub fn search_many<'v>(&self, queries: impl Into<Vectors<'v>>, search: &Search) -> Result<Answers> {
+        let (bytes, _) = queries.into().in_form(self.element(), self.dim() as usize)?;
+        self.search_bytes(&bytes, search)
+    }
+
+    fn search_bytes(&self, queries: &[u8], search: &Search) -> Result<Answers> {
+        let mut answers = Answers::default();
+        // As many queries at a time as the engine takes.
+        let most = (uapi::VEXFS_HITS_MAX as usize / search.k.max(1)).min(uapi::VEXFS_QUERIES_MAX as usize);
+        let bytes = self.element().vector_bytes(self.dim() as usize);
+        for queries in queries.chunks(bytes.saturating_mul(most.max(1)).max(1)) {
+            self.search_some(queries, search, &mut answers)?;
+        }
+        Ok(answers)
+    }
+
+    fn search_some(&self, queries: &[u8], search: &Search, answers: &mut Answers) -> Result<()> {
+        let (element, dim) = (self.element(), self.dim());
+        let found = self.engine.search(&engine::Search {
+            queries: &words(queries),
+            k: search.k,
+            radius: search.radius.map(f32::to_bits),
+        })?;
+        for hits in found.by_query() {
+            let hits = hits.iter().map(|hit| {
+                Ok(Hit {
+                    id: hit.row.id,
+                    distance: f32::from_bits(hit.distance),
+                    vector: search
+                        .want_vectors
+                        .then(|| self.vector(&found.contents, &hit.row))
+                        .transpose()?,
+                    payload: search
+                        .want_payloads
+                        .then(|| collection::payload(&found.contents, &hit.row))
+                        .transpose()?,
+                    element,
+                    dim,
+                })
+            });
+            answers.answers.push(Answer {
+                hits: hits.collect::<Result<_>>()?,
+                stopped_early: false,
+            });
+        }
+        answers.scanned += found.scanned;
+        Ok(())
+    }
+}

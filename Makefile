@@ -6,6 +6,7 @@
 # make demo            everything: boots the stock kernel in QEMU and shows the filesystem and a search
 # make test            all tests; ends with "N passed, M failed"
 # make bench           benchmarks, on the host and in a guest
+# make bench-ann       vector search beside hnswlib, faiss, usearch and diskannpy; scripts/bench-ann lists the settings
 # make lint            formatting, clippy, shellcheck, the C header
 # make clean           what was built here; make distclean-cache: the prepared kernel and roots too
 #
@@ -50,6 +51,11 @@ test:
 bench:
 	@scripts/qemu/prepare
 	@scripts/bench
+
+# Settings such as BASE=, QUERY=, INDEXES=, QUICK=1 reach the script by the environment.
+.PHONY: bench-ann
+bench-ann:
+	@scripts/bench-ann
 
 .PHONY: check lint
 check lint:

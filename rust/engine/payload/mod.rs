@@ -6,12 +6,15 @@
 
 mod build;
 mod read;
+mod scan;
 
 pub use build::Builder;
 pub use read::Field;
 pub use read::Fields;
 pub use read::List;
 pub use read::Value;
+pub(crate) use scan::Plain;
+pub(crate) use scan::Values;
 
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -27,8 +30,8 @@ const FIELD_HEADER: usize = form::VEXFS_PAYLOAD_FIELD_HEADER as usize;
 const KEYWORD_MAX: usize = form::VEXFS_KEYWORD_MAX as usize;
 
 /// The scalar types.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Scalar {
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Scalar {
     Keyword,
     Text,
     I64,
@@ -37,7 +40,7 @@ enum Scalar {
 }
 
 impl Scalar {
-    fn from_code(code: u8) -> Option<Self> {
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
         Some(match u32::from(code) {
             form::VEXFS_FIELD_KEYWORD => Scalar::Keyword,
             form::VEXFS_FIELD_TEXT => Scalar::Text,
@@ -48,7 +51,7 @@ impl Scalar {
         })
     }
 
-    fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         (match self {
             Scalar::Keyword => form::VEXFS_FIELD_KEYWORD,
             Scalar::Text => form::VEXFS_FIELD_TEXT,
@@ -98,7 +101,7 @@ impl<'a> Payload<'a> {
 }
 
 /// Whether the bits are those of a finite binary64.
-fn is_finite(bits: u64) -> bool {
+pub(crate) fn is_finite(bits: u64) -> bool {
     const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
     bits & EXPONENT != EXPONENT
 }

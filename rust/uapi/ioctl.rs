@@ -10,6 +10,7 @@ use crate::CollectionInfo;
 use crate::CreateCollection;
 use crate::DeleteVectors;
 use crate::DropCollection;
+use crate::Explain;
 use crate::GetStats;
 use crate::GetVectorStats;
 use crate::GetVectors;
@@ -39,6 +40,8 @@ pub const VEXFS_NR_DELETE_VECTORS: u32 = 33;
 pub const VEXFS_NR_COLLECTION_INFO: u32 = 35;
 /// Number of [`DropCollection`].
 pub const VEXFS_NR_DROP_COLLECTION: u32 = 36;
+/// Number of [`Explain`].
+pub const VEXFS_NR_EXPLAIN: u32 = 37;
 
 const fn iowr<T>(nr: u32) -> u32 {
     let size = core::mem::size_of::<T>() as u32;
@@ -67,6 +70,8 @@ pub const VEXFS_IOC_DELETE_VECTORS: u32 = iowr::<DeleteVectors>(VEXFS_NR_DELETE_
 pub const VEXFS_IOC_COLLECTION_INFO: u32 = iowr::<CollectionInfo>(VEXFS_NR_COLLECTION_INFO);
 /// Command of [`DropCollection`].
 pub const VEXFS_IOC_DROP_COLLECTION: u32 = iowr::<DropCollection>(VEXFS_NR_DROP_COLLECTION);
+/// Command of [`Explain`].
+pub const VEXFS_IOC_EXPLAIN: u32 = iowr::<Explain>(VEXFS_NR_EXPLAIN);
 
 /// Returns the number of an ioctl command of ours, whatever size its caller's struct has; `None` for others.
 pub const fn vexfs_nr(cmd: u32) -> Option<u32> {

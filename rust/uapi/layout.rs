@@ -61,6 +61,8 @@ pub const STRUCTS: &[Struct] = &[
     crate::IndexParams::STRUCT,
     crate::BuildIndex::STRUCT,
     crate::GetVectorStats::STRUCT,
+    crate::ExplainPart::STRUCT,
+    crate::Explain::STRUCT,
 ];
 
 /// Every ioctl, under the name it has in C.
@@ -75,4 +77,5 @@ pub const IOCTLS: &[(&str, u32)] = &[
     ("VEXFS_IOC_DELETE_VECTORS", crate::VEXFS_IOC_DELETE_VECTORS),
     ("VEXFS_IOC_COLLECTION_INFO", crate::VEXFS_IOC_COLLECTION_INFO),
     ("VEXFS_IOC_DROP_COLLECTION", crate::VEXFS_IOC_DROP_COLLECTION),
+    ("VEXFS_IOC_EXPLAIN", crate::VEXFS_IOC_EXPLAIN),
 ];

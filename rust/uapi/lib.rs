@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod collection;
+mod explain;
 pub mod filter;
 mod index;
 mod ioctl;
@@ -40,6 +41,7 @@ mod search;
 mod stats;
 
 pub use collection::*;
+pub use explain::*;
 pub use index::*;
 pub use ioctl::*;
 pub use rows::*;

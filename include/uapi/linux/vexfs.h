@@ -63,6 +63,30 @@
  */
 #define VEXFS_METRIC_HAMMING 4
 
+/* All matching rows are compared. */
+#define VEXFS_CHOICE_SCAN 1
+
+/* The index is searched; there is no filter. */
+#define VEXFS_CHOICE_INDEX 2
+
+/* The index is searched for rows that match only. */
+#define VEXFS_CHOICE_FILTERED 3
+
+/*
+ * The index is searched for more rows than wanted, and those that do not match
+ * are thrown away.
+ */
+#define VEXFS_CHOICE_POST_FILTER 4
+
+/* The rows that match the filter were known from an earlier search. */
+#define VEXFS_PART_CACHED (1 << 0)
+
+/* The time limit stopped it. */
+#define VEXFS_PART_STOPPED (1 << 1)
+
+/* Rows that match were not counted. */
+#define VEXFS_NOT_COUNTED UINT64_MAX
+
 /* Version of the form of filters. */
 #define VEXFS_FILTER_VERSION 1
 
@@ -209,6 +233,9 @@
 
 /* Number of struct vexfs_drop_collection. */
 #define VEXFS_NR_DROP_COLLECTION 36
+
+/* Number of struct vexfs_explain. */
+#define VEXFS_NR_EXPLAIN 37
 
 /* Version of the form. */
 #define VEXFS_PAYLOAD_VERSION 1
@@ -740,6 +767,102 @@ struct vexfs_get_vector_stats {
 };
 
 /*
+ * How one part of a collection was searched: a segment, or the rows that are in
+ * none yet.
+ */
+struct vexfs_explain_part {
+	/* Number of the segment; 0 for the rows that are in none yet. */
+	__u64 segment;
+	/* VEXFS_INDEX_* of the segment. */
+	__u32 index;
+	/* VEXFS_CHOICE_*. */
+	__u32 choice;
+	/* Rows, live and dead. */
+	__u64 rows;
+	/* Rows that a search can return. */
+	__u64 live;
+	/* Rows, live and dead, that were expected to match the filter, */
+	__u64 expected;
+	/* at least, */
+	__u64 expected_min;
+	/* and at most. */
+	__u64 expected_max;
+	/* Live rows that do match, or VEXFS_NOT_COUNTED. */
+	__u64 matching;
+	/*
+	 * What comparing all matching rows was expected to cost, in compared
+	 * rows.
+	 */
+	__u64 scan_cost;
+	/* What using the index was expected to cost, in compared rows. */
+	__u64 index_cost;
+	/* Payloads that the filter was evaluated for one by one. */
+	__u64 evaluated;
+	/* Rows whose vector was compared with the query. */
+	__u64 distances;
+	/* Rows whose code was compared with the query. */
+	__u64 codes;
+	/* Nodes, lists or buckets that were looked into. */
+	__u64 hops;
+	/* Reads of the device. */
+	__u64 reads;
+	/*
+	 * Times that the index found too few rows and the matching ones were
+	 * compared after all.
+	 */
+	__u32 fallbacks;
+	/* VEXFS_PART_*. */
+	__u32 flags;
+};
+
+/*
+ * Searches for one query as SEARCH_VECTORS does, and says how it was done
+ * instead of what was found.
+ */
+struct vexfs_explain {
+	/* Size of this struct. */
+	__u32 size;
+	/* VEXFS_SEARCH_*. */
+	__u32 flags;
+	/* Name in the base directory, or empty. */
+	char name[VEXFS_NAME_MAX + 1];
+	/* Dimensions of the query; must be the collection's. */
+	__u32 dim;
+	/* VEXFS_ELEMENT_*; must be the collection's. */
+	__u32 element;
+	/* User pointer to the query. */
+	__u64 query;
+	/* Most hits, 1 to VEXFS_K_MAX. */
+	__u32 k;
+	/* With VEXFS_SEARCH_RADIUS: the largest distance; not NaN. Else 0. */
+	float radius;
+	/* As in struct vexfs_search_vectors. */
+	__u32 ef;
+	/* As in struct vexfs_search_vectors. */
+	__u32 nprobe;
+	/* As in struct vexfs_search_vectors. */
+	__u32 rerank;
+	/* As in struct vexfs_search_vectors. */
+	__u32 time_limit_us;
+	/* User pointer to a filter program, or 0. */
+	__u64 filter;
+	/* Bytes at filter. */
+	__u32 filter_bytes;
+	/* Out: hits. */
+	__u32 hits;
+	/*
+	 * User pointer to parts_max struct vexfs_explain_part, segments first.
+	 */
+	__u64 parts;
+	/* In: room at parts. Out: parts; if they did not fit, ERANGE. */
+	__u64 parts_max;
+	/* Out: nanoseconds the search took. */
+	__u64 elapsed_ns;
+	/* Must be 0. */
+	__u64 reserved[4];
+};
+
+/*
  * Reads the filesystem's state and counters, on any fd of it. Everything after
  * flags is output.
  *
@@ -811,5 +934,7 @@ struct vexfs_get_stats {
 	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_COLLECTION_INFO, struct vexfs_collection_info)
 #define VEXFS_IOC_DROP_COLLECTION \
 	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_DROP_COLLECTION, struct vexfs_drop_collection)
+#define VEXFS_IOC_EXPLAIN \
+	_IOWR(VEXFS_IOC_TYPE, VEXFS_NR_EXPLAIN, struct vexfs_explain)
 
 #endif  /* _UAPI_LINUX_VEXFS_H */

@@ -49,6 +49,7 @@ const SOURCES: &[&str] = &[
     "rows.rs",
     "search.rs",
     "index.rs",
+    "explain.rs",
     "stats.rs",
     "payload.rs",
     "filter.rs",

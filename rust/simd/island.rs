@@ -11,6 +11,10 @@ mod element;
 mod entry;
 mod finish;
 mod norms;
+mod project {
+    mod abi;
+    mod island;
+}
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;

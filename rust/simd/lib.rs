@@ -23,6 +23,7 @@ mod abi;
 mod fpu;
 mod kernels;
 mod keys;
+mod project;
 mod rows;
 mod space;
 
@@ -57,6 +58,7 @@ pub use kernels::Variant;
 pub use kernels::SECTION;
 pub use keys::bits_of;
 pub use keys::key_of;
+pub use project::Projection;
 pub use rows::Query;
 pub use rows::Rows;
 pub use rows::ShapeMismatch;

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Projections of rows onto many random directions: the safe side.
+
+mod abi;
+#[cfg(not(CONFIG_RUST))]
+mod island;
+#[cfg(test)]
+mod tests;
+
+use crate::fpu;
+use crate::kernels::Kernels;
+use crate::kernels::Variant;
+use crate::kernels::SECTION;
+use crate::rows::Rows;
+use crate::rows::ShapeMismatch;
+use core::ptr::null;
+
+#[cfg(CONFIG_RUST)]
+mod island {
+    extern "C" {
+        pub(super) fn vexfs_simd_project(args: *const super::abi::Project);
+        #[cfg(target_arch = "x86_64")]
+        pub(super) fn vexfs_simd_project_avx2(args: *const super::abi::Project);
+    }
+}
+
+/// Directions to project onto.
+#[derive(Clone, Copy, Debug)]
+pub struct Projection<'a> {
+    /// Random words, each 0 or the sign bit: [`Projection::signs_len`] of them.
+    pub signs: &'a [u32],
+    /// A power of two, not less than 8 and the dimension.
+    pub width: usize,
+    /// The number of directions.
+    pub outputs: usize,
+    /// Bits of the `f32` that rows are multiplied by.
+    pub scale: u32,
+    /// Bits of the `f32` length that all multiplied rows are given by one more element; `width` is more than the dimension then.
+    pub length: Option<u32>,
+}
+
+impl Projection<'_> {
+    /// Words of `signs` for so many outputs.
+    pub fn signs_len(width: usize, outputs: usize) -> Option<usize> {
+        let blocks = outputs.checked_add(width.checked_sub(1)?)?.checked_div(width)?;
+        blocks.checked_mul(width)?.checked_mul(abi::ROUNDS)
+    }
+}
+
+impl Kernels {
+    /// Projects rows onto random directions of length `width`: `out[r * outputs + j]` is row `r`, multiplied by the scale (and
+    /// by its word of `norms`, if there are any), times direction `j`, cut to an integer.
+    ///
+    /// The same row gives the same integers with all variants and on all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// `norms` is not empty and not a word a row, `scratch` has not `width` words, `out` not a word an output, or
+    /// [`Projection`]'s fields do not fit together or the rows.
+    pub fn project(
+        &self,
+        projection: &Projection<'_>,
+        rows: &Rows<'_>,
+        norms: &[u32],
+        scratch: &mut [u32],
+        out: &mut [i32],
+    ) -> Result<(), ShapeMismatch> {
+        let p = projection;
+        let (space, count) = (rows.space(), rows.count());
+        let used = space.dim() + usize::from(p.length.is_some());
+        if !p.width.is_power_of_two()
+            || p.width < used.max(8)
+            || p.outputs == 0
+            || Projection::signs_len(p.width, p.outputs) != Some(p.signs.len())
+            || scratch.len() != p.width
+            || count.checked_mul(p.outputs) != Some(out.len())
+            || !(norms.is_empty() || norms.len() == count)
+        {
+            return Err(ShapeMismatch);
+        }
+        // A block of outputs takes some three times the width's logarithm passes over it, each faster than a distance.
+        let work = p.signs.len().saturating_mul(4);
+        let per_section = (SECTION / work).max(1);
+        let mut first = 0;
+        for out in out.chunks_mut(per_section * p.outputs) {
+            let args = abi::Project {
+                // In bounds, as `first < count`; wrapping only to need no unsafe block.
+                rows: rows.bytes.as_ptr().wrapping_add(first * rows.stride()),
+                norms: match norms.get(first) {
+                    Some(norm) => norm,
+                    None => null(),
+                },
+                signs: p.signs.as_ptr(),
+                scratch: scratch.as_mut_ptr(),
+                out: out.as_mut_ptr(),
+                stride: rows.stride(),
+                dim: space.dim(),
+                width: p.width,
+                outputs: p.outputs,
+                count: out.len() / p.outputs,
+                element: space.element() as u32,
+                scale: p.scale,
+                lengthen: u32::from(p.length.is_some()),
+                length: p.length.unwrap_or(0),
+            };
+            first += args.count;
+            let _section = fpu::Section::begin();
+            // SAFETY: the checks above are `Project`'s invariants; this is an FPU section, and a variant with AVX2 exists only
+            // on a CPU with it.
+            unsafe {
+                match self.variant() {
+                    Variant::Scalar => island::vexfs_simd_project(&args),
+                    #[cfg(target_arch = "x86_64")]
+                    Variant::Sse2 => island::vexfs_simd_project(&args),
+                    // What all the others have.
+                    #[cfg(target_arch = "x86_64")]
+                    _ => island::vexfs_simd_project_avx2(&args),
+                    #[cfg(not(target_arch = "x86_64"))]
+                    #[allow(unreachable_patterns)]
+                    _ => island::vexfs_simd_project(&args),
+                }
+            }
+        }
+        Ok(())
+    }
+}

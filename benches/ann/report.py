@@ -100,7 +100,7 @@ def tables(results, clock):
             rows.append(
                 [index["name"]]
                 + ["-" if speed is None else str(speed) for speed in speeds]
-                + [f"{index['rows_per_second']:,.0f}{mark}", mib(index["memory"]), mib(index["index_bytes"])]
+                + ["-" if index["family"] == "exact" else f"{index['rows_per_second']:,.0f}{mark}", mib(index["memory"]), mib(index["index_bytes"])]
             )
         table(["index", "0.90", "0.95", "0.99", "rows/s", "memory MiB", "file MiB"], rows)
         if any(index["built"].get("earlier") for index in indexes):

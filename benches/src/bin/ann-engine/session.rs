@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The index that is held, and searches in it.
+
+use crate::clock::resident;
+use crate::clock::Clock;
+use crate::command::Command;
+use crate::image::Image;
+use crate::image::Table;
+use crate::vectors;
+use crate::vectors::Element;
+use crate::vectors::Vectors;
+use crate::Answer;
+use anyhow::ensure;
+use anyhow::Context as _;
+use anyhow::Result;
+use serde_json::json;
+use serde_json::Value;
+use vexfs_engine::Info;
+use vexfs_engine::Params;
+use vexfs_engine::Search;
+
+/// Rows of a batch where inserting is not what is measured.
+const BATCH: usize = 1000;
+
+/// What `load` and `open` were told.
+#[derive(Default)]
+pub struct Session {
+    files: Option<Files>,
+    image: Option<Image>,
+}
+
+struct Files {
+    base: String,
+    rows: usize,
+    element: Element,
+    metric: u32,
+    query_count: usize,
+    /// Packed, in the form of the elements.
+    queries: Vec<u8>,
+}
+
+fn facts(info: &Info) -> Value {
+    json!({
+        "rows": info.rows,
+        "disk_bytes": info.disk_bytes,
+        "memory_bytes": info.memory_bytes,
+    })
+}
+
+impl Session {
+    fn files(&self) -> Result<&Files> {
+        self.files.as_ref().context("nothing is loaded yet")
+    }
+
+    /// Remembers the files and reads the queries.
+    pub fn load(&mut self, command: &Command) -> Result<Value> {
+        let element = Element::parse(command.text("element").unwrap_or("f32"))?;
+        let queries = Vectors::read(command.needed("query")?, usize::MAX)?;
+        self.files = Some(Files {
+            base: command.needed("base")?.to_owned(),
+            rows: command.number("rows", usize::MAX)?,
+            element,
+            metric: vectors::metric(command.text("metric").unwrap_or("l2"))?,
+            query_count: queries.count(),
+            queries: queries.elements(element),
+        });
+        Ok(json!({ "queries": queries.count() }))
+    }
+
+    /// Makes an image, inserts the base, builds the index.
+    pub fn build(&mut self, command: &Command) -> Result<Value> {
+        let files = self.files()?;
+        let base = Vectors::read(&files.base, files.rows)?;
+        let params = Params::new(base.dim as u32, files.element.code(), files.metric, 0)?;
+        let vectors = base.elements(files.element);
+        let row_bytes = vectors.len() / base.count();
+        drop(base);
+        let mut table = Table {
+            vectors,
+            row_bytes,
+            payload_lens: Vec::new(),
+            payloads: Vec::new(),
+        };
+        if command.number("payload", 0)? != 0 {
+            table = table.with_payloads();
+        }
+        let image = Image::create(command.needed("path")?, table.vectors.len() as u64, &params)?;
+        let inserting = Clock::start();
+        image.fill(&table, BATCH)?;
+        let (insert_seconds, _) = inserting.stop();
+        ensure!(
+            command.needed("index")? == "flat",
+            "this engine has no other index than flat"
+        );
+        let building = Clock::start();
+        let (seconds, cpu) = building.stop();
+        let mut answer = facts(&image.collection.info()?);
+        image.close()?;
+        answer["seconds"] = seconds.into();
+        answer["cpu"] = cpu.into();
+        answer["insert_seconds"] = insert_seconds.into();
+        Ok(answer)
+    }
+
+    /// Mounts an image and loads all of the collection.
+    pub fn open(&mut self, command: &Command) -> Result<Value> {
+        let path = command.needed("path")?;
+        self.image = None;
+        let before = resident()?;
+        self.image = Some(Image::open(path)?);
+        let first = Command::parse("search k=1 queries=1");
+        self.search(&first)?;
+        let memory = resident()?.saturating_sub(before);
+        let image = self.image.as_ref().context("no image")?;
+        let mut answer = facts(&image.collection.info()?);
+        answer["memory"] = memory.into();
+        Ok(answer)
+    }
+
+    /// Searches for the queries one by one.
+    pub fn search(&self, command: &Command) -> Result<Answer> {
+        let files = self.files()?;
+        let image = self.image.as_ref().context("no index is open")?;
+        let k: usize = command.number("k", 10)?;
+        let row_bytes = files.queries.len() / files.query_count;
+        let count = command.number("queries", files.query_count)?.min(files.query_count);
+        let mut ids = Vec::with_capacity(4 * k * count);
+        let mut scanned = 0;
+        let passes: usize = command.number("passes", 1)?;
+        let clock = Clock::start();
+        for pass in 0..passes {
+            for (i, query) in files.queries.chunks(row_bytes).take(count).enumerate() {
+                let found = image.collection.search(&Search {
+                    queries: &vectors::words(query),
+                    k,
+                    radius: None,
+                })?;
+                if pass == 0 {
+                    ids.extend(found.hits.iter().flat_map(|hit| (hit.row.id as i32).to_le_bytes()));
+                    ids.resize(4 * k * (i + 1), 0xff);
+                    scanned += found.scanned;
+                }
+            }
+        }
+        let (seconds, cpu) = clock.stop();
+        let answer = json!({ "seconds": seconds, "cpu": cpu, "distances": scanned as f64 / count as f64 });
+        Ok((answer, ids))
+    }
+}

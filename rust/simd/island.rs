@@ -15,6 +15,8 @@ mod project {
     mod abi;
     mod island;
 }
+#[path = "quant/island.rs"]
+mod quant;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;

@@ -24,6 +24,7 @@ mod fpu;
 mod kernels;
 mod keys;
 mod project;
+pub mod quant;
 mod rows;
 mod space;
 

@@ -32,6 +32,8 @@ mod flat;
 mod heap;
 #[allow(dead_code)]
 mod index;
+#[allow(dead_code)]
+mod kmeans;
 pub mod limits;
 pub mod payload;
 #[allow(dead_code)]

@@ -134,6 +134,17 @@ impl Bits {
         }
     }
 
+    /// Adds the rows whose bitmap is `words`; what is not below the length is left out.
+    pub(crate) fn or_words(&mut self, words: &[u64]) {
+        let mask = self.last_mask();
+        for (word, other) in self.words.iter_mut().zip(words) {
+            *word |= other;
+        }
+        if let Some(last) = self.words.last_mut() {
+            *last &= mask;
+        }
+    }
+
     /// Keeps the rows of `other`, a set of the same length.
     pub(crate) fn and(&mut self, other: &Bits) {
         debug_assert_eq!(self.len, other.len);
@@ -226,6 +237,9 @@ mod tests {
             assert_eq!((bits.count(), bits.is_empty()), (set.len(), set.is_empty()));
             let back = Bits::from_words(bits.words(), len).unwrap().unwrap();
             assert!(back.iter().eq(bits.iter()));
+            let mut twice = Bits::new(len).unwrap();
+            twice.or_words(bits.words());
+            assert!(twice.iter().eq(bits.iter()));
         }
     }
 
@@ -260,5 +274,8 @@ mod tests {
         assert!(Bits::from_words(&[1 << 9], 10).unwrap().is_some());
         assert!(Bits::from_words(&[0, 0], 10).unwrap().is_none());
         assert!(Bits::full(70).unwrap().count() == 70);
+        let mut bits = Bits::new(10).unwrap();
+        bits.or_words(&[u64::MAX]);
+        assert_eq!(bits.count(), 10);
     }
 }

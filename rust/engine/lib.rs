@@ -26,6 +26,8 @@ extern crate std;
 #[allow(dead_code)]
 mod bits;
 mod collection;
+#[allow(dead_code, unused_imports)]
+mod fields;
 #[allow(dead_code)]
 pub mod filter;
 mod flat;

@@ -45,8 +45,26 @@ pub struct Info {
     pub dead_rows: u64,
     /// The id that the next row without one gets.
     pub next_id: u64,
+    /// Rows, live and dead, that are in no segment yet.
+    pub tail_rows: u64,
+    /// Rows, live and dead, of segments that have the index.
+    pub indexed_rows: u64,
+    /// Segments.
+    pub segments: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
+    /// Of them, rows that are in no segment yet.
+    pub tail_bytes: u64,
+    /// Of them, segments: what follows, and their headers.
+    pub segment_bytes: u64,
+    /// Of the segments, vectors.
+    pub vector_bytes: u64,
+    /// Of the segments, indexes.
+    pub index_bytes: u64,
+    /// Of the segments, payloads.
+    pub payload_bytes: u64,
+    /// Of the segments, indexes of payload fields.
+    pub field_bytes: u64,
     /// Bytes in memory.
     pub memory_bytes: u64,
 }
@@ -94,7 +112,16 @@ pub(crate) fn info_of(id: u64, info: &engine::Info) -> Info {
         rows: info.rows,
         dead_rows: info.dead_rows,
         next_id: info.next_id,
+        tail_rows: info.rows + info.dead_rows,
+        indexed_rows: 0,
+        segments: 0,
         disk_bytes: info.disk_bytes,
+        tail_bytes: info.disk_bytes,
+        segment_bytes: 0,
+        vector_bytes: 0,
+        index_bytes: 0,
+        payload_bytes: 0,
+        field_bytes: 0,
         memory_bytes: info.memory_bytes,
     }
 }

@@ -41,9 +41,11 @@
 #![warn(missing_docs)]
 
 mod batch;
+mod build;
 mod collection;
 mod element;
 mod error;
+mod explain;
 mod filesystem;
 mod index;
 mod lock;
@@ -52,6 +54,7 @@ mod search;
 
 pub use batch::Batch;
 pub use batch::Row;
+pub use build::Build;
 pub use collection::Collection;
 pub use collection::Info;
 pub use collection::Inserted;
@@ -62,6 +65,9 @@ pub use element::Vectors;
 pub use error::Error;
 pub use error::ErrorKind;
 pub use error::Result;
+pub use explain::Choice;
+pub use explain::Explained;
+pub use explain::Part;
 pub use filesystem::CollectionOptions;
 pub use filesystem::OpenOptions;
 pub use filesystem::Stat;

@@ -36,6 +36,7 @@ pub struct Search {
     pub(crate) nprobe: u32,
     pub(crate) rerank: u32,
     pub(crate) time_limit: Option<Duration>,
+    pub(crate) filter: Option<Vec<u8>>,
     pub(crate) want_vectors: bool,
     pub(crate) want_payloads: bool,
 }
@@ -51,6 +52,7 @@ impl Search {
             nprobe: 0,
             rerank: 0,
             time_limit: None,
+            filter: None,
             want_vectors: false,
             want_payloads: false,
         }
@@ -89,6 +91,12 @@ impl Search {
     /// Stop after this long with what has been found; [`Answer::stopped_early`] tells.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);
+        self
+    }
+
+    /// Only rows that this program accepts: see [`filter`](crate::filter).
+    pub fn filter_program(mut self, program: Vec<u8>) -> Self {
+        self.filter = Some(program);
         self
     }
 
@@ -228,6 +236,10 @@ impl Collection {
 
     fn search_some(&self, queries: &[u8], search: &Search, answers: &mut Answers) -> Result<()> {
         let (element, dim) = (self.element(), self.dim());
+        let knobs = search.ef | search.nprobe | search.rerank;
+        if knobs != 0 || search.time_limit.is_some() || search.filter.is_some() {
+            return Err(vexfs_host::Error::Unsupported("search parameter").into());
+        }
         let found = self.engine.search(&engine::Search {
             queries: &words(queries),
             k: search.k,

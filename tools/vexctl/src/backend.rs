@@ -5,33 +5,13 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::ValueEnum;
 use serde::Serialize;
-
-/// How near two vectors are. Smaller is nearer with all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Metric {
-    /// Squared Euclidean distance.
-    L2,
-    /// 1 - cosine similarity.
-    Cosine,
-    /// Negated inner product.
-    Ip,
-    /// Differing bits.
-    Hamming,
-}
-
-impl Metric {
-    pub fn name(self) -> &'static str {
-        match self {
-            Metric::L2 => "l2",
-            Metric::Cosine => "cosine",
-            Metric::Ip => "ip",
-            Metric::Hamming => "hamming",
-        }
-    }
-}
+use vexfs::Batch;
+use vexfs::Element;
+use vexfs::Index;
+use vexfs::IndexKind;
+use vexfs::Metric;
+use vexfs::Payload;
 
 /// Describes a collection.
 #[derive(Clone, Debug, Serialize)]
@@ -39,14 +19,35 @@ pub struct Info {
     pub path: PathBuf,
     pub id: u64,
     pub dim: u32,
-    pub element: &'static str,
+    pub element: Element,
     pub metric: Metric,
-    pub index: &'static str,
+    pub index: IndexKind,
     pub rows: u64,
     pub dead_rows: u64,
     pub next_id: u64,
     pub disk_bytes: u64,
     pub memory_bytes: u64,
+}
+
+/// What a collection consists of.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stats {
+    pub index: Index,
+    pub rows: u64,
+    pub dead_rows: u64,
+    pub tail_rows: u64,
+    pub indexed_rows: u64,
+    pub segments: u64,
+    pub tail_bytes: u64,
+    pub segment_bytes: u64,
+    pub vector_bytes: u64,
+    pub index_bytes: u64,
+    pub payload_bytes: u64,
+    pub field_bytes: u64,
+    pub memory_bytes: u64,
+    /// Rows that a build that is running has indexed, of how many.
+    pub build_done: u64,
+    pub build_total: u64,
 }
 
 /// State and counters of a filesystem.
@@ -81,15 +82,13 @@ pub struct Activity {
     pub rows_deleted: u64,
 }
 
-/// Rows to insert. `ids` is empty to have them assigned, else one a row; the other two grow with it.
-#[derive(Default)]
-pub struct Batch {
+/// What a new collection is like.
+#[derive(Clone, Copy, Debug)]
+pub struct NewCollection {
     pub dim: u32,
-    pub rows: u32,
-    pub vectors: Vec<f32>,
-    pub ids: Vec<u64>,
-    pub payload_lens: Vec<u32>,
-    pub payloads: Vec<u8>,
+    pub element: Element,
+    pub metric: Metric,
+    pub index: IndexKind,
 }
 
 /// How to insert.
@@ -109,24 +108,32 @@ pub struct Inserted {
     pub first_id: Option<u64>,
 }
 
-/// A row that was read; its payload is in the binary form.
+/// A row that was read.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub id: u64,
     pub inode: u64,
     pub found: bool,
-    pub payload: Option<Vec<u8>>,
-    pub vector: Option<Vec<f32>>,
+    pub payload: Payload,
+    /// In the form of the collection's elements.
+    pub vector: Option<Vec<u8>>,
 }
 
 /// What to search for.
-pub struct Search<'a> {
-    pub dim: u32,
-    /// The queries, one after the other.
-    pub queries: &'a [f32],
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// The queries in the form of the collection's elements, one after the other.
+    pub queries: Vec<u8>,
     pub k: u32,
     pub radius: Option<f32>,
     pub exact: bool,
+    pub ef: u32,
+    pub nprobe: u32,
+    pub rerank: u32,
+    /// 0 for none.
+    pub time_limit_us: u32,
+    /// A program that says which rows may be found.
+    pub filter: Option<Vec<u8>>,
     pub want_vectors: bool,
     pub want_payloads: bool,
 }
@@ -153,6 +160,67 @@ pub struct Answers {
     pub scanned: u64,
 }
 
+/// How a search was answered.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explained {
+    pub hits: u64,
+    pub elapsed_ns: u64,
+    pub parts: Vec<Part>,
+}
+
+/// How a segment, or the rows that are in none (segment 0), was searched.
+#[derive(Clone, Debug, Serialize)]
+pub struct Part {
+    pub segment: u64,
+    pub index: IndexKind,
+    pub choice: &'static str,
+    pub rows: u64,
+    pub live: u64,
+    pub expected: u64,
+    pub expected_min: u64,
+    pub expected_max: u64,
+    /// When they were counted.
+    pub matching: Option<u64>,
+    pub scan_cost: u64,
+    pub index_cost: u64,
+    pub cached: bool,
+    pub evaluated: u64,
+    pub fallbacks: u64,
+    pub distances: u64,
+    pub codes: u64,
+    pub hops: u64,
+    pub reads: u64,
+    pub stopped: bool,
+}
+
+/// What to do about a collection's index.
+#[derive(Clone, Copy, Debug)]
+pub enum Build {
+    /// Give it this index and build that.
+    Set(Index),
+    /// Take it away.
+    Drop,
+    /// Merge everything into one segment.
+    Optimize,
+    /// Do what is due.
+    Maintain,
+}
+
+impl Build {
+    /// What is attempted, for errors.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Build::Set(_) => "build the index of",
+            Build::Drop => "drop the index of",
+            Build::Optimize => "optimize",
+            Build::Maintain => "maintain",
+        }
+    }
+}
+
+/// Is told now and then how many rows of how many are done.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
 /// A filesystem with collections.
 pub trait Backend {
     /// Returns the roots to look at when no path is given.
@@ -160,7 +228,7 @@ pub trait Backend {
     /// Reads state and counters.
     fn status(&self, path: &Path) -> Result<Status>;
     /// Makes a collection and returns its id.
-    fn create(&self, path: &Path, dim: u32, metric: Metric) -> Result<u64>;
+    fn create(&self, path: &Path, new: &NewCollection) -> Result<u64>;
     /// Removes a collection with its rows.
     fn drop_collection(&self, path: &Path) -> Result<()>;
     /// Describes every collection directly in `dir`, or with `recursive` below it, sorted by path.
@@ -174,6 +242,8 @@ pub trait Backend {
 /// An open collection.
 pub trait Collection {
     fn info(&self) -> Result<Info>;
+    /// Says what it consists of.
+    fn stats(&self) -> Result<Stats>;
     /// Inserts all rows or none.
     fn insert(&self, batch: &Batch, options: InsertOptions) -> Result<Inserted>;
     /// Reads rows in the order of the ids.
@@ -181,7 +251,11 @@ pub trait Collection {
     /// Deletes rows and returns how many there were.
     fn delete(&self, ids: &[u64], sync: bool) -> Result<u64>;
     /// Answers every query.
-    fn search(&self, search: &Search<'_>) -> Result<Answers>;
+    fn search(&self, search: &Search) -> Result<Answers>;
+    /// Answers one query and says how.
+    fn explain(&self, search: &Search) -> Result<Explained>;
+    /// Changes, builds or drops the index; with `threads` of them where that can be chosen, 0 for all CPUs.
+    fn build(&self, build: Build, threads: usize, progress: Progress<'_>) -> Result<()>;
 }
 
 /// Returns a uuid in its usual form.

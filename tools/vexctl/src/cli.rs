@@ -4,13 +4,19 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser;
 use clap::ArgGroup;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
+use vexfs::Codes;
+use vexfs::Element;
+use vexfs::Index;
+use vexfs::IndexKind;
+use vexfs::Metric;
 
-use crate::backend::Metric;
 use crate::input::jsonl::Fields;
 use crate::input::parse_range;
 use crate::input::parse_vector;
@@ -49,12 +55,23 @@ impl Cli {
     /// Whether the command changes anything.
     pub fn writes(&self) -> bool {
         match &self.command {
-            Command::Status(_) | Command::Get(_) | Command::Search(_) => false,
+            Command::Status(_) | Command::Get(_) | Command::Search(_) | Command::Explain(_) | Command::Bench(_) => {
+                false
+            }
             Command::Collection(Collection::List { .. } | Collection::Info { .. }) => false,
             Command::Collection(Collection::Create { .. } | Collection::Drop { .. }) => true,
-            Command::Insert(_) | Command::Delete(_) => true,
+            Command::Index(IndexCommand::Info { .. }) => false,
+            Command::Index(IndexCommand::Build(_) | IndexCommand::Drop { .. }) => true,
+            Command::Insert(_) | Command::Delete(_) | Command::Optimize(_) => true,
         }
     }
+}
+
+/// Parses one of the library's names, which clap lists in its help and completions.
+macro_rules! one_of {
+    ($type:ident) => {
+        PossibleValuesParser::new($type::ALL.iter().map(|it| it.name())).try_map(|name| name.parse::<$type>())
+    };
 }
 
 #[derive(Subcommand)]
@@ -72,6 +89,15 @@ pub enum Command {
     Delete(Delete),
     /// Find the nearest rows of one or many queries
     Search(Search),
+    /// Say how a search is answered: what was chosen in each segment, and what it cost
+    Explain(Explain),
+    /// Build, drop and describe indexes
+    #[command(subcommand)]
+    Index(IndexCommand),
+    /// Merge a collection's rows into one segment without deleted ones, and index it
+    Optimize(Optimize),
+    /// Measure recall and speed of a collection's searches against exact ones
+    Bench(Bench),
 }
 
 #[derive(Args)]
@@ -90,8 +116,14 @@ pub enum Collection {
         #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..=4096))]
         dim: u32,
         /// How near two vectors are
-        #[arg(short, long, value_enum)]
+        #[arg(short, long, value_parser = one_of!(Metric))]
         metric: Metric,
+        /// What its vectors consist of
+        #[arg(short, long, value_parser = one_of!(Element), default_value = "f32")]
+        element: Element,
+        /// Index with default parameters; `vexctl index build` sets others
+        #[arg(short, long, value_parser = one_of!(IndexKind), default_value = "flat")]
+        index: IndexKind,
     },
     /// List the collections in a directory
     #[command(visible_alias = "ls")]
@@ -216,6 +248,52 @@ pub struct Delete {
     pub sync: bool,
 }
 
+/// Which rows are looked for, and how thoroughly.
+#[derive(Args)]
+pub struct Looking {
+    /// Hits a query
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub k: u32,
+    /// Only rows at most this far away
+    #[arg(short, long, value_name = "DISTANCE", allow_hyphen_values = true)]
+    pub radius: Option<f32>,
+    /// Only rows whose payload matches, for example {"must": [{"range": {"year": {"gte": 2020}}}]}; see vexctl(1)
+    #[arg(long, value_name = "JSON")]
+    pub filter: Option<String>,
+    /// Width of the search of a graph (hnsw, vamana) [default: the index's]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub ef: Option<u32>,
+    /// Lists (ivf, ivf-pq) or buckets a table (lsh) to look into [default: the index's]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1048576))]
+    pub nprobe: Option<u32>,
+    /// Candidates found by codes that are compared by whole vectors, as a multiple of k [default: the index's]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub rerank: Option<u32>,
+    /// Scan every row instead of using an index
+    #[arg(long)]
+    pub exact: bool,
+    /// Stop a query after this long with what was found: 500us, 20ms, 1.5s
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub time_limit: Option<u32>,
+}
+
+/// Parses a time and returns microseconds.
+fn parse_time(text: &str) -> Result<u32, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "us" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        other => return Err(format!("{other:?} is no unit; use us, ms or s")),
+    };
+    let number: f64 = digits.parse().map_err(|_| format!("{text:?} is no time"))?;
+    let micros = (number * unit).ceil();
+    match micros >= 1.0 && micros <= f64::from(u32::MAX) {
+        true => Ok(micros as u32),
+        false => Err("a time limit is 1us to about an hour".into()),
+    }
+}
+
 #[derive(Args)]
 pub struct Search {
     /// The collection
@@ -225,15 +303,8 @@ pub struct Search {
     /// Search with the vectors of these rows of the collection
     #[arg(long, value_name = "ID,...", value_delimiter = ',')]
     pub id: Vec<u64>,
-    /// Hits a query
-    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub k: u32,
-    /// Only rows at most this far away
-    #[arg(short, long, value_name = "DISTANCE", allow_hyphen_values = true)]
-    pub radius: Option<f32>,
-    /// Scan every row instead of using an index
-    #[arg(long)]
-    pub exact: bool,
+    #[command(flatten)]
+    pub looking: Looking,
     /// Show the vectors, too
     #[arg(long)]
     pub vectors: bool,
@@ -246,4 +317,180 @@ pub struct Search {
     /// Field of the labels to show
     #[arg(long, value_name = "NAME", requires = "labels", default_value = "synopsis")]
     pub label_field: String,
+}
+
+#[derive(Args)]
+pub struct Explain {
+    /// The collection
+    pub path: PathBuf,
+    #[command(flatten)]
+    pub source: Source,
+    /// Search with the vectors of these rows of the collection
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    pub id: Vec<u64>,
+    #[command(flatten)]
+    pub looking: Looking,
+}
+
+#[derive(Subcommand)]
+pub enum IndexCommand {
+    /// Choose an index and build it for all rows
+    Build(Box<BuildIndex>),
+    /// Take the index away
+    Drop { path: PathBuf },
+    /// Describe the index and what the collection consists of
+    Info { path: PathBuf },
+}
+
+/// Parameters that are left out have defaults that suit the rows.
+#[derive(Args)]
+pub struct BuildIndex {
+    /// The collection
+    pub path: PathBuf,
+    /// The kind of index
+    #[arg(value_parser = one_of!(IndexKind))]
+    pub kind: IndexKind,
+    /// Neighbours of a row (hnsw, vamana)
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(2..=256))]
+    pub m: Option<u32>,
+    /// Candidates that neighbours are chosen from (hnsw, vamana)
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub ef_construction: Option<u32>,
+    /// What the graph is searched with; hits are compared by whole vectors all the same (hnsw)
+    #[arg(long, value_parser = one_of!(Codes), default_value = "none")]
+    pub codes: Codes,
+    /// Lists (ivf, ivf-pq)
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1048576))]
+    pub nlist: Option<u32>,
+    /// Bytes of a code (pq, ivf-pq, vamana)
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=2048))]
+    pub pq_bytes: Option<u32>,
+    /// Bits of each part of a code, 4 or 8 (pq, ivf-pq)
+    #[arg(long, value_name = "BITS", value_parser = parse_bits)]
+    pub pq_bits: Option<u32>,
+    /// How much longer a detour may be for an edge to be left out, 1 to 3 (vamana)
+    #[arg(long, value_name = "FACTOR", value_parser = |text: &str| parse_permille(text, 1.0, 3.0))]
+    pub alpha: Option<u32>,
+    /// The recall to size tables for, below 1 (lsh)
+    #[arg(long, value_name = "FRACTION", value_parser = |text: &str| parse_permille(text, 0.001, 0.999))]
+    pub recall: Option<u32>,
+    /// The share of rows whose vectors and edges are read from disk when needed (vamana)
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub disk_percent: Option<u32>,
+    /// Start of the pseudo-random numbers
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub work: Work,
+}
+
+impl BuildIndex {
+    pub fn index(&self) -> Index {
+        Index {
+            codes: self.codes,
+            m: self.m.unwrap_or(0),
+            ef_construction: self.ef_construction.unwrap_or(0),
+            nlist: self.nlist.unwrap_or(0),
+            pq_bytes: self.pq_bytes.unwrap_or(0),
+            pq_bits: self.pq_bits.unwrap_or(0),
+            alpha_permille: self.alpha.unwrap_or(0),
+            recall_permille: self.recall.unwrap_or(0),
+            disk_percent: self.disk_percent.unwrap_or(0),
+            seed: self.seed,
+            ..Index::of(self.kind)
+        }
+    }
+}
+
+fn parse_bits(text: &str) -> Result<u32, String> {
+    match text {
+        "4" => Ok(4),
+        "8" => Ok(8),
+        _ => Err("a part of a code has 4 or 8 bits".into()),
+    }
+}
+
+fn parse_permille(text: &str, low: f64, high: f64) -> Result<u32, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (low..=high).contains(&number) => Ok((number * 1000.0).round() as u32),
+        _ => Err(format!("{low} to {high} is wanted")),
+    }
+}
+
+/// How long work is done.
+#[derive(Args)]
+pub struct Work {
+    /// Threads to use with --image [default: all CPUs]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// No progress bar
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct Optimize {
+    /// The collection
+    pub path: PathBuf,
+    /// Only do what has become due: seal recent rows, merge small segments, index what has no index
+    #[arg(long)]
+    pub due: bool,
+    #[command(flatten)]
+    pub work: Work,
+}
+
+/// Queries are answered one by one, by one thread; settings take turns, so that what else the machine does troubles all of
+/// them alike.
+#[derive(Args)]
+pub struct Bench {
+    /// The collection
+    pub path: PathBuf,
+    #[command(flatten)]
+    pub source: Source,
+    /// Without FILE and --vector: so many rows of the collection are the queries
+    #[arg(long, value_name = "ROWS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100000))]
+    pub sample: u32,
+    /// Hits a query
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub k: u32,
+    /// Only rows whose payload matches: see search
+    #[arg(long, value_name = "JSON")]
+    pub filter: Option<String>,
+    /// Widths of the search of a graph to measure [default: some around k, if the index is a graph]
+    #[arg(long, value_name = "NUMBER,...", value_delimiter = ',')]
+    pub ef: Vec<u32>,
+    /// Numbers of lists or buckets to measure [default: powers of 2, if the index has them]
+    #[arg(long, value_name = "NUMBER,...", value_delimiter = ',')]
+    pub nprobe: Vec<u32>,
+    /// Multiples of k to compare by whole vectors to measure [default: the index's]
+    #[arg(long, value_name = "NUMBER,...", value_delimiter = ',')]
+    pub rerank: Vec<u32>,
+    /// How often each query is asked at each setting, after once to warm up
+    #[arg(long, value_name = "TIMES", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// No progress bar
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(parse_time("500us"), Ok(500));
+        assert_eq!(parse_time("20ms"), Ok(20_000));
+        assert_eq!(parse_time("1.5s"), Ok(1_500_000));
+        for bad in ["", "5", "0ms", "-1s", "1h", "1e9s", "ms"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
 }

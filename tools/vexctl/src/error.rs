@@ -57,11 +57,25 @@ impl SysError {
         }
     }
 
-    /// An error of the filesystem's own code, which says more than its errno.
-    pub fn of(verb: &'static str, path: &Path, error: vexfs_host::Error) -> SysError {
+    /// An error of the library, which says more than an errno.
+    pub fn of(verb: &'static str, path: &Path, error: vexfs::Error) -> SysError {
+        let mut detail = error.to_string();
+        if let Some(source) = std::error::Error::source(&error) {
+            detail = format!("{detail}: {source}");
+        }
+        let errno = error.errno().unwrap_or(libc::EINVAL);
         SysError {
-            detail: Some(error.to_string()),
-            ..SysError::new(verb, path, error.errno())
+            detail: Some(detail),
+            ..SysError::new(verb, path, errno)
+        }
+    }
+
+    /// A call that the kernel does not know.
+    pub fn old_kernel(verb: &'static str, path: &Path) -> SysError {
+        SysError {
+            detail: Some("the VexFS of the running kernel is older than this program and has no such call".into()),
+            hint: Some("load a newer module, or unmount and work on the device with --image"),
+            ..SysError::new(verb, path, libc::ENOTTY)
         }
     }
 }
@@ -79,10 +93,15 @@ fn hint(verb: &str, errno: i32) -> Option<&'static str> {
         (_, libc::EROFS) => "the filesystem is mounted read-only",
         (_, libc::EUCLEAN) => "the filesystem is damaged there; the kernel log names the block",
         (_, libc::EIO) => "the device failed; see the kernel log",
-        ("insert into" | "delete from" | "create" | "drop", libc::EACCES | libc::EPERM) => {
-            "this needs write permission on the directory"
+        (
+            "read the status of" | "open" | "describe" | "read from" | "search" | "explain",
+            libc::EACCES | libc::EPERM,
+        ) => "this needs read permission on the collection's directory",
+        (_, libc::EACCES | libc::EPERM) => "this needs write permission on the directory",
+        ("search" | "explain", libc::EOPNOTSUPP) => {
+            "this kernel's VexFS only scans: leave --ef, --nprobe, --rerank, --filter and --time-limit out"
         }
-        (_, libc::EACCES | libc::EPERM) => "this needs read permission on the collection's directory",
+        ("create", libc::EOPNOTSUPP) => "this kernel's VexFS has no such element type, metric or index",
         (_, libc::E2BIG) => "too much for one call; try a smaller --batch or -k",
         _ => return None,
     })

@@ -1,194 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The backend of an image file or an unmounted device: the filesystem's own code, in this process.
+//! The backend of an image file or an unmounted device: the library `vexfs`, in this process.
 //!
-//! The same code runs in the kernel, so what works here works there. Commands that only read mount read-only.
-//! While a command runs, other `vexctl` are kept off the image by a lock on it, and a block device is open
-//! exclusively, which fails while it is mounted.
+//! The same code runs in the kernel, so what works here works there. Commands that only read open it read-only. While a
+//! command runs, others are kept off the image.
 
-use std::fs::File;
-use std::fs::OpenOptions;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc as StdArc;
 
-use anyhow::bail;
-use anyhow::Context;
 use anyhow::Result;
-use nix::fcntl::Flock;
-use nix::fcntl::FlockArg;
-use nix::sys::stat::umask;
-use nix::sys::stat::Mode;
-use vexfs_core::format::ROOT_INO;
-use vexfs_core::inode::NewInode;
-use vexfs_core::inode::Time;
-use vexfs_core::mount::MountOptions;
-use vexfs_core::Fs;
-use vexfs_engine as engine;
-use vexfs_engine::Collections;
-use vexfs_host::device::Device;
-use vexfs_host::device::FileBackend;
-use vexfs_host::mem;
-use vexfs_host::sync::Arc;
-use vexfs_host::Error;
-use vexfs_uapi as uapi;
-use zerocopy::FromBytes;
-use zerocopy::IntoBytes;
+use vexfs::Batch;
+use vexfs::CollectionOptions;
+use vexfs::OpenOptions;
+use vexfs::Vexfs;
 
 use crate::backend::uuid_text;
 use crate::backend::Answer;
 use crate::backend::Answers;
 use crate::backend::Backend;
-use crate::backend::Batch;
+use crate::backend::Build;
 use crate::backend::Collection;
+use crate::backend::Explained;
 use crate::backend::Hit;
 use crate::backend::Info;
 use crate::backend::InsertOptions;
 use crate::backend::Inserted;
-use crate::backend::Metric;
+use crate::backend::NewCollection;
+use crate::backend::Part;
+use crate::backend::Progress;
 use crate::backend::Row;
 use crate::backend::Search;
+use crate::backend::Stats;
 use crate::backend::Status;
 use crate::error::SysError;
 
-/// An image that is mounted in this process.
+/// An image that is open in this process.
 pub struct Image {
     path: PathBuf,
-    fs: Arc<Fs>,
-    collections: Collections,
-    /// Keeps other processes off.
-    _lock: Flock<File>,
+    fs: Vexfs,
 }
 
 impl Image {
-    /// Mounts the image or device at `path`, for writing when `write`.
+    /// Opens the image or device at `path`, for writing when `write`.
     pub fn open(path: &Path, write: bool) -> Result<Image> {
-        let name = path.display();
-        let metadata = std::fs::metadata(path).with_context(|| format!("cannot open {name}"))?;
-        let mut flags = libc::O_CLOEXEC;
-        if metadata.file_type().is_block_device() {
-            flags |= libc::O_EXCL;
-        } else if !metadata.is_file() {
-            bail!("{name} is neither an image file nor a block device");
-        } else if let Some(device) = loop_device(path)? {
-            bail!("{name} is in use by {device}");
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(write)
-            .custom_flags(flags)
+        let fs = OpenOptions::new()
+            .read_only(!write)
             .open(path)
-            .with_context(|| format!("cannot open {name}"))?;
-        let arg = if write {
-            FlockArg::LockExclusiveNonblock
-        } else {
-            FlockArg::LockSharedNonblock
-        };
-        let lock = Flock::lock(file.try_clone()?, arg)
-            .map_err(|(_, e)| anyhow::Error::new(e).context(format!("{name} is in use by another vexctl")))?;
-        let backend = FileBackend::from_file(file, !write).with_context(|| format!("cannot use {name}"))?;
-        let options = MountOptions {
-            read_only: !write,
-            ..MountOptions::default()
-        };
-        let device = Device::from_backend(StdArc::new(backend));
-        let fs = Fs::mount(device, options).map_err(|e| SysError::of("mount", path, e))?;
-        let collections = Collections::new(fs.clone()).map_err(|e| SysError::of("mount", path, e))?;
+            .map_err(|e| SysError::of("open", path, e))?;
         Ok(Image {
             path: path.to_path_buf(),
             fs,
-            collections,
-            _lock: lock,
         })
     }
-
-    /// Walks `path` from the root; symbolic links are not followed.
-    fn lookup(&self, verb: &'static str, path: &Path) -> Result<u64> {
-        let mut ino = ROOT_INO;
-        for component in path.components() {
-            match component {
-                Component::RootDir | Component::CurDir => {}
-                Component::Normal(name) => {
-                    let found = self
-                        .fs
-                        .lookup(ino, name.as_bytes())
-                        .and_then(|found| found.ok_or(Error::NotFound));
-                    ino = found.map_err(|e| SysError::of(verb, path, e))?.0;
-                }
-                Component::ParentDir | Component::Prefix(_) => bail!("{}: a path without .. is needed", path.display()),
-            }
-        }
-        Ok(ino)
-    }
-
-    /// Splits a path into its parent's inode and its last name.
-    fn lookup_parent<'a>(&self, verb: &'static str, path: &'a Path) -> Result<(u64, &'a [u8])> {
-        let name = path
-            .file_name()
-            .with_context(|| format!("{} does not end in a name", path.display()))?;
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        Ok((self.lookup(verb, parent)?, name.as_bytes()))
-    }
-
-    fn list_dir(&self, dir: u64, path: &Path, recursive: bool, found: &mut Vec<Info>) -> Result<()> {
-        let mut pending = vec![(dir, path.to_path_buf())];
-        while let Some((dir, path)) = pending.pop() {
-            let mut entries = Vec::new();
-            let mut emit = |_, name: &[u8], ino, dtype| {
-                if dtype == libc::DT_DIR {
-                    entries.push((ino, path.join(std::ffi::OsStr::from_bytes(name))));
-                }
-                true
-            };
-            self.fs
-                .readdir(dir, 0, &mut emit)
-                .map_err(|e| SysError::of("list", &path, e))?;
-            for (ino, path) in entries {
-                match self.collections.get(ino).and_then(|c| c.info()) {
-                    Ok(info) => found.push(info_of(&path, ino, &info)),
-                    Err(Error::NotCollection) => {}
-                    Err(e) => return Err(SysError::of("describe", &path, e).into()),
-                }
-                if recursive {
-                    pending.push((ino, path));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
-/// Returns the loop device that a file is behind.
-fn loop_device(path: &Path) -> Result<Option<String>> {
-    let path = path.canonicalize()?;
-    let Ok(devices) = std::fs::read_dir("/sys/block") else {
-        return Ok(None);
-    };
-    for device in devices.flatten() {
-        let backing = device.path().join("loop/backing_file");
-        if std::fs::read_to_string(backing).is_ok_and(|file| Path::new(file.trim_end()) == path) {
-            return Ok(Some(format!("/dev/{}", device.file_name().to_string_lossy())));
-        }
-    }
-    Ok(None)
-}
-
-fn info_of(path: &Path, ino: u64, info: &engine::Info) -> Info {
+fn info_of(path: &Path, info: &vexfs::Info) -> Info {
     Info {
         path: path.to_path_buf(),
-        id: ino,
-        dim: info.params.dim() as u32,
-        element: "f32",
-        metric: match info.params.metric() {
-            engine::Metric::L2 => Metric::L2,
-            engine::Metric::Cosine => Metric::Cosine,
-            engine::Metric::InnerProduct => Metric::Ip,
-            engine::Metric::Hamming => Metric::Hamming,
-        },
-        index: "flat",
+        id: info.id,
+        dim: info.dim,
+        element: info.element,
+        metric: info.metric,
+        index: info.index.kind,
         rows: info.rows,
         dead_rows: info.dead_rows,
         next_id: info.next_id,
@@ -203,260 +75,267 @@ impl Backend for Image {
     }
 
     fn status(&self, _path: &Path) -> Result<Status> {
-        let stat = self.fs.statfs();
-        let counters = self.fs.counters();
-        let block = u64::from(stat.block_size);
+        let stat = self.fs.stat();
         Ok(Status {
             path: self.path.clone(),
             source: None,
             uuid: uuid_text(&stat.uuid),
-            label: String::from_utf8_lossy(self.fs.label()).into_owned(),
-            read_only: self.fs.is_read_only(),
-            aborted: self.fs.abort_reason().is_some(),
+            label: stat.label,
+            read_only: stat.read_only,
+            aborted: stat.aborted,
             block_size: stat.block_size,
-            total_bytes: stat.blocks.saturating_mul(block),
-            free_bytes: stat.free.saturating_mul(block),
+            total_bytes: stat.total_bytes,
+            free_bytes: stat.free_bytes,
             inodes: stat.inodes,
-            txg: counters.open_txg,
-            commits: counters.commits,
-            cached_nodes: counters.cached_nodes,
-            simd: self.collections.kernels().to_string(),
+            txg: stat.txg,
+            commits: stat.commits,
+            cached_nodes: stat.cached_nodes,
+            simd: stat.simd.to_string(),
             activity: None,
         })
     }
 
-    fn create(&self, path: &Path, dim: u32, metric: Metric) -> Result<u64> {
-        let error = |e| SysError::of("create", path, e);
-        let (parent, name) = self.lookup_parent("create", path)?;
-        let metric = match metric {
-            Metric::L2 => uapi::VEXFS_METRIC_L2,
-            Metric::Cosine => uapi::VEXFS_METRIC_COSINE,
-            Metric::Ip => uapi::VEXFS_METRIC_IP,
-            Metric::Hamming => uapi::VEXFS_METRIC_HAMMING,
-        };
-        let params = engine::Params::new(dim, uapi::VEXFS_ELEMENT_F32, metric, 0).map_err(error)?;
-        // Reading the umask is only possible by setting it; nothing else runs meanwhile.
-        let mask = umask(Mode::empty());
-        umask(mask);
-        let now = Time::now();
-        let new = NewInode {
-            mode: libc::S_IFDIR | (0o777 & !mask.bits()),
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-            rdev: 0,
-            target: None,
-            now,
-            xattrs: &[],
-        };
-        let dir = self.fs.create(parent, name, &new).map_err(error)?.ino;
-        if let Err(e) = self.collections.create(dir, &params) {
-            // Without rows there is nothing to keep.
-            let removed = self.fs.rmdir(parent, name, now).and_then(|dir| self.fs.evict(dir.ino));
-            return Err(anyhow::Error::new(error(e)).context(match removed {
-                Ok(()) => "nothing was made".to_string(),
-                Err(e) => format!("an empty directory is left: {e}"),
-            }));
-        }
-        Ok(dir)
+    fn create(&self, path: &Path, new: &NewCollection) -> Result<u64> {
+        let options = CollectionOptions::new(new.dim, new.metric)
+            .element(new.element)
+            .index(new.index);
+        let created = self.fs.create_collection_with(path, options);
+        let created = created.and_then(|collection| collection.info());
+        Ok(created.map_err(|e| SysError::of("create", path, e))?.id)
     }
 
     fn drop_collection(&self, path: &Path) -> Result<()> {
-        let error = |e| SysError::of("drop", path, e);
-        let (parent, name) = self.lookup_parent("drop", path)?;
-        let dir = self.lookup("drop", path)?;
-        self.collections.get(dir).map_err(error)?;
-        self.fs.rmdir(parent, name, Time::now()).map_err(error)?;
-        self.collections.forget(dir);
-        self.fs.evict(dir).map_err(error)?;
-        Ok(())
+        Ok(self
+            .fs
+            .drop_collection(path)
+            .map_err(|e| SysError::of("drop", path, e))?)
     }
 
     fn list(&self, dir: &Path, recursive: bool) -> Result<Vec<Info>> {
-        let mut found = Vec::new();
-        self.list_dir(self.lookup("list", dir)?, dir, recursive, &mut found)?;
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(found)
+        let all = self
+            .fs
+            .collections(dir, recursive)
+            .map_err(|e| SysError::of("list", dir, e))?;
+        Ok(all.iter().map(|(path, info)| info_of(path, info)).collect())
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Collection>> {
-        let ino = self.lookup("open", path)?;
-        let collection = self.collections.get(ino).map_err(|e| SysError::of("open", path, e))?;
+        let collection = self.fs.collection(path).map_err(|e| SysError::of("open", path, e))?;
         Ok(Box::new(Open {
-            fs: self.fs.clone(),
             collection,
             path: path.to_path_buf(),
         }))
     }
 
     fn finish(&self) -> Result<()> {
-        match self.fs.is_read_only() && self.fs.abort_reason().is_none() {
-            true => Ok(()),
-            false => Ok(self.fs.unmount().map_err(|e| SysError::of("write", &self.path, e))?),
-        }
+        Ok(self
+            .fs
+            .clone()
+            .close()
+            .map_err(|e| SysError::of("write", &self.path, e))?)
     }
 }
 
 /// A collection in use.
 struct Open {
-    fs: Arc<Fs>,
-    collection: Arc<engine::Collection>,
+    collection: vexfs::Collection,
     path: PathBuf,
 }
 
 impl Open {
-    fn dim(&self) -> usize {
-        self.collection.params().dim()
+    fn error(&self, verb: &'static str) -> impl Fn(vexfs::Error) -> SysError + '_ {
+        move |e| SysError::of(verb, &self.path, e)
     }
 
-    fn row(&self, row: &engine::RowRef, contents: &engine::Contents, want: Want) -> Result<Row, Error> {
-        let payload = match want.payload {
-            false => None,
-            true => {
-                let mut bytes = mem::Vec::new();
-                contents.payload(row, &mut bytes)?;
-                Some(bytes.to_vec())
-            }
-        };
-        let vector = match want.vector {
-            false => None,
-            true => {
-                let mut vector = vec![0f32; self.dim()];
-                let bits = <[u32]>::mut_from_bytes(vector.as_mut_bytes()).map_err(|_| Error::Invalid("vector"))?;
-                contents.vector(row, bits)?;
-                Some(vector)
-            }
-        };
-        Ok(Row {
-            id: row.id,
-            inode: 0,
-            found: true,
-            payload,
-            vector,
-        })
-    }
-
-    fn search_some(&self, search: &Search<'_>, queries: &[u32], answers: &mut Answers) -> Result<(), Error> {
-        let found = self.collection.search(&engine::Search {
-            queries,
-            k: search.k as usize,
-            radius: search.radius.map(f32::to_bits),
-        })?;
-        let want = Want {
-            payload: search.want_payloads,
-            vector: search.want_vectors,
-        };
-        for hits in found.by_query() {
-            let mut answer = Answer {
-                hits: Vec::with_capacity(hits.len()),
-                stopped_early: false,
-            };
-            for hit in hits {
-                answer.hits.push(Hit {
-                    row: self.row(&hit.row, &found.contents, want)?,
-                    distance: f32::from_bits(hit.distance),
-                });
-            }
-            answers.answers.push(answer);
+    fn search_options(&self, search: &Search) -> vexfs::Search {
+        let mut options = vexfs::Search::new(search.k as usize)
+            .ef(search.ef)
+            .nprobe(search.nprobe)
+            .rerank(search.rerank);
+        if let Some(radius) = search.radius {
+            options = options.radius(radius);
         }
-        answers.scanned += found.scanned;
-        Ok(())
+        if search.exact {
+            options = options.exact();
+        }
+        if search.time_limit_us > 0 {
+            options = options.time_limit(std::time::Duration::from_micros(search.time_limit_us.into()));
+        }
+        if let Some(program) = &search.filter {
+            options = options.filter_program(program.clone());
+        }
+        if search.want_vectors {
+            options = options.vectors();
+        }
+        if search.want_payloads {
+            options = options.payloads();
+        }
+        options
     }
 }
 
-/// What of a row is wanted.
-#[derive(Clone, Copy)]
-struct Want {
-    payload: bool,
-    vector: bool,
-}
-
-/// Vectors as the engine has them: bits of f32.
-fn bits(vectors: &[f32]) -> &[u32] {
-    // Size and alignment of the two are the same, so this cannot fail.
-    <[u32]>::ref_from_bytes(vectors.as_bytes()).unwrap_or_default()
+fn part_of(part: &vexfs::Part) -> Part {
+    Part {
+        segment: part.segment,
+        index: part.index,
+        choice: part.choice.name(),
+        rows: part.rows,
+        live: part.live,
+        expected: part.expected,
+        expected_min: part.expected_min,
+        expected_max: part.expected_max,
+        matching: part.matching,
+        scan_cost: part.scan_cost,
+        index_cost: part.index_cost,
+        cached: part.cached,
+        evaluated: part.evaluated,
+        fallbacks: part.fallbacks,
+        distances: part.distances,
+        codes: part.codes,
+        hops: part.hops,
+        reads: part.reads,
+        stopped: part.stopped,
+    }
 }
 
 impl Collection for Open {
     fn info(&self) -> Result<Info> {
-        let info = self
-            .collection
-            .info()
-            .map_err(|e| SysError::of("describe", &self.path, e))?;
-        Ok(info_of(&self.path, self.collection.dir(), &info))
+        let info = self.collection.info().map_err(self.error("describe"))?;
+        Ok(info_of(&self.path, &info))
+    }
+
+    fn stats(&self) -> Result<Stats> {
+        let info = self.collection.info().map_err(self.error("describe"))?;
+        Ok(Stats {
+            index: info.index,
+            rows: info.rows,
+            dead_rows: info.dead_rows,
+            tail_rows: info.tail_rows,
+            indexed_rows: info.indexed_rows,
+            segments: info.segments,
+            tail_bytes: info.tail_bytes,
+            segment_bytes: info.segment_bytes,
+            vector_bytes: info.vector_bytes,
+            index_bytes: info.index_bytes,
+            payload_bytes: info.payload_bytes,
+            field_bytes: info.field_bytes,
+            memory_bytes: info.memory_bytes,
+            build_done: 0,
+            build_total: 0,
+        })
     }
 
     fn insert(&self, batch: &Batch, options: InsertOptions) -> Result<Inserted> {
-        let error = |e| SysError::of("insert into", &self.path, e);
-        let mode = engine::InsertMode {
-            upsert: options.upsert,
-            normalize: options.normalize,
+        let done = match options {
+            InsertOptions {
+                normalize: true,
+                upsert,
+                ..
+            } => self.collection.insert_normalized(batch, upsert),
+            InsertOptions { upsert: true, .. } => self.collection.upsert_batch(batch),
+            _ => self.collection.insert_batch(batch),
         };
-        let rows = engine::Batch {
-            vectors: bits(&batch.vectors),
-            ids: (!batch.ids.is_empty()).then_some(batch.ids.as_slice()),
-            payload_lens: if batch.payloads.is_empty() {
-                &[]
-            } else {
-                &batch.payload_lens
-            },
-            payloads: &batch.payloads,
-        };
-        let done = self.collection.insert(&rows, mode).map_err(error)?;
+        let done = done.map_err(self.error("insert into"))?;
         if options.sync {
-            self.fs.sync_txg(done.txg).map_err(error)?;
+            self.collection.sync().map_err(self.error("insert into"))?;
         }
         Ok(Inserted {
-            rows: done.count as u64,
-            replaced: done.replaced as u64,
-            first_id: batch.ids.is_empty().then_some(done.first_id),
+            rows: done.rows,
+            replaced: done.replaced,
+            first_id: done.first_id,
         })
     }
 
     fn get(&self, ids: &[u64], want_vectors: bool) -> Result<Vec<Row>> {
-        let error = |e| SysError::of("read from", &self.path, e);
-        let want = Want {
-            payload: true,
-            vector: want_vectors,
-        };
         let mut out = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(uapi::VEXFS_BATCH_ROWS_MAX as usize) {
-            let got = self.collection.get(ids).map_err(error)?;
-            for (id, row) in ids.iter().zip(got.rows.iter()) {
-                out.push(match row {
-                    Some(row) => self.row(row, &got.contents, want).map_err(error)?,
-                    None => Row {
-                        id: *id,
-                        inode: 0,
-                        found: false,
-                        payload: None,
-                        vector: None,
-                    },
-                });
-            }
+        for ids in ids.chunks(Batch::ROWS_MAX) {
+            let rows = self.collection.get(ids).map_err(self.error("read from"))?;
+            out.extend(ids.iter().zip(rows).map(|(id, row)| match row {
+                Some(row) => Row {
+                    id: *id,
+                    inode: 0,
+                    found: true,
+                    payload: row.payload,
+                    vector: want_vectors.then_some(row.vector),
+                },
+                None => Row {
+                    id: *id,
+                    inode: 0,
+                    found: false,
+                    payload: vexfs::Payload::default(),
+                    vector: None,
+                },
+            }));
         }
         Ok(out)
     }
 
     fn delete(&self, ids: &[u64], sync: bool) -> Result<u64> {
-        let error = |e| SysError::of("delete from", &self.path, e);
         let mut deleted = 0;
-        for ids in ids.chunks(uapi::VEXFS_BATCH_ROWS_MAX as usize) {
-            let done = self.collection.delete(ids).map_err(error)?;
-            deleted += done.count as u64;
-            if sync {
-                self.fs.sync_txg(done.txg).map_err(error)?;
-            }
+        for ids in ids.chunks(Batch::ROWS_MAX) {
+            deleted += self.collection.delete(ids).map_err(self.error("delete from"))?;
+        }
+        if sync {
+            self.collection.sync().map_err(self.error("delete from"))?;
         }
         Ok(deleted)
     }
 
-    fn search(&self, search: &Search<'_>) -> Result<Answers> {
-        let mut answers = Answers::default();
-        let queries = (uapi::VEXFS_HITS_MAX / search.k).min(uapi::VEXFS_QUERIES_MAX) as usize;
-        for queries in bits(search.queries).chunks(queries.max(1) * self.dim()) {
-            self.search_some(search, queries, &mut answers)
-                .map_err(|e| SysError::of("search", &self.path, e))?;
-        }
-        Ok(answers)
+    fn search(&self, search: &Search) -> Result<Answers> {
+        let found = self
+            .collection
+            .search_many(search.queries.as_slice(), &self.search_options(search))
+            .map_err(self.error("search"))?;
+        let hit = |hit: vexfs::Hit| Hit {
+            distance: hit.distance,
+            row: Row {
+                id: hit.id,
+                inode: 0,
+                found: true,
+                payload: hit.payload.unwrap_or_default(),
+                vector: hit.vector,
+            },
+        };
+        Ok(Answers {
+            answers: found
+                .answers
+                .into_iter()
+                .map(|answer| Answer {
+                    stopped_early: answer.stopped_early,
+                    hits: answer.hits.into_iter().map(hit).collect(),
+                })
+                .collect(),
+            scanned: found.scanned,
+        })
+    }
+
+    fn explain(&self, search: &Search) -> Result<Explained> {
+        let explained = self
+            .collection
+            .explain(search.queries.as_slice(), &self.search_options(search))
+            .map_err(self.error("explain"))?;
+        Ok(Explained {
+            hits: explained.hits,
+            elapsed_ns: explained.elapsed.as_nanos() as u64,
+            parts: explained.parts.iter().map(part_of).collect(),
+        })
+    }
+
+    fn build(&self, build: Build, threads: usize, progress: Progress<'_>) -> Result<()> {
+        let collection = &self.collection;
+        let how = vexfs::Build::new().threads(threads).progress(progress);
+        let done = match build {
+            Build::Set(index) => collection.build_index(index, &how),
+            Build::Drop => collection.drop_index(),
+            Build::Optimize => collection.optimize(&how),
+            Build::Maintain => loop {
+                match collection.maintain(&how) {
+                    Ok(true) => {}
+                    Ok(false) => break Ok(()),
+                    Err(e) => break Err(e),
+                }
+            },
+        };
+        Ok(done.map_err(self.error(build.verb()))?)
     }
 }

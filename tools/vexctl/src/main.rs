@@ -2,7 +2,7 @@
 //! `vexctl`, the command line of VexFS's collections.
 //!
 //! Commands are in `commands/`, one file each; they read rows through `input/`, talk to a filesystem through
-//! the trait in `backend.rs` (by ioctl: `kernel.rs`; in process on an image: `image.rs`), and print through `output.rs`. Exit codes: 0 success,
+//! the trait in `backend.rs` (by ioctl: `kernel/`; in process on an image: `image.rs`), and print through `output.rs`. Exit codes: 0 success,
 //! 1 failure, 2 usage.
 
 mod backend;
@@ -13,7 +13,6 @@ mod image;
 mod input;
 mod kernel;
 mod output;
-mod payload;
 
 use std::process::ExitCode;
 

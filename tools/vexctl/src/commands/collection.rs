@@ -6,22 +6,46 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::json;
+use vexfs::Element;
+use vexfs::Metric;
 
 use crate::backend::Backend;
 use crate::backend::Info;
+use crate::backend::NewCollection;
 use crate::cli;
+use crate::error::Usage;
 use crate::output::bytes;
 use crate::output::Align;
 use crate::output::Output;
 
 pub fn run(backend: &dyn Backend, args: &cli::Collection, out: &Output) -> Result<ExitCode> {
     match args {
-        cli::Collection::Create { path, dim, metric } => {
-            let id = backend.create(path, *dim, *metric)?;
+        cli::Collection::Create {
+            path,
+            dim,
+            metric,
+            element,
+            index,
+        } => {
+            if (*element == Element::Binary) != (*metric == Metric::Hamming) {
+                return Err(Usage("--metric hamming and --element binary belong together".into()).into());
+            }
+            let new = NewCollection {
+                dim: *dim,
+                element: *element,
+                metric: *metric,
+                index: *index,
+            };
+            let id = backend.create(path, &new)?;
             if out.json {
-                out.document(&json!({ "path": path, "id": id, "dim": dim, "metric": metric }));
+                out.document(&json!({
+                    "path": path, "id": id, "dim": dim, "metric": metric, "element": element, "index": index,
+                }));
             } else {
-                println!("created {} ({dim} dimensions, {})", path.display(), metric.name());
+                println!(
+                    "created {} ({dim} dimensions, {element}, {metric}, {index})",
+                    path.display()
+                );
             }
         }
         cli::Collection::List { path, recursive } => list(backend, path.as_ref(), *recursive, out)?,
@@ -60,7 +84,9 @@ fn list(backend: &dyn Backend, path: Option<&PathBuf>, recursive: bool, out: &Ou
         let headings = [
             ("rows", Align::Right),
             ("dim", Align::Right),
+            ("element", Align::Left),
             ("metric", Align::Left),
+            ("index", Align::Left),
             ("disk", Align::Right),
             ("path", Align::Left),
         ];
@@ -70,7 +96,9 @@ fn list(backend: &dyn Backend, path: Option<&PathBuf>, recursive: bool, out: &Ou
                 vec![
                     i.rows.to_string(),
                     i.dim.to_string(),
+                    i.element.name().into(),
                     i.metric.name().into(),
+                    i.index.name().into(),
                     bytes(i.disk_bytes),
                     i.path.display().to_string(),
                 ]
@@ -88,9 +116,9 @@ fn describe(info: &Info, out: &Output) {
         ("rows", info.rows.to_string()),
         ("dead rows", info.dead_rows.to_string()),
         ("dimensions", info.dim.to_string()),
-        ("element", info.element.into()),
+        ("element", info.element.name().into()),
         ("metric", info.metric.name().into()),
-        ("index", info.index.into()),
+        ("index", info.index.name().into()),
         ("next id", info.next_id.to_string()),
         ("on disk", bytes(info.disk_bytes)),
         ("in memory", bytes(info.memory_bytes)),

@@ -12,7 +12,9 @@ use crate::output::Align;
 use crate::output::Output;
 
 pub fn run(backend: &dyn Backend, args: &cli::Get, out: &Output) -> Result<ExitCode> {
-    let rows = backend.open(&args.path)?.get(&args.ids, args.vectors)?;
+    let collection = backend.open(&args.path)?;
+    let info = collection.info()?;
+    let rows = collection.get(&args.ids, args.vectors)?;
     let payloads = rows
         .iter()
         .map(|row| super::payload_of(row, &args.fields))
@@ -25,7 +27,7 @@ pub fn run(backend: &dyn Backend, args: &cli::Get, out: &Output) -> Result<ExitC
                 (false, _) => json!({ "id": row.id, "found": false }),
                 (true, None) => json!({ "id": row.id, "found": true, "payload": payload }),
                 (true, Some(vector)) => {
-                    json!({ "id": row.id, "found": true, "payload": payload, "vector": vector.iter().copied().map(super::number).collect::<Vec<_>>() })
+                    json!({ "id": row.id, "found": true, "payload": payload, "vector": super::vector_json(vector, &info) })
                 }
             })
             .collect();
@@ -43,7 +45,7 @@ pub fn run(backend: &dyn Backend, args: &cli::Get, out: &Output) -> Result<ExitC
             .filter(|(row, _)| row.found)
             .map(|(row, payload)| {
                 let mut cells = vec![row.id.to_string()];
-                cells.extend(row.vector.as_deref().map(super::vector_text));
+                cells.extend(row.vector.as_deref().map(|v| super::vector_text(v, &info)));
                 cells.extend(super::payload_cells(payload, &columns));
                 cells
             })

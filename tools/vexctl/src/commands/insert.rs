@@ -14,10 +14,11 @@ use indicatif::ProgressState;
 use indicatif::ProgressStyle;
 use serde_json::json;
 use serde_json::Value;
+use vexfs::Batch;
+use vexfs::Payload;
 
 use super::queries;
 use crate::backend::Backend;
-use crate::backend::Batch;
 use crate::backend::Collection;
 use crate::backend::Info;
 use crate::backend::InsertOptions;
@@ -27,7 +28,6 @@ use crate::input::Input;
 use crate::input::Options;
 use crate::input::Row;
 use crate::output::Output;
-use crate::payload;
 
 pub fn run(backend: &dyn Backend, args: &cli::Insert, out: &Output) -> Result<ExitCode> {
     if args.source.files.is_empty() && args.source.vector.is_empty() {
@@ -91,8 +91,9 @@ struct Done {
 /// A row that may be sent.
 struct Prepared {
     id: Option<u64>,
-    vector: Vec<f32>,
-    payload: Vec<u8>,
+    /// In the form of the collection's elements.
+    vector: Vec<u8>,
+    payload: Payload,
 }
 
 /// Collects rows into batches and sends them.
@@ -121,10 +122,7 @@ impl<'a> Inserter<'a> {
             true => ProgressBar::hidden(),
             false => ProgressBar::no_length(),
         };
-        let batch = Batch {
-            dim: info.dim,
-            ..Batch::default()
-        };
+        let batch = Batch::new(info.element, info.dim);
         Inserter {
             collection,
             info,
@@ -204,34 +202,28 @@ impl<'a> Inserter<'a> {
         if row.id.is_none() && self.options.upsert {
             bail!("a row without an id cannot replace one");
         }
-        queries::check(&row.vector, &self.info, self.options.normalize)?;
-        let payload = payload::encode(&row.payload).context("payload")?;
+        let mut vector = Vec::new();
+        queries::encode(&row.vector, &self.info, self.options.normalize, &mut vector)?;
+        let payload = Payload::from_object(&row.payload).context("payload")?;
         Ok(Prepared {
             id: row.id,
-            vector: row.vector,
+            vector,
             payload,
         })
     }
 
     /// Adds a row to the batch, which is sent first when it is full.
     fn add(&mut self, row: Prepared) -> Result<()> {
-        let batch = &self.batch;
-        let bytes = (batch.vectors.len() + row.vector.len()) * 4 + batch.payloads.len() + row.payload.len();
-        if batch.rows == self.max_rows || bytes > vexfs_uapi::VEXFS_BATCH_BYTES_MAX as usize {
+        let bytes = self.batch.bytes() + row.vector.len() + row.payload.as_bytes().len();
+        if self.batch.len() == self.max_rows as usize || bytes > Batch::BYTES_MAX {
             self.send()?;
         }
-        let batch = &mut self.batch;
-        batch.ids.extend(row.id);
-        batch.vectors.extend(row.vector);
-        batch.payload_lens.push(u32::try_from(row.payload.len())?);
-        batch.payloads.extend(row.payload);
-        batch.rows += 1;
-        Ok(())
+        Ok(self.batch.push(row.id, &row.vector, &row.payload)?)
     }
 
     /// Sends the batch.
     fn send(&mut self) -> Result<()> {
-        if self.batch.rows == 0 {
+        if self.batch.is_empty() {
             return Ok(());
         }
         let inserted = self.collection.insert(&self.batch, self.options)?;
@@ -242,12 +234,7 @@ impl<'a> Inserter<'a> {
         self.done.replaced += inserted.replaced;
         self.done.batches += 1;
         self.bar.inc(inserted.rows);
-        let batch = &mut self.batch;
-        batch.rows = 0;
-        batch.vectors.clear();
-        batch.ids.clear();
-        batch.payload_lens.clear();
-        batch.payloads.clear();
+        self.batch.clear();
         Ok(())
     }
 }

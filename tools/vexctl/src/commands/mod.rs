@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The commands, one file each.
 
+mod bench;
 mod collection;
 mod delete;
+mod explain;
 mod get;
+mod index;
 mod insert;
 mod queries;
 mod search;
 mod status;
+mod work;
 
 use std::process::ExitCode;
 
@@ -16,6 +20,7 @@ use serde_json::Map;
 use serde_json::Value;
 
 use crate::backend::Backend;
+use crate::backend::Info;
 use crate::backend::Row;
 use crate::cli::Cli;
 use crate::cli::Command;
@@ -25,7 +30,6 @@ use crate::output::cut;
 use crate::output::plain;
 use crate::output::Align;
 use crate::output::Output;
-use crate::payload;
 
 /// Runs a command and returns its exit code; errors are 1 or, when they are about usage, 2.
 pub fn run(cli: &Cli, out: &Output) -> Result<ExitCode> {
@@ -41,6 +45,10 @@ pub fn run(cli: &Cli, out: &Output) -> Result<ExitCode> {
         Command::Get(args) => get::run(backend, args, out),
         Command::Delete(args) => delete::run(backend, args, out),
         Command::Search(args) => search::run(backend, args, out),
+        Command::Explain(args) => explain::run(backend, args, out),
+        Command::Index(args) => index::run(backend, args, out),
+        Command::Optimize(args) => index::optimize(backend, args, out),
+        Command::Bench(args) => bench::run(backend, args, out),
     };
     // Also after an error: what was done before it is kept.
     let finished = backend.finish();
@@ -53,7 +61,7 @@ const CELL: usize = 40;
 
 /// A row's payload, only the wanted fields when any are named.
 fn payload_of(row: &Row, fields: &[String]) -> Result<Map<String, Value>> {
-    let mut object = payload::decode(row.payload.as_deref().unwrap_or_default())?;
+    let mut object = row.payload.to_json()?;
     if !fields.is_empty() {
         object.retain(|name, _| fields.contains(name));
     }
@@ -100,8 +108,15 @@ fn payload_cells(payload: &Map<String, Value>, columns: &[String]) -> Vec<String
         .collect()
 }
 
+/// Returns a vector as numbers.
+fn vector_json(vector: &[u8], info: &Info) -> Value {
+    let vector = info.element.decode(vector, info.dim as usize);
+    Value::Array(vector.into_iter().map(number).collect())
+}
+
 /// Returns a vector as text, shortened when it is long.
-fn vector_text(vector: &[f32]) -> String {
+fn vector_text(vector: &[u8], info: &Info) -> String {
+    let vector = info.element.decode(vector, info.dim as usize);
     let shown: Vec<String> = vector.iter().take(6).map(|x| format!("{x}")).collect();
     match vector.len() > shown.len() {
         true => format!("[{}, … {} in all]", shown.join(", "), vector.len()),

@@ -3,33 +3,21 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
-use anyhow::Context;
 use anyhow::Result;
 use serde_json::json;
 use serde_json::Map;
 use serde_json::Value;
 
 use super::queries;
+use super::queries::Labels;
+use super::queries::Queries;
 use crate::backend::Answer;
 use crate::backend::Backend;
-use crate::backend::Collection;
 use crate::backend::Info;
-use crate::backend::Search;
 use crate::cli;
 use crate::error::Usage;
-use crate::input::read_objects;
-use crate::input::Input;
-use crate::input::Options;
-use crate::output::plain;
 use crate::output::Align;
 use crate::output::Output;
-
-/// The queries, one after the other, and what each is called.
-struct Queries {
-    vectors: Vec<f32>,
-    labels: Vec<Option<String>>,
-}
 
 pub fn run(backend: &dyn Backend, args: &cli::Search, out: &Output) -> Result<ExitCode> {
     let source = &args.source;
@@ -39,31 +27,30 @@ pub fn run(backend: &dyn Backend, args: &cli::Search, out: &Output) -> Result<Ex
     if args.labels.is_some() && source.files.len() != 1 {
         return Err(Usage("--labels describes the queries of one file".into()).into());
     }
-    if args.radius.is_some_and(f32::is_nan) {
-        return Err(Usage("--radius is not a number".into()).into());
-    }
+    let mut search = queries::search(Vec::new(), &args.looking)?;
     let collection = backend.open(&args.path)?;
     let info = collection.info()?;
-    let queries = collect(collection.as_ref(), &info, args)?;
-    let answers = collection.search(&Search {
-        dim: info.dim,
-        queries: &queries.vectors,
-        k: args.k,
-        radius: args.radius,
-        exact: args.exact,
-        want_vectors: args.vectors,
-        want_payloads: true,
-    })?;
+    let mut queries = Queries::default();
+    let labels = Labels {
+        file: args.labels.as_deref(),
+        field: &args.label_field,
+    };
+    queries.add_rows(&info, collection.as_ref(), &args.id)?;
+    queries.add_source(&info, source, &labels)?;
+    search.queries = queries.bytes;
+    search.want_vectors = args.vectors;
+    search.want_payloads = true;
+    let answers = collection.search(&search)?;
     if out.json {
         let mut results = Vec::new();
         for (i, (answer, label)) in answers.answers.iter().zip(&queries.labels).enumerate() {
             results.push(json!({
                 "query": i, "label": label, "stopped_early": answer.stopped_early,
-                "hits": hits_json(answer, &args.fields)?,
+                "hits": hits_json(answer, &info, &args.fields)?,
             }));
         }
         out.document(&json!({
-            "collection": args.path, "metric": info.metric, "k": args.k, "scanned": answers.scanned,
+            "collection": args.path, "metric": info.metric, "k": search.k, "scanned": answers.scanned,
             "results": results,
         }));
     } else {
@@ -76,61 +63,13 @@ pub fn run(backend: &dyn Backend, args: &cli::Search, out: &Output) -> Result<Ex
             } else if answers.answers.len() > 1 {
                 println!("{}", out.strong(&format!("query {}", i + 1)));
             }
-            print(answer, args, out)?;
+            print(answer, &info, args, out)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn collect(collection: &dyn Collection, info: &Info, args: &cli::Search) -> Result<Queries> {
-    let mut queries = Queries {
-        vectors: Vec::new(),
-        labels: Vec::new(),
-    };
-    for vector in &args.source.vector {
-        queries::check(vector, info, false).context("--vector")?;
-        queries.vectors.extend_from_slice(vector);
-        queries.labels.push(None);
-    }
-    if !args.id.is_empty() {
-        for row in collection.get(&args.id, true)? {
-            let Some(vector) = row.vector else {
-                bail!("no row {} in {}", row.id, info.path.display());
-            };
-            queries.vectors.extend(vector);
-            queries.labels.push(Some(format!("like row {}", row.id)));
-        }
-    }
-    let labels = args
-        .labels
-        .as_deref()
-        .map(read_objects)
-        .transpose()?
-        .unwrap_or_default();
-    for file in &args.source.files {
-        let fields = args.source.fields();
-        let range = args.source.range();
-        let mut number = range.start as usize;
-        let options = Options {
-            format: args.source.format,
-            fields: &fields,
-            payloads: None,
-            range,
-        };
-        let mut input = Input::open(file, &options)?;
-        while let Some(row) = input.next_row()? {
-            queries::check(&row.vector, info, false).with_context(|| input.position())?;
-            queries.vectors.extend(row.vector);
-            queries
-                .labels
-                .push(labels.get(number).and_then(|l| l.get(&args.label_field)).map(plain));
-            number += 1;
-        }
-    }
-    Ok(queries)
-}
-
-fn hits_json(answer: &Answer, fields: &[String]) -> Result<Vec<Value>> {
+fn hits_json(answer: &Answer, info: &Info, fields: &[String]) -> Result<Vec<Value>> {
     answer
         .hits
         .iter()
@@ -143,17 +82,14 @@ fn hits_json(answer: &Answer, fields: &[String]) -> Result<Vec<Value>> {
             }
             object.insert("payload".into(), Value::Object(super::payload_of(&hit.row, fields)?));
             if let Some(vector) = &hit.row.vector {
-                object.insert(
-                    "vector".into(),
-                    Value::Array(vector.iter().copied().map(super::number).collect()),
-                );
+                object.insert("vector".into(), super::vector_json(vector, info));
             }
             Ok(Value::Object(object))
         })
         .collect()
 }
 
-fn print(answer: &Answer, args: &cli::Search, out: &Output) -> Result<()> {
+fn print(answer: &Answer, info: &Info, args: &cli::Search, out: &Output) -> Result<()> {
     let payloads = answer
         .hits
         .iter()
@@ -171,7 +107,7 @@ fn print(answer: &Answer, args: &cli::Search, out: &Output) -> Result<()> {
         .zip(&payloads)
         .map(|(hit, payload)| {
             let mut cells = vec![distance_text(hit.distance), hit.row.id.to_string()];
-            cells.extend(hit.row.vector.as_deref().map(super::vector_text));
+            cells.extend(hit.row.vector.as_deref().map(|v| super::vector_text(v, info)));
             cells.extend(super::payload_cells(payload, &columns));
             cells
         })

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """make bench-ann: VexFS beside hnswlib, faiss, usearch and diskannpy, on the same vectors, on one thread, in turns.
 
-docs/bench/README.md says what is measured how. Everything that is printed is also in the JSON file.
+docs/bench/README.md says what is measured how. What is printed is also kept as text, and all figures as JSON.
 """
 
 import datetime
 import json
 import subprocess
+import sys
 
 import data
 import filtered
@@ -21,6 +22,21 @@ from settings import Settings
 from settings import machine
 from worker import Refused
 from worker import Worker
+
+
+class Both:
+    """Standard output, and a file that gets the same."""
+
+    def __init__(self, path):
+        self.outputs = sys.stdout, open(path, "w", encoding="utf-8")
+
+    def write(self, text):
+        for output in self.outputs:
+            output.write(text)
+
+    def flush(self):
+        for output in self.outputs:
+            output.flush()
 
 
 def header(settings):
@@ -88,6 +104,7 @@ def main():
     settings = Settings()
     settings.cache.mkdir(parents=True, exist_ok=True)
     settings.out.mkdir(parents=True, exist_ok=True)
+    sys.stdout = Both(settings.out / ("growth.txt" if settings.growth else "bench-ann.txt"))
     top = header(settings)
     print(report.title(top))
     if settings.growth:

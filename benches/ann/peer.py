@@ -83,7 +83,8 @@ class Faiss(Library):
         self.inner = self.index
         if self.refined:
             # The full vectors that candidates are ranked by: memory that counts, as it does for every other index.
-            self.index = self.faiss.IndexRefineFlat(self.inner, self.faiss.swig_ptr(base()))
+            rows = base()
+            self.index = self.faiss.IndexRefineFlat(self.inner, self.faiss.swig_ptr(rows))
 
     def prepare(self, o):
         if self.refined:

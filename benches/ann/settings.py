@@ -53,7 +53,7 @@ class Settings:
         # Seconds that one timed turn lasts at least, and those of the slowest searches at most; recall that is of interest.
         self.shortest, self.slowest, self.lowest = (0.05, 0.5, 0.6) if self.quick else (0.2, 2.0, 0.6)
         complete = not (self.quick or self.wanted or env("BASE") or env("PARTS") or env("ROWS"))
-        self.out = Path(env("OUT") or (REPOSITORY / "docs/bench" if complete else self.cache / "results"))
+        self.out = Path(env("RESULTS") or (REPOSITORY / "docs/bench" if complete else self.cache / "results"))
         self.versions = self._versions(diskann_python)
 
     def _versions(self, diskann_python):

@@ -15,6 +15,8 @@ pub const I8: u32 = 4;
 pub const U8: u32 = 5;
 /// Bits, the lowest of a byte first.
 pub const BINARY: u32 = 6;
+/// Codes of a byte a dimension, which stand for floats; see `codes.rs`.
+pub const SQ8: u32 = 7;
 
 /// Squared Euclidean distance.
 pub const L2: u32 = 0;
@@ -34,6 +36,8 @@ pub const HAMMING: u32 = 3;
 /// - Key `i < count` is of row `ids[i]`, or of row `i` if `ids` is null. All these rows are readable, and so are their words in
 ///   `inv_norms` if `metric` is [`COSINE`].
 /// - `keys` points to `count` words, which the island writes and never reads.
+/// - If `element` is [`SQ8`], a row is `dim` codes, and for [`L2`] four bytes of its term after them (both together are `bytes`).
+///   `query` points to the weights of `dim` codes as the variant wants them, see `codes.rs`.
 /// - Floats are finite, and unused bits of binary vectors zero. Nothing is aligned.
 #[repr(C)]
 pub struct Batch {
@@ -50,6 +54,41 @@ pub struct Batch {
     pub metric: u32,
     /// The query's inverse norm, if `metric` is [`COSINE`].
     pub query_inv_norm: u32,
+    /// If `element` is [`SQ8`].
+    pub constants: Constants,
+}
+
+/// What a key of codes takes besides the sum of weights times codes: it is of `base + term + factor * (sum - bias)`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Constants {
+    pub base: u32,
+    pub factor: u32,
+    pub bias: i32,
+}
+
+/// Bytes of parameters of a dimension of codes: two floats, while training the least and the largest value, later the middle
+/// and the step.
+pub const PARAM_BYTES: usize = 8;
+
+/// Some rows of floats that codes are made of, or learnt from.
+///
+/// # Invariants
+///
+/// - `params` points to [`PARAM_BYTES`] for each of `dim` dimensions, which nobody else has access to while training.
+/// - Row `i < count` starts at `rows + i * stride` and has `dim` elements of the float type `element`.
+/// - Codes of row `i` go to `out + i * out_stride`, if codes are asked for: `dim` bytes, and four more if `metric` is [`L2`].
+#[repr(C)]
+pub struct Coding {
+    pub params: *mut u8,
+    pub rows: *const u8,
+    pub out: *mut u8,
+    pub dim: usize,
+    pub stride: usize,
+    pub out_stride: usize,
+    pub count: usize,
+    pub element: u32,
+    pub metric: u32,
 }
 
 impl Batch {

@@ -4,6 +4,7 @@
 //! In the module they are what `lib.rs` links against; in userspace `lib.rs` calls them directly.
 
 use crate::abi;
+use crate::codes;
 use crate::norms;
 use crate::scalar;
 
@@ -40,6 +41,18 @@ pub unsafe extern "C" fn vexfs_simd_sse2(batch: *const abi::Batch) {
 pub unsafe extern "C" fn vexfs_simd_avx2(batch: *const abi::Batch) {
     // SAFETY: the caller's promise.
     unsafe { crate::x86_64::avx2::run(&*batch) }
+}
+
+/// Keys of a batch with AVX-512.
+///
+/// # Safety
+///
+/// As [`vexfs_simd_scalar`]; the CPU has AVX-512 F, BW, VL, VNNI and VPOPCNTDQ, FMA and F16C, and the OS saves the ZMM state.
+#[cfg(all(target_arch = "x86_64", vexfs_avx512))]
+#[no_mangle]
+pub unsafe extern "C" fn vexfs_simd_avx512(batch: *const abi::Batch) {
+    // SAFETY: the caller's promise.
+    unsafe { crate::x86_64::avx512::run(&*batch) }
 }
 
 /// Writes the inverse norm of each of `count` packed rows to `out`; that of a binary row is never asked for.
@@ -90,5 +103,95 @@ pub unsafe extern "C" fn vexfs_simd_normalize(element: u32, rows: *mut u8, dim: 
                 _ => norms::normalize::<{ abi::BF16 }>(row, dim),
             }
         }
+    }
+}
+
+/// Begins the training of codes.
+///
+/// # Safety
+///
+/// `params` points to the parameters of `dim` dimensions; the caller is inside an FPU section.
+#[no_mangle]
+pub unsafe extern "C" fn vexfs_simd_codes_begin(params: *mut u8, dim: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { codes::train_begin(params, dim) }
+}
+
+/// Trains codes with some rows.
+///
+/// # Safety
+///
+/// `coding` holds its invariants; the caller is inside an FPU section.
+#[no_mangle]
+pub unsafe extern "C" fn vexfs_simd_codes_train(coding: *const abi::Coding) {
+    // SAFETY: the caller's promise, and `i < count`.
+    unsafe {
+        let of = &*coding;
+        let unit = of.metric == abi::COSINE;
+        for i in 0..of.count {
+            let row = of.rows.add(i * of.stride);
+            match of.element {
+                abi::F32 => codes::train_row::<{ abi::F32 }>(of.params, row, of.dim, unit),
+                abi::F16 => codes::train_row::<{ abi::F16 }>(of.params, row, of.dim, unit),
+                _ => codes::train_row::<{ abi::BF16 }>(of.params, row, of.dim, unit),
+            }
+        }
+    }
+}
+
+/// Ends the training of codes.
+///
+/// # Safety
+///
+/// As [`vexfs_simd_codes_begin`].
+#[no_mangle]
+pub unsafe extern "C" fn vexfs_simd_codes_end(params: *mut u8, dim: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { codes::train_end(params, dim) }
+}
+
+/// Writes the codes of some rows.
+///
+/// # Safety
+///
+/// `coding` holds its invariants; the caller is inside an FPU section.
+#[no_mangle]
+pub unsafe extern "C" fn vexfs_simd_codes_encode(coding: *const abi::Coding) {
+    // SAFETY: the caller's promise, and `i < count`.
+    unsafe {
+        let of = &*coding;
+        let (unit, term) = (of.metric == abi::COSINE, of.metric == abi::L2);
+        for i in 0..of.count {
+            let (row, out) = (of.rows.add(i * of.stride), of.out.add(i * of.out_stride));
+            match of.element {
+                abi::F32 => codes::encode_row::<{ abi::F32 }>(of.params, row, of.dim, unit, term, out),
+                abi::F16 => codes::encode_row::<{ abi::F16 }>(of.params, row, of.dim, unit, term, out),
+                _ => codes::encode_row::<{ abi::BF16 }>(of.params, row, of.dim, unit, term, out),
+            }
+        }
+    }
+}
+
+/// Writes a query's weights, halves apart if `split` is not 0, and what a batch takes besides them.
+///
+/// # Safety
+///
+/// `coding` holds its invariants and has one row, the query; instead of codes go weights to `out`, `2 * padded` bytes. `padded`
+/// is a multiple of 64 and at least the dimension. `constants` is writable; the caller is inside an FPU section.
+#[no_mangle]
+pub unsafe extern "C" fn vexfs_simd_codes_weigh(
+    coding: *const abi::Coding,
+    split: u32,
+    padded: usize,
+    constants: *mut abi::Constants,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let of = &*coding;
+        *constants = match of.element {
+            abi::F32 => codes::weigh::<{ abi::F32 }>(of, split != 0, padded),
+            abi::F16 => codes::weigh::<{ abi::F16 }>(of, split != 0, padded),
+            _ => codes::weigh::<{ abi::BF16 }>(of, split != 0, padded),
+        };
     }
 }

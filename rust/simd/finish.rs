@@ -71,6 +71,36 @@ pub(crate) unsafe fn finish(batch: &abi::Batch, i: usize, sum: f32) {
     }
 }
 
+/// The term of the row of key `i`.
+///
+/// # Safety
+///
+/// `batch` holds its invariants and is of codes with terms, and `i < batch.count`.
+#[inline(always)]
+pub(crate) unsafe fn row_term(batch: &abi::Batch, i: usize) -> f32 {
+    // SAFETY: the term follows the codes.
+    unsafe { batch.row(i).add(batch.dim).cast::<f32>().read_unaligned() }
+}
+
+/// Writes key `i`, given its row's sum of weights times codes.
+///
+/// # Safety
+///
+/// As [`finish`], and the batch is of codes.
+#[inline(always)]
+pub(crate) unsafe fn finish_codes(batch: &abi::Batch, i: usize, sum: i32) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let mut term = f32::from_bits(batch.constants.base);
+        if batch.metric == abi::L2 {
+            term += row_term(batch, i);
+        }
+        // In this order, and nothing fused: the result is the same in every variant.
+        let distance = term + f32::from_bits(batch.constants.factor) * sum.wrapping_sub(batch.constants.bias) as f32;
+        *batch.keys.add(i) = key(distance);
+    }
+}
+
 /// Writes key `i`, computed in `f64`.
 ///
 /// # Safety

@@ -16,6 +16,8 @@ extern "C" {
     fn vexfs_cpu_has_popcnt() -> bool;
     #[cfg(target_arch = "x86_64")]
     fn vexfs_cpu_has_ymm_state() -> bool;
+    #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
+    fn vexfs_cpu_has_avx512() -> bool;
 }
 
 /// Whether the AVX2 variant may be used: the CPU has what it is made of, and the OS saves the YMM state.
@@ -38,6 +40,24 @@ pub(crate) fn has_avx2() -> bool {
         && std::is_x86_feature_detected!("fma")
         && std::is_x86_feature_detected!("f16c")
         && std::is_x86_feature_detected!("popcnt")
+}
+
+/// Whether the AVX-512 variant may be used: the CPU has what it is made of, and the OS saves the ZMM state.
+#[cfg(all(target_arch = "x86_64", vexfs_avx512, CONFIG_RUST))]
+pub(crate) fn has_avx512() -> bool {
+    // SAFETY: the function only reads CPU data that is fixed at boot.
+    has_avx2() && unsafe { vexfs_cpu_has_avx512() }
+}
+
+/// Whether the AVX-512 variant may be used: the CPU has what it is made of, and the OS saves the ZMM state.
+#[cfg(all(target_arch = "x86_64", vexfs_avx512, not(CONFIG_RUST)))]
+pub(crate) fn has_avx512() -> bool {
+    has_avx2()
+        && std::is_x86_feature_detected!("avx512f")
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512vl")
+        && std::is_x86_feature_detected!("avx512vnni")
+        && std::is_x86_feature_detected!("avx512vpopcntdq")
 }
 
 /// A stretch of code that may call the float island; in the kernel it neither sleeps nor is preempted.

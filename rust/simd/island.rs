@@ -7,12 +7,14 @@
 #![no_std]
 
 mod abi;
+mod codes;
 mod element;
 mod entry;
 mod finish;
 mod norms;
 mod project {
     mod abi;
+    mod codes;
     mod island;
 }
 #[path = "quant/island.rs"]

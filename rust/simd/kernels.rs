@@ -15,7 +15,7 @@ use core::ptr::null;
 pub const SECTION: usize = 16 * 1024;
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// An instruction set that the kernels exist for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,6 +28,9 @@ pub enum Variant {
     /// AVX2 with FMA, F16C and POPCNT.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// AVX-512 F, BW, VL, VNNI and VPOPCNTDQ.
+    #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
+    Avx512,
 }
 
 /// The kernels of one instruction set.
@@ -39,11 +42,19 @@ pub struct Kernels {
 impl Kernels {
     /// The best that this CPU has and the OS has enabled.
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        let variant = if fpu::has_avx2() { Variant::Avx2 } else { Variant::Sse2 };
-        #[cfg(not(target_arch = "x86_64"))]
-        let variant = Variant::Scalar;
-        Self { variant }
+        let best_first = [
+            #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
+            Variant::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Variant::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Variant::Sse2,
+            Variant::Scalar,
+        ];
+        let scalar = Self {
+            variant: Variant::Scalar,
+        };
+        best_first.into_iter().find_map(Self::with).unwrap_or(scalar)
     }
 
     /// Those of the given instruction set, if the CPU has it.
@@ -54,6 +65,8 @@ impl Kernels {
             Variant::Sse2 => true,
             #[cfg(target_arch = "x86_64")]
             Variant::Avx2 => fpu::has_avx2(),
+            #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
+            Variant::Avx512 => fpu::has_avx512(),
         };
         usable.then_some(Self { variant })
     }
@@ -71,6 +84,8 @@ impl Kernels {
             Variant::Sse2 => "sse2",
             #[cfg(target_arch = "x86_64")]
             Variant::Avx2 => "avx2+fma",
+            #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
+            Variant::Avx512 => "avx512",
         }
     }
 
@@ -212,7 +227,7 @@ impl Kernels {
         }
     }
 
-    fn rows_per_section(&self, space: &Space) -> usize {
+    pub(crate) fn rows_per_section(&self, space: &Space) -> usize {
         (SECTION / space.dim()).max(4)
     }
 
@@ -220,7 +235,7 @@ impl Kernels {
     ///
     /// `batch` holds its invariants.
     #[inline]
-    unsafe fn run(&self, batch: &abi::Batch) {
+    pub(crate) unsafe fn run(&self, batch: &abi::Batch) {
         let _section = fpu::Section::begin();
         // SAFETY: the caller's promise; this is an FPU section, and a variant exists only on a CPU with it.
         unsafe {
@@ -230,6 +245,8 @@ impl Kernels {
                 Variant::Sse2 => island::vexfs_simd_sse2(batch),
                 #[cfg(target_arch = "x86_64")]
                 Variant::Avx2 => island::vexfs_simd_avx2(batch),
+                #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
+                Variant::Avx512 => island::vexfs_simd_avx512(batch),
             }
         }
     }
@@ -270,5 +287,6 @@ fn batch_of(query: &Query<'_>, rows: &Rows<'_>) -> abi::Batch {
         element: query.space.element() as u32,
         metric: query.space.metric() as u32,
         query_inv_norm: query.inv_norm,
+        constants: abi::Constants::default(),
     }
 }

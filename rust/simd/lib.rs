@@ -27,6 +27,7 @@ mod project;
 pub mod quant;
 mod rows;
 mod space;
+mod sq8;
 
 #[cfg(CONFIG_RUST)]
 mod linked;
@@ -35,6 +36,8 @@ use linked as island;
 
 #[cfg(not(CONFIG_RUST))]
 extern crate std;
+#[cfg(not(CONFIG_RUST))]
+mod codes;
 #[cfg(not(CONFIG_RUST))]
 mod element;
 #[cfg(not(CONFIG_RUST))]
@@ -68,3 +71,6 @@ pub use space::Element;
 pub use space::Metric;
 pub use space::Space;
 pub use space::DIM_MAX;
+pub use sq8::Codes;
+pub use sq8::Sq8;
+pub use sq8::Sq8Query;

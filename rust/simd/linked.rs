@@ -9,6 +9,8 @@ extern "C" {
     pub(crate) fn vexfs_simd_sse2(batch: *const abi::Batch);
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn vexfs_simd_avx2(batch: *const abi::Batch);
+    #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
+    pub(crate) fn vexfs_simd_avx512(batch: *const abi::Batch);
     pub(crate) fn vexfs_simd_inv_norms(
         element: u32,
         rows: *const u8,
@@ -18,4 +20,14 @@ extern "C" {
         out: *mut u32,
     );
     pub(crate) fn vexfs_simd_normalize(element: u32, rows: *mut u8, dim: usize, bytes: usize, count: usize);
+    pub(crate) fn vexfs_simd_codes_begin(params: *mut u8, dim: usize);
+    pub(crate) fn vexfs_simd_codes_train(coding: *const abi::Coding);
+    pub(crate) fn vexfs_simd_codes_end(params: *mut u8, dim: usize);
+    pub(crate) fn vexfs_simd_codes_encode(coding: *const abi::Coding);
+    pub(crate) fn vexfs_simd_codes_weigh(
+        coding: *const abi::Coding,
+        split: u32,
+        padded: usize,
+        constants: *mut abi::Constants,
+    );
 }

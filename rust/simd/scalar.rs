@@ -5,6 +5,7 @@ use crate::abi;
 use crate::element::float;
 use crate::element::integer;
 use crate::finish::finish;
+use crate::finish::finish_codes;
 
 /// All keys of a batch, one row after the other.
 ///
@@ -26,7 +27,8 @@ pub(crate) unsafe fn run(batch: &abi::Batch) {
             (abi::I8, false) => rows(batch, |q, r, dim| integers::<{ abi::I8 }, false>(q, r, dim)),
             (abi::U8, true) => rows(batch, |q, r, dim| integers::<{ abi::U8 }, true>(q, r, dim)),
             (abi::U8, false) => rows(batch, |q, r, dim| integers::<{ abi::U8 }, false>(q, r, dim)),
-            _ => rows(batch, |q, r, _| bits(q, r, batch.bytes)),
+            (abi::BINARY, _) => rows(batch, |q, r, _| bits(q, r, batch.bytes)),
+            _ => codes(batch),
         }
     }
 }
@@ -89,6 +91,27 @@ unsafe fn integers<const ELEMENT: u32, const L2: bool>(q: *const u8, r: *const u
         sum = sum.wrapping_add(if L2 { (x - y) * (x - y) } else { x * y });
     }
     sum as f32
+}
+
+/// All keys of a batch of codes; the weights are signed words.
+///
+/// # Safety
+///
+/// `batch` holds its invariants.
+unsafe fn codes(batch: &abi::Batch) {
+    for i in 0..batch.count {
+        let mut sum = 0i32;
+        for j in 0..batch.dim {
+            // SAFETY: `i < batch.count`, and the row and the query have `dim` codes and weights; nothing is aligned.
+            unsafe {
+                let weight = batch.query.cast::<i16>().add(j).read_unaligned();
+                // The weights are chosen so that the sum fits.
+                sum = sum.wrapping_add(i32::from(weight) * i32::from(*batch.row(i).add(j)));
+            }
+        }
+        // SAFETY: `i < batch.count`.
+        unsafe { finish_codes(batch, i, sum) };
+    }
 }
 
 /// The number of differing bits.

@@ -136,6 +136,14 @@ bool vexfs_cpu_has_ymm_state(void)
 {
 	return cpu_has_xfeatures(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM, NULL);
 }
+
+/* What rust/simd/x86_64/avx512 is made of, and that its registers are saved. */
+bool vexfs_cpu_has_avx512(void)
+{
+	return boot_cpu_has(X86_FEATURE_AVX512F) && boot_cpu_has(X86_FEATURE_AVX512BW) &&
+	       boot_cpu_has(X86_FEATURE_AVX512VL) && boot_cpu_has(X86_FEATURE_AVX512_VNNI) &&
+	       boot_cpu_has(X86_FEATURE_AVX512_VPOPCNTDQ) && cpu_has_xfeatures(XFEATURE_MASK_AVX512, NULL);
+}
 #endif
 
 /* File data: locks, folios, iterators, faults, work items. */

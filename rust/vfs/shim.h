@@ -42,6 +42,7 @@ bool vexfs_cpu_has_fma(void);
 bool vexfs_cpu_has_f16c(void);
 bool vexfs_cpu_has_popcnt(void);
 bool vexfs_cpu_has_ymm_state(void);
+bool vexfs_cpu_has_avx512(void);
 
 /* File data: locks, folios, iterators, faults, work items. */
 void vexfs_inode_lock(struct inode *inode);

@@ -14,7 +14,7 @@ use core::arch::x86_64::*;
 /// `batch` holds its invariants and is of `ELEMENT`s; the CPU has what this file enables.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn run<const ELEMENT: u32, const L2: bool>(batch: &abi::Batch) {
-    in_groups!(batch, batch.dim, floats, ELEMENT, L2)
+    in_groups!(batch, batch.dim, finish, floats, ELEMENT, L2)
 }
 
 /// The sums of `N` rows.

@@ -3,6 +3,7 @@
 #![allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
 
 mod float;
+mod integer;
 mod partial;
 
 use crate::abi;
@@ -22,7 +23,12 @@ pub(crate) unsafe fn run(batch: &abi::Batch) {
             abi::F16 => float::run::<{ abi::F16 }, false>(batch),
             abi::BF16 if l2 => float::run::<{ abi::BF16 }, true>(batch),
             abi::BF16 => float::run::<{ abi::BF16 }, false>(batch),
-            _ => crate::scalar::run(batch),
+            abi::I8 if l2 => integer::bytes::<{ abi::I8 }, true>(batch),
+            abi::I8 => integer::bytes::<{ abi::I8 }, false>(batch),
+            abi::U8 if l2 => integer::bytes::<{ abi::U8 }, true>(batch),
+            abi::U8 => integer::bytes::<{ abi::U8 }, false>(batch),
+            abi::BINARY => integer::bits(batch),
+            _ => integer::codes(batch),
         }
     }
 }

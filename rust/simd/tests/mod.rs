@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Every variant against an `f64` reference, against itself in other surroundings, and against the end of its memory.
 
+mod codes;
+mod elements;
+
 use crate::*;
 use std::vec;
 use std::vec::Vec;
@@ -10,7 +13,13 @@ const METRICS: [Metric; 3] = [Metric::L2, Metric::Cosine, Metric::InnerProduct];
 /// The variants of this CPU.
 fn variants() -> Vec<Kernels> {
     #[cfg(target_arch = "x86_64")]
-    let all = [Variant::Scalar, Variant::Sse2, Variant::Avx2];
+    let all = [
+        Variant::Scalar,
+        Variant::Sse2,
+        Variant::Avx2,
+        #[cfg(vexfs_avx512)]
+        Variant::Avx512,
+    ];
     #[cfg(not(target_arch = "x86_64"))]
     let all = [Variant::Scalar];
     all.into_iter().filter_map(Kernels::with).collect()
@@ -273,11 +282,11 @@ fn a_call_larger_than_a_section_gives_the_keys_of_its_parts() {
     }
 }
 
-/// Words that end where an unreadable page begins.
+/// Memory that ends where an unreadable page begins.
 #[cfg(target_os = "linux")]
 struct Edge {
     base: *mut u8,
-    words: usize,
+    len: usize,
 }
 
 #[cfg(target_os = "linux")]
@@ -285,7 +294,11 @@ impl Edge {
     const PAGE: usize = 65536;
 
     fn new(content: &[u32]) -> Self {
-        assert!(content.len() * 4 <= Self::PAGE);
+        Self::of_bytes(bytes(content))
+    }
+
+    fn of_bytes(content: &[u8]) -> Self {
+        assert!(content.len() <= Self::PAGE);
         // SAFETY: a fresh anonymous mapping of two pages, of which the second is made inaccessible.
         let base = unsafe {
             let (rw, flags) = (
@@ -302,15 +315,22 @@ impl Edge {
         };
         let mut edge = Self {
             base,
-            words: content.len(),
+            len: content.len(),
         };
-        edge.as_mut().copy_from_slice(content);
+        edge.bytes_mut().copy_from_slice(content);
         edge
     }
 
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the last `len` bytes of the first page, which lives as long as `self`.
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(Self::PAGE - self.len), self.len) }
+    }
+
+    /// The content, if it is words.
     fn as_mut(&mut self) -> &mut [u32] {
-        // SAFETY: the last `words` words of the first page, which lives as long as `self`.
-        unsafe { std::slice::from_raw_parts_mut(self.base.add(Self::PAGE - self.words * 4).cast(), self.words) }
+        assert_eq!(self.len % 4, 0);
+        // SAFETY: as in `bytes_mut`; the end is aligned, and so is the start.
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(Self::PAGE - self.len).cast(), self.len / 4) }
     }
 }
 

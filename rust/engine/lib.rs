@@ -33,6 +33,8 @@ pub mod filter;
 mod flat;
 mod heap;
 #[allow(dead_code)]
+mod hnsw;
+#[allow(dead_code)]
 mod index;
 #[allow(dead_code)]
 mod kmeans;

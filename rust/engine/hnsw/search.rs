@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Searching a graph.
+//!
+//! A search goes down the upper levels to a good entry, walks level 0, and offers what the walk found. Compared by codes, the
+//! nearest rows of the walk are compared again by their full vectors; only exact keys leave this module.
+//!
+//! If few rows may be found, or the walk met less than its width of them, all that may be are compared: a search never returns
+//! less than there is.
+
+use super::filtered::Plan;
+use super::measure::Full;
+use super::measure::Measure;
+use super::walk::Walk;
+use super::Hnsw;
+use crate::index::Cost;
+use crate::index::Knobs;
+use crate::index::Nearest;
+use crate::index::Scope;
+use vexfs_host::mem::Vec;
+use vexfs_host::relax;
+use vexfs_host::Error;
+use vexfs_host::Result;
+use vexfs_simd::Query;
+
+/// The width of a walk if the caller names none.
+const EF: usize = 64;
+/// The widest walk.
+const EF_MAX: usize = 1 << 16;
+/// Comparing so many accepted rows for each of a walk's width is no more work than the walk, and misses none.
+const SCAN: usize = 16;
+/// Rows of one call when many are compared.
+const BLOCK: usize = 256;
+
+/// The memory of a search.
+pub(super) struct Scratch {
+    pub(super) walk: Walk,
+    /// Nodes that a filtered walk has not expanded, a heap of `!(key << 32 | node)`.
+    pub(super) frontier: Vec<u64>,
+    /// Rows to compare by full vectors, and their keys.
+    rows: Vec<u32>,
+    keys: Vec<u32>,
+    /// The query in the form of the codes.
+    pub(super) code: Vec<u8>,
+}
+
+impl Scratch {
+    pub(super) fn new(count: usize, degree: usize) -> Result<Self> {
+        Ok(Self {
+            walk: Walk::new(count, degree)?,
+            frontier: Vec::new(),
+            rows: Vec::new(),
+            keys: Vec::new(),
+            code: Vec::new(),
+        })
+    }
+}
+
+impl Hnsw {
+    /// Offers the nearest rows that `scope` accepts, with their exact keys.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; `Interrupted` by a fatal signal; `Invalid` if the query or the rows are not of the graph's space.
+    pub(crate) fn search(
+        &self,
+        scope: &Scope<'_>,
+        query: &Query<'_>,
+        knobs: &Knobs,
+        nearest: &mut Nearest,
+    ) -> Result<Cost> {
+        let mut cost = Cost::default();
+        if scope.rows.count() != self.graph.count || query.space() != scope.rows.space() {
+            return Err(Error::Invalid("the rows are not those of the graph"));
+        }
+        let accepted = scope.accept.map_or(self.graph.count, |accept| accept.count());
+        if accepted == 0 {
+            return Ok(cost);
+        }
+        let ef = if knobs.ef == 0 { EF } else { knobs.ef as usize };
+        let width = ef.min(EF_MAX).max(nearest.k());
+        let make = || Scratch::new(self.graph.count, self.graph.shape.degree(0));
+        self.pool.with(make, |scratch| {
+            if accepted <= width.saturating_mul(SCAN) {
+                return scan(scope, query, scratch, nearest, &mut cost);
+            }
+            let full = Full {
+                kernels: scope.kernels,
+                query: *query,
+                rows: scope.rows,
+            };
+            self.walk(scope, &full, width, accepted, scratch, &mut cost)?;
+            let complete = match scope.accept {
+                Some(_) => scratch.walk.beam.is_full(),
+                None => scratch.walk.beam.len() >= nearest.k(),
+            };
+            if complete || cost.stopped {
+                scratch
+                    .walk
+                    .beam
+                    .iter()
+                    .try_for_each(|(key, row)| nearest.offer(key, row))
+            } else {
+                scan(scope, query, scratch, nearest, &mut cost)
+            }
+        })?;
+        Ok(cost)
+    }
+
+    /// Leaves about the `width` nearest accepted rows in the beam.
+    fn walk(
+        &self,
+        scope: &Scope<'_>,
+        measure: &impl Measure,
+        width: usize,
+        accepted: usize,
+        scratch: &mut Scratch,
+        cost: &mut Cost,
+    ) -> Result {
+        let (mut key, mut entry) = ([0], self.graph.entry);
+        measure.keys(&[entry], &mut key)?;
+        let [mut key] = key;
+        for level in (1..self.graph.levels()).rev() {
+            let Some(upper) = self.graph.upper(level) else { continue };
+            let node = upper.node(entry).unwrap_or(0);
+            let walk = &mut scratch.walk;
+            walk.run(&upper, measure, 1, (key, node), scope.stop, cost)?;
+            if let Some((best, node)) = walk.beam.iter().next() {
+                key = best;
+                entry = upper.rows.get(node as usize).copied().unwrap_or(0);
+            }
+        }
+        match scope.accept {
+            Some(accept) if accepted < self.graph.count => {
+                let plan = Plan::new(self.graph.count, accepted, width);
+                self.walk_filtered(scope, accept, measure, plan, (key, entry), scratch, cost)
+            }
+            _ => scratch
+                .walk
+                .run(&self.graph.base(), measure, width, (key, entry), scope.stop, cost),
+        }
+    }
+}
+
+/// Offers every accepted row.
+fn scan(scope: &Scope<'_>, query: &Query<'_>, scratch: &mut Scratch, nearest: &mut Nearest, cost: &mut Cost) -> Result {
+    let mut flush = |rows: &mut Vec<u32>, keys: &mut Vec<u32>| -> Result {
+        keys.resize(rows.len(), 0)?;
+        let misfit = |_| Error::Invalid("the query does not fit the rows");
+        scope.kernels.gather(query, &scope.rows, rows, keys).map_err(misfit)?;
+        cost.distances = cost.distances.saturating_add(rows.len() as u64);
+        for (key, row) in keys.iter().zip(rows.iter()) {
+            nearest.offer(*key, *row)?;
+        }
+        rows.clear();
+        relax()
+    };
+    let Scratch { rows, keys, .. } = scratch;
+    rows.clear();
+    let mut add = |row: u32| -> Result<bool> {
+        rows.push(row)?;
+        if rows.len() < BLOCK {
+            return Ok(false);
+        }
+        flush(rows, keys)?;
+        Ok((scope.stop)())
+    };
+    let mut stopped = false;
+    match scope.accept {
+        Some(accept) => {
+            for row in accept.iter() {
+                if add(row)? {
+                    stopped = true;
+                    break;
+                }
+            }
+        }
+        None => {
+            for row in 0..scope.rows.count() as u32 {
+                if add(row)? {
+                    stopped = true;
+                    break;
+                }
+            }
+        }
+    }
+    flush(rows, keys)?;
+    cost.stopped |= stopped;
+    Ok(())
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Graphs against exact search.
+
+mod damage;
+mod filter;
+mod recall;
+mod support;

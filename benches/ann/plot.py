@@ -10,6 +10,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import LogLocator
 
 import report
 from curves import frontier
@@ -67,11 +69,22 @@ def _save(figure, folder, name):
     return paths
 
 
+def _speeds(axis):
+    """A logarithmic axis with plain numbers."""
+    axis.set_yscale("log")
+    label = FuncFormatter(lambda y, _: f"{y:,.0f}")
+    axis.yaxis.set_major_formatter(label)
+    axis.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axis.yaxis.set_minor_formatter(label)
+
+
 def _heading(figure, text, top):
     versions = ", ".join(f"{name} {version}" for name, version in top["versions"].items() if name != "numpy")
-    figure.suptitle(text, fontsize=12, x=0.01, ha="left", y=0.985)
+    height = figure.get_figheight()
+    figure.text(0.01, 1 - 0.1 / height, text, fontsize=12, va="top")
     below = f"{top['machine']}\n{top['date']}; {versions}; one thread, median of {top['repeats']} repeats in turns"
-    figure.text(0.01, 0.955, below, fontsize=7.5, color="#444444", va="top")
+    figure.text(0.01, 1 - 0.36 / height, below, fontsize=7.5, color="#444444", va="top")
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.72 / height))
 
 
 def curves(results, top, folder):
@@ -90,15 +103,14 @@ def curves(results, top, folder):
             x = [-np.log10(1 - min(p.recall, CLIP)) for p in best]
             axis.plot(x, [p.qps(top["clock"]) for p in best], label=index["name"], **_style(index, counts[index["ours"]]))
             counts[index["ours"]] += 1
-        axis.set_yscale("log")
+        _speeds(axis)
         axis.set_title(name, fontsize=10, loc="left")
         axis.set_xticks([-np.log10(1 - tick) for tick in TICKS], [f"{tick:g}" for tick in TICKS])
         axis.set_xlabel("recall@10")
         axis.set_ylabel("queries a second")
-        axis.grid(True, which="major")
+        axis.grid(True, which="both")
         axis.legend(fontsize=7.5, frameon=False, loc="best")
     _heading(figure, f"Recall against speed: {results['dataset']}", top)
-    figure.tight_layout(rect=(0, 0, 1, 0.925 if lines > 1 else 0.87))
     return _save(figure, folder, f"recall-{results['name']}")
 
 
@@ -121,7 +133,7 @@ def growth(sizes, top, folder, generated):
             counts[ours] += 1
         axis.set_xscale("log")
         if what in ("qps", "rows_per_second"):
-            axis.set_yscale("log")
+            _speeds(axis)
         else:
             axis.set_ylim(bottom=0)
         axis.set_xticks(sorted(sizes), [f"{rows:,}" for rows in sorted(sizes)])
@@ -130,5 +142,4 @@ def growth(sizes, top, folder, generated):
         axis.set_title(label, fontsize=10, loc="left")
         axis.legend(fontsize=8, frameon=False)
     _heading(figure, f"Growth: {generated}", top)
-    figure.tight_layout(rect=(0, 0, 1, 0.925))
     return _save(figure, folder, "growth")

@@ -5,6 +5,9 @@
 //! the build checks with `nm -u`: nothing in here panics, allocates, faults, sleeps or calls a function outside the island.
 //! Its ABI is `abi::Batch`, pointers and lengths; callers are inside an FPU section.
 #![no_std]
+// Stable since Rust 1.89; the kernel's compiler may be older, and Kbuild lets it use them.
+#![cfg_attr(vexfs_avx512, allow(stable_features))]
+#![cfg_attr(vexfs_avx512, feature(stdarch_x86_avx512, avx512_target_feature))]
 
 mod abi;
 mod codes;
@@ -14,8 +17,8 @@ mod finish;
 mod norms;
 mod project {
     mod abi;
-    mod codes;
     mod island;
+    mod sketch;
 }
 #[path = "quant/island.rs"]
 mod quant;

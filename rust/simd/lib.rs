@@ -63,6 +63,8 @@ pub use kernels::SECTION;
 pub use keys::bits_of;
 pub use keys::key_of;
 pub use project::Projection;
+pub use project::Which;
+pub use project::SKETCH_BYTES;
 pub use rows::Query;
 pub use rows::Rows;
 pub use rows::ShapeMismatch;

@@ -31,3 +31,26 @@ pub(super) struct Project {
     pub(super) lengthen: u32,
     pub(super) length: u32,
 }
+
+/// Bytes of a sketch.
+pub(super) const SKETCH: usize = 32;
+
+/// A search of sketches that differ in few bits.
+///
+/// # Invariants
+///
+/// - `query` points to [`SKETCH`] bytes, and sketch `i` is so many bytes at `sketches + i * SKETCH`.
+/// - `ids` is null, and there are sketches `first .. first + count`; or it points to `count` numbers of sketches.
+/// - `rows` and `distances` point to `count` words.
+#[repr(C)]
+pub(super) struct Sketches {
+    pub(super) sketches: *const u8,
+    pub(super) query: *const u8,
+    pub(super) ids: *const u32,
+    pub(super) rows: *mut u32,
+    pub(super) distances: *mut u32,
+    pub(super) first: usize,
+    pub(super) count: usize,
+    /// Sketches at a greater distance are left out.
+    pub(super) limit: u32,
+}

@@ -4,6 +4,8 @@
 mod abi;
 #[cfg(not(CONFIG_RUST))]
 mod island;
+#[cfg(not(CONFIG_RUST))]
+mod sketch;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,29 @@ mod island {
         #[cfg(target_arch = "x86_64")]
         pub(super) fn vexfs_simd_project_avx2(args: *const super::abi::Project);
     }
+}
+
+#[cfg(CONFIG_RUST)]
+mod sketch {
+    extern "C" {
+        pub(super) fn vexfs_simd_sketches(args: *const super::abi::Sketches) -> usize;
+        #[cfg(target_arch = "x86_64")]
+        pub(super) fn vexfs_simd_sketches_avx2(args: *const super::abi::Sketches) -> usize;
+        #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
+        pub(super) fn vexfs_simd_sketches_avx512(args: *const super::abi::Sketches) -> usize;
+    }
+}
+
+/// Bytes of a sketch of 256 bits.
+pub const SKETCH_BYTES: usize = abi::SKETCH;
+
+/// Sketches to look at.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// All whose number is not below the first and below the second.
+    Range(usize, usize),
+    /// Those of these numbers.
+    Ids(&'a [u32]),
 }
 
 /// Directions to project onto.
@@ -122,5 +147,66 @@ impl Kernels {
             }
         }
         Ok(())
+    }
+
+    /// Finds the sketches that differ from `query` in at most `limit` bits, in the order they are given: writes their numbers
+    /// and distances and returns how many they are.
+    ///
+    /// # Errors
+    ///
+    /// There is no sketch of some number, or `rows` or `distances` have not a word for each sketch to look at.
+    pub fn near_sketches(
+        &self,
+        query: &[u8; SKETCH_BYTES],
+        sketches: &[u8],
+        which: Which<'_>,
+        limit: u32,
+        rows: &mut [u32],
+        distances: &mut [u32],
+    ) -> Result<usize, ShapeMismatch> {
+        let total = sketches.len() / SKETCH_BYTES;
+        let (ids, from, count) = match which {
+            Which::Range(from, to) if from <= to && to <= total => (null(), from, to - from),
+            Which::Ids(ids) if ids.iter().all(|id| (*id as usize) < total) => (ids.as_ptr(), 0, ids.len()),
+            _ => return Err(ShapeMismatch),
+        };
+        if rows.len() < count || distances.len() < count || total > u32::MAX as usize {
+            return Err(ShapeMismatch);
+        }
+        let mut found = 0;
+        let mut done = 0;
+        while done < count {
+            let part = (count - done).min(SECTION / SKETCH_BYTES);
+            let args = abi::Sketches {
+                sketches: sketches.as_ptr(),
+                query: query.as_ptr(),
+                // In bounds, as `done < count` and `found <= done`; wrapping only to need no unsafe block.
+                ids: if ids.is_null() { ids } else { ids.wrapping_add(done) },
+                rows: rows.as_mut_ptr().wrapping_add(found),
+                distances: distances.as_mut_ptr().wrapping_add(found),
+                first: from + done,
+                count: part,
+                limit,
+            };
+            let _section = fpu::Section::begin();
+            // SAFETY: the checks above are `Sketches`' invariants; this is an FPU section, and a variant exists only on a CPU
+            // with its instructions.
+            found += unsafe {
+                match self.variant() {
+                    Variant::Scalar => sketch::vexfs_simd_sketches(&args),
+                    #[cfg(target_arch = "x86_64")]
+                    Variant::Sse2 => sketch::vexfs_simd_sketches(&args),
+                    #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
+                    Variant::Avx512 => sketch::vexfs_simd_sketches_avx512(&args),
+                    #[cfg(target_arch = "x86_64")]
+                    _ => sketch::vexfs_simd_sketches_avx2(&args),
+                    #[cfg(not(target_arch = "x86_64"))]
+                    #[allow(unreachable_patterns)]
+                    _ => sketch::vexfs_simd_sketches(&args),
+                }
+            };
+            done += part;
+        }
+        Ok(found)
     }
 }

@@ -2,6 +2,8 @@
 //! Projections against a plain one in `f64`, and what they promise about all variants.
 
 use super::Projection;
+use super::Which;
+use super::SKETCH_BYTES;
 use crate::Element;
 use crate::Kernels;
 use crate::Metric;
@@ -167,4 +169,49 @@ fn shapes_that_do_not_fit_are_refused() {
     )
     .is_err());
     assert!(run(&Projection { signs: &[], ..good }, &[], 64, 64).is_err());
+}
+
+#[test]
+fn near_sketches_are_those_of_few_differing_bits_in_every_variant() {
+    let mut state = 3;
+    let count = 1000;
+    let sketches: Vec<u8> = (0..count * SKETCH_BYTES).map(|_| random(&mut state) as u8).collect();
+    let query: [u8; SKETCH_BYTES] = core::array::from_fn(|_| random(&mut state) as u8);
+    let distance = |row: u32| -> u32 {
+        let sketch = sketches[row as usize * SKETCH_BYTES..].iter();
+        sketch.zip(&query).map(|(a, b)| (a ^ b).count_ones()).sum()
+    };
+    let mut variants = vec![Kernels::with(Variant::Scalar).unwrap(), Kernels::detect()];
+    #[cfg(target_arch = "x86_64")]
+    variants.extend(Kernels::with(Variant::Avx2));
+    for kernels in variants {
+        for limit in [0, 120, 128, 256] {
+            for (from, to) in [(0, count), (0, 0), (5, 12), (3, 20), (17, 900)] {
+                let ids: Vec<u32> = (from as u32..to as u32).map(|i| i * 7919 % count as u32).collect();
+                let all: Vec<u32> = (from as u32..to as u32).collect();
+                for (which, order) in [(Which::Range(from, to), &all), (Which::Ids(&ids), &ids)] {
+                    let expected: Vec<(u32, u32)> = order
+                        .iter()
+                        .map(|row| (*row, distance(*row)))
+                        .filter(|(_, distance)| *distance <= limit)
+                        .collect();
+                    let (mut rows, mut distances) = (vec![0; to - from], vec![0; to - from]);
+                    let found = kernels
+                        .near_sketches(&query, &sketches, which, limit, &mut rows, &mut distances)
+                        .unwrap();
+                    let got: Vec<(u32, u32)> = rows.into_iter().zip(distances).take(found).collect();
+                    assert_eq!(got, expected);
+                }
+            }
+        }
+        let mut out = [0; 8];
+        let mut refused = |which| {
+            let mut rows = [0; 8];
+            kernels
+                .near_sketches(&query, &sketches, which, 9, &mut rows, &mut out)
+                .is_err()
+        };
+        assert!(refused(Which::Range(0, 9)) && refused(Which::Range(996, 1001)) && refused(Which::Range(3, 2)));
+        assert!(refused(Which::Ids(&[1000])));
+    }
 }

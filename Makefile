@@ -7,6 +7,7 @@
 # make test            all tests; ends with "N passed, M failed"
 # make bench           benchmarks, on the host and in a guest
 # make bench-ann       vector search beside hnswlib, faiss, usearch and diskannpy; scripts/bench-ann lists the settings
+# make fuzz            every fuzz target for TIME seconds (600)
 # make lint            formatting, clippy, shellcheck, the C header
 # make clean           what was built here; make distclean-cache: the prepared kernel and roots too
 #
@@ -56,6 +57,10 @@ bench:
 .PHONY: bench-ann
 bench-ann:
 	@scripts/bench-ann
+
+.PHONY: fuzz
+fuzz:
+	@scripts/fuzz
 
 .PHONY: check lint
 check lint:

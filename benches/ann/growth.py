@@ -13,6 +13,7 @@ import report
 from curves import speed_at
 from measure import Lab
 from plans import all_plans
+from plans import named
 
 SEED = 20_250_301
 SIZES = (10_000, 30_000, 100_000, 1_000_000)
@@ -40,13 +41,11 @@ def datasets(settings):
 
 def run(settings, top):
     sizes, points = {}, {}
-    wanted = [w for w in settings.wanted.split(",") if w]
     for dataset in datasets(settings):
         print(f"\n=== {dataset.describe()}", flush=True)
         lab = Lab(dataset, settings)
         plans = [p for p in all_plans(dataset.rows, dataset.dim, settings) if p.name in NAMES]
-        if wanted:
-            plans = [p for p in plans if any(w in p.name.lower().replace(" ", "-") for w in wanted)]
+        plans = [p for p in plans if not settings.wanted or named(p, settings.wanted)]
         indexes = [index for plan in plans if (index := lab.open(plan))]
         for index in indexes:
             lab.calibrate(index)

@@ -12,6 +12,7 @@ from pathlib import Path
 import data
 from curves import Point
 from curves import frontier
+from plans import named
 from worker import Refused
 from worker import Worker
 
@@ -73,7 +74,8 @@ class Lab:
         """Builds an index, or finds it built. Returns the path and what the build told."""
         path = self.place(plan)
         notes = path.with_name(path.name + ".json")
-        keep = self.settings.reuse if plan.ours else not self.settings.fresh
+        fresh = self.settings.fresh
+        keep = self.settings.reuse if plan.ours else fresh in ("", "0") or not (fresh == "1" or named(plan, fresh))
         if keep and path.exists() and notes.exists():
             return path, json.loads(notes.read_text()) | {"earlier": True}
         remove(path)

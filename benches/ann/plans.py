@@ -86,11 +86,16 @@ def all_plans(rows, dim, settings):
     return plans
 
 
+def named(plan, words):
+    """Whether one of these words, separated by commas, is the plan's family or in its name."""
+    name = plan.name.lower().replace(" ", "-")
+    return any(word == plan.family or word in name for word in words.lower().split(",") if word)
+
+
 def chosen(plans, wanted, quick):
-    """The plans whose name or family contains one of the words of INDEXES, ours and peers'; a few points each if quick."""
-    words = [word.strip().lower() for word in wanted.split(",") if word.strip()]
-    if words:
-        plans = [p for p in plans if any(w == p.family or w in p.name.lower().replace(" ", "-") for w in words)]
+    """The plans that INDEXES names, all if it is empty; a few points each if quick."""
+    if wanted:
+        plans = [p for p in plans if named(p, wanted)]
         if not plans:
             raise SystemExit(f"INDEXES={wanted} matches nothing")
     if quick:

@@ -42,7 +42,7 @@ class Settings:
         self.pq_bytes = _number("PQ_BYTES", 0)
         self.element = env("ELEMENT") or "f32"
         self.wanted = env("INDEXES") or ""
-        self.fresh, self.reuse = _flag("FRESH"), _flag("REUSE")
+        self.reuse = _flag("REUSE")
         self.clock = env("CLOCK") or "cpu"
         if self.clock not in ("cpu", "wall"):
             raise SystemExit("CLOCK is cpu or wall")
@@ -53,6 +53,8 @@ class Settings:
         # Seconds that one timed turn lasts at least, and those of the slowest searches at most; recall that is of interest.
         self.shortest, self.slowest, self.lowest = (0.05, 0.5, 0.6) if self.quick else (0.2, 2.0, 0.6)
         complete = not (self.quick or self.wanted or env("BASE") or env("PARTS") or env("ROWS"))
+        # The build speeds that ratios are made of come from this run.
+        self.fresh = env("FRESH") or ("hnswlib,faiss-hnswflat" if complete else "")
         self.out = Path(env("RESULTS") or (REPOSITORY / "docs/bench" if complete else self.cache / "results"))
         self.versions = self._versions(diskann_python)
 

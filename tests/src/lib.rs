@@ -2,6 +2,7 @@
 
 pub mod crash;
 pub mod damage;
+pub mod fuzz;
 pub mod image;
 pub mod logwrites;
 pub mod model;

@@ -9,6 +9,8 @@ use kernel::error::code::EFAULT;
 use kernel::error::code::EINVAL;
 use kernel::uaccess::UserPtr;
 use kernel::uaccess::UserSlice;
+use vexfs_engine::Element;
+use vexfs_engine::Params;
 use vexfs_host::mem::Box;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
@@ -127,22 +129,31 @@ where
     Ok(array)
 }
 
-/// Copies `count` vectors of `dim` elements in that begin `stride` bytes apart (0: right behind each other).
-pub fn read_vectors(addr: u64, count: usize, dim: usize, stride: u32) -> Result<Vec<u32>> {
-    let bytes = dim.checked_mul(4).ok_or(EINVAL)?;
+/// Bytes of an element of these vectors, less than one counted as one.
+pub fn element_bytes(params: &Params) -> usize {
+    match params.element() {
+        Element::F32 => 4,
+        Element::F16 | Element::Bf16 => 2,
+        Element::I8 | Element::U8 | Element::Binary => 1,
+    }
+}
+
+/// Copies `count` vectors in that begin `stride` bytes apart (0: right behind each other).
+pub fn read_vectors(addr: u64, count: usize, params: &Params, stride: u32) -> Result<Vec<u8>> {
+    let (bytes, element) = (params.row_bytes(), element_bytes(params));
     let stride = if stride == 0 { bytes } else { stride as usize };
-    if stride % 4 != 0 || stride < bytes {
+    if stride % element != 0 || stride < bytes {
         return Err(EINVAL.into());
     }
-    let total = count.checked_mul(dim).ok_or(E2BIG)?;
+    let total = count.checked_mul(bytes).ok_or(E2BIG)?;
+    let mut at = pointer(addr, element)?;
     if stride == bytes {
         return read_array(addr, total);
     }
-    let mut at = pointer(addr, 4)?;
-    let mut vectors: Vec<u32> = Vec::new();
+    let mut vectors: Vec<u8> = Vec::new();
     vectors.resize(total, 0)?;
-    for (i, vector) in vectors.chunks_mut(dim).enumerate() {
-        read_bytes(at, vector.as_mut_bytes())?;
+    for (i, vector) in vectors.chunks_mut(bytes).enumerate() {
+        read_bytes(at, vector)?;
         at = at.wrapping_byte_add(stride);
         if i % 64 == 63 {
             relax()?;

@@ -93,7 +93,7 @@ pub fn info(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     arg.dim = info.params.dim() as u32;
     arg.element = info.params.element_code();
     arg.metric = info.params.metric_code();
-    arg.index = info.params.index_code();
+    arg.index = info.index.kind as u32;
     arg.rows = info.rows;
     arg.dead_rows = info.dead_rows;
     arg.next_id = info.next_id;

@@ -12,10 +12,10 @@ use kernel::uaccess::UserPtr;
 use vexfs_engine::Batch;
 use vexfs_engine::Contents;
 use vexfs_engine::InsertMode;
+use vexfs_engine::Params;
 use vexfs_engine::RowRef;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
-use vexfs_host::Error;
 use vexfs_uapi as uapi;
 use vexfs_vfs::Result;
 use zerocopy::IntoBytes;
@@ -23,6 +23,7 @@ use zerocopy::IntoBytes;
 use crate::ioctl::Access;
 use crate::ioctl::Caller;
 use crate::ioctl_arg;
+use crate::ioctl_arg::element_bytes;
 use crate::ioctl_arg::read_array;
 use crate::ioctl_arg::read_vectors;
 use crate::ioctl_arg::Arg;
@@ -67,12 +68,11 @@ pub fn check_count(count: u32, max: u32) -> Result<usize> {
     }
 }
 
-/// Checks an element type.
-pub fn check_element(element: u32) -> Result {
-    match element {
-        uapi::VEXFS_ELEMENT_F32 => Ok(()),
-        0 => Err(EINVAL.into()),
-        _ => Err(Error::Unsupported("element type").into()),
+/// Checks that an element type is the collection's.
+pub fn check_element(element: u32, params: &Params) -> Result {
+    match element == params.element_code() {
+        true => Ok(()),
+        false => Err(EINVAL.into()),
     }
 }
 
@@ -85,14 +85,14 @@ pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         return Err(EINVAL.into());
     }
     let count = check_count(arg.count, uapi::VEXFS_BATCH_ROWS_MAX)?;
-    check_element(arg.element)?;
     let (target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Write)?;
-    let dim = collection.params().dim();
-    if arg.dim as usize != dim {
+    let params = collection.params();
+    check_element(arg.element, &params)?;
+    if arg.dim as usize != params.dim() {
         return Err(EINVAL.into());
     }
     let bytes = (count as u64)
-        .saturating_mul(dim as u64 * 4)
+        .saturating_mul(params.row_bytes() as u64)
         .saturating_add(arg.payload_bytes);
     if bytes > u64::from(uapi::VEXFS_BATCH_BYTES_MAX) {
         return Err(E2BIG.into());
@@ -100,7 +100,7 @@ pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     if (arg.payload_lens == 0 || arg.payloads == 0) && arg.payload_bytes != 0 {
         return Err(EINVAL.into());
     }
-    let vectors = read_vectors(arg.vectors, count, dim, arg.stride)?;
+    let vectors = read_vectors(arg.vectors, count, &params, arg.stride)?;
     let ids: Option<Vec<u64>> = match arg.ids {
         0 => None,
         addr => Some(read_array(addr, count)?),
@@ -172,12 +172,12 @@ pub fn get(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     }
     let count = check_count(arg.count, uapi::VEXFS_BATCH_ROWS_MAX)?;
     let (_target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Read)?;
-    let dim = collection.params().dim();
-    let dim_fits = arg.dim as usize == dim || arg.dim == 0 && arg.vectors == 0;
+    let params = collection.params();
+    let dim_fits = arg.dim as usize == params.dim() || arg.dim == 0 && arg.vectors == 0;
     if !dim_fits {
         return Err(EINVAL.into());
     }
-    let vector_bytes = dim * 4;
+    let vector_bytes = params.row_bytes();
     if arg.vectors != 0 && arg.vectors_bytes < (count * vector_bytes) as u64 {
         return Err(ERANGE.into());
     }
@@ -194,7 +194,7 @@ pub fn get(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     let mut payloads = PayloadOutput::new(arg.payloads, needed)?;
     let mut vectors = match arg.vectors {
         0 => None,
-        addr => Some(VectorOutput::new(addr, count, dim)?),
+        addr => Some(VectorOutput::new(addr, count, &params)?),
     };
     let mut found = 0;
     for (i, (id, row)) in ids.iter().zip(&got.rows).enumerate() {
@@ -234,16 +234,17 @@ pub fn row_flags(row: &RowRef) -> u32 {
 /// Where vectors of an answer go, one after the other.
 pub struct VectorOutput {
     out: Output,
-    vector: Vec<u32>,
+    vector: Vec<u8>,
 }
 
 impl VectorOutput {
-    /// Room for `count` vectors of `dim` elements; the caller has checked that they fit.
-    pub fn new(addr: u64, count: usize, dim: usize) -> Result<Self> {
+    /// Room for `count` vectors; the caller has checked that they fit.
+    pub fn new(addr: u64, count: usize, params: &Params) -> Result<Self> {
+        let bytes = params.row_bytes();
         let mut vector = Vec::new();
-        vector.resize(dim, 0)?;
+        vector.resize(bytes, 0)?;
         Ok(Self {
-            out: Output::new(addr, count * dim * 4, 4)?,
+            out: Output::new(addr, count * bytes, element_bytes(params))?,
             vector,
         })
     }
@@ -254,8 +255,7 @@ impl VectorOutput {
             Some(row) => contents.vector(row, &mut self.vector)?,
             None => self.vector.fill(0),
         }
-        let bytes = self.vector.as_slice().as_bytes();
-        self.out.write(at * bytes.len(), bytes)
+        self.out.write(at * self.vector.len(), &self.vector)
     }
 }
 

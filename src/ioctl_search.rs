@@ -7,6 +7,7 @@ use kernel::error::code::ERANGE;
 use kernel::ffi::c_long;
 use kernel::uaccess::UserPtr;
 use vexfs_engine::Found;
+use vexfs_engine::Knobs;
 use vexfs_engine::Search;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
@@ -37,14 +38,13 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     if arg.flags & !SEARCH_FLAGS != 0 || arg.reserved != 0 {
         return Err(EINVAL.into());
     }
-    if arg.ef != 0 || arg.nprobe != 0 || arg.rerank != 0 || arg.time_limit_us != 0 || arg.filter != 0 || arg.filter_bytes != 0 {
+    if arg.time_limit_us != 0 || arg.filter != 0 || arg.filter_bytes != 0 {
         return Err(Error::Unsupported("search parameter").into());
     }
     let with_radius = arg.flags & uapi::VEXFS_SEARCH_RADIUS != 0;
     if !with_radius && arg.radius.0 != 0 {
         return Err(EINVAL.into());
     }
-    check_element(arg.element)?;
     let count = check_count(arg.count, uapi::VEXFS_QUERIES_MAX)?;
     let k = check_count(arg.k, uapi::VEXFS_K_MAX)?;
     let slots = count * k;
@@ -52,8 +52,9 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         return Err(E2BIG.into());
     }
     let (_target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Read)?;
-    let dim = collection.params().dim();
-    if arg.dim as usize != dim {
+    let params = collection.params();
+    check_element(arg.element, &params)?;
+    if arg.dim as usize != params.dim() {
         return Err(EINVAL.into());
     }
     if arg.hits_max < slots as u64 {
@@ -61,7 +62,7 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         arg.write()?;
         return Err(ERANGE.into());
     }
-    if arg.vectors != 0 && arg.vectors_bytes < (slots * dim * 4) as u64 {
+    if arg.vectors != 0 && arg.vectors_bytes < (slots * params.row_bytes()) as u64 {
         return Err(ERANGE.into());
     }
     let results = Output::new(
@@ -70,11 +71,18 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         align_of::<uapi::QueryResult>(),
     )?;
     let hits = Output::new(arg.hits, slots * size_of::<uapi::Hit>(), align_of::<uapi::Hit>())?;
-    let queries = read_vectors(arg.queries, count, dim, arg.stride)?;
+    let queries = read_vectors(arg.queries, count, &params, arg.stride)?;
     let found = collection.search(&Search {
         queries: &queries,
         k,
         radius: with_radius.then_some(arg.radius.0),
+        knobs: Knobs {
+            ef: arg.ef,
+            nprobe: arg.nprobe,
+            rerank: arg.rerank,
+        },
+        exact: arg.flags & uapi::VEXFS_SEARCH_EXACT != 0,
+        ..Search::default()
     })?;
     counters(caller).searched(count as u64, found.scanned);
 
@@ -86,7 +94,7 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     }
     let vectors = match arg.vectors {
         0 => None,
-        addr => Some(VectorOutput::new(addr, slots, dim)?),
+        addr => Some(VectorOutput::new(addr, slots, &params)?),
     };
     let mut answer = Answer {
         results,

@@ -18,6 +18,7 @@ use vexfs_benches::thread_time;
 use vexfs_benches::World;
 use vexfs_engine::Search;
 use vexfs_uapi as uapi;
+use zerocopy::IntoBytes;
 
 /// Turns of the summary.
 const TURNS: usize = 9;
@@ -58,9 +59,9 @@ fn scan(c: &mut Criterion) {
             let found = world
                 .collection
                 .search(&Search {
-                    queries: &query,
+                    queries: query.as_bytes(),
                     k: 10,
-                    radius: None,
+                    ..Search::default()
                 })
                 .expect("search");
             assert_eq!((found.hits.len(), found.scanned), (10, rows as u64));

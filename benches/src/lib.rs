@@ -16,6 +16,7 @@ use vexfs_engine::Params;
 use vexfs_host::device::Device;
 use vexfs_host::device::RamBackend;
 use vexfs_host::sync::Arc;
+use zerocopy::IntoBytes;
 
 /// Bytes of vectors to scan: `VEXFS_BENCH_MIB` mebibytes, 1 GiB by default. Should be several times the last-level cache.
 pub fn bytes_to_scan() -> usize {
@@ -72,7 +73,7 @@ impl World {
     pub fn insert(&self, vectors: &[u32], rows: usize) {
         for vectors in vectors.chunks(rows * self.collection.params().dim()) {
             let batch = Batch {
-                vectors,
+                vectors: vectors.as_bytes(),
                 ..Batch::default()
             };
             self.collection.insert(&batch, InsertMode::default()).expect("insert");

@@ -55,6 +55,20 @@ pub(crate) fn sort<T: Ord>(slice: &mut [T]) {
     sort_heap(slice);
 }
 
+/// Sorts a few elements in ascending order of their keys, equal ones as they were (insertion sort).
+pub(crate) fn sort_by_key<T>(slice: &mut [T], key: impl Fn(&T) -> u64) {
+    for end in 1..slice.len() {
+        let mut at = end;
+        while let (Some(before), Some(this)) = (at.checked_sub(1).and_then(|at| slice.get(at)), slice.get(at)) {
+            if key(before) <= key(this) {
+                break;
+            }
+            slice.swap(at - 1, at);
+            at -= 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

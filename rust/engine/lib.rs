@@ -42,6 +42,7 @@ pub mod limits;
 pub mod payload;
 #[allow(dead_code)]
 mod pool;
+mod segment;
 
 pub use collection::Batch;
 pub use collection::Collection;
@@ -57,6 +58,7 @@ pub use collection::Inserted;
 pub use collection::Params;
 pub use collection::RowRef;
 pub use collection::Search;
+pub use collection::Tuning;
 
 pub use index::Codes;
 pub use index::Cost;
@@ -64,6 +66,7 @@ pub use index::IndexParams;
 pub use index::Kind;
 pub use index::Knobs;
 
+pub use vexfs_simd::Element;
 pub use vexfs_simd::Metric;
 
 pub(crate) use vexfs_core::inode::Ino;

@@ -104,11 +104,14 @@ impl Image {
     pub fn rows(&self, path: &str, ids: &[u64]) -> Result<BTreeMap<u64, Vec<f32>>> {
         let collection = self.collection(path)?;
         let got = collection.get(ids)?;
-        let mut bits = vec![0u32; collection.params().dim()];
+        let mut vector = vec![0; collection.params().row_bytes()];
         let mut rows = BTreeMap::new();
         for row in got.rows.iter().flatten() {
-            got.contents.vector(row, &mut bits)?;
-            rows.insert(row.id, bits.iter().map(|b| f32::from_bits(*b)).collect());
+            got.contents.vector(row, &mut vector)?;
+            let floats = vector
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            rows.insert(row.id, floats.collect());
         }
         Ok(rows)
     }

@@ -104,12 +104,12 @@ fn use_all(dev: &Device, state: &State, rng: &mut Rng, read_only: bool) -> usize
         if let Some(rows) = &node.rows {
             match collections.get(ino) {
                 Ok(c) => {
-                    let queries = vec![0x3f80_0000; rows.dim];
+                    let queries = 1f32.to_le_bytes().repeat(rows.dim);
                     count(
                         c.search(&Search {
                             queries: &queries,
                             k: 10,
-                            radius: None,
+                            ..Search::default()
                         })
                         .is_err(),
                     );

@@ -180,26 +180,25 @@ fn list(fs: &Fs, collections: &Collections, dir: u64, path: &str, out: &mut Stri
             let ids: Vec<u64> = (0..info.next_id).collect();
             let got = c.get(&ids).expect("rows");
             for row in got.rows.iter().flatten() {
-                let mut vector = vec![0; dim];
+                let mut vector = vec![0; 4 * dim];
                 got.contents.vector(row, &mut vector).expect("vector");
                 let mut payload = mem::Vec::new();
                 got.contents.payload(row, &mut payload).expect("payload");
-                let bytes: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
                 let _ = writeln!(
                     out,
                     "{path} row {} vector {:08x} payload {}:{:08x}",
                     row.id,
-                    crc32c(0, &bytes),
+                    crc32c(0, &vector),
                     payload.len(),
                     crc32c(0, &payload)
                 );
             }
-            let queries = rows::bits(&rows::vector(99, dim));
+            let queries = rows::bytes(&rows::vector(99, dim));
             let found = c
                 .search(&Search {
                     queries: &queries,
                     k: 5,
-                    radius: None,
+                    ..Search::default()
                 })
                 .expect("search");
             let hits: Vec<u64> = found.hits.iter().map(|h| h.row.id).collect();
@@ -360,8 +359,8 @@ fn write_image(name: &str, mib: u64, block_size: u32) {
             .create(c, &Params::new(dim, 1, metric, 0).expect("params"))
             .expect("collection");
         let c = collections.get(c).expect("collection");
-        let vectors: Vec<u32> = (0..40)
-            .flat_map(|i| rows::bits(&rows::vector(i * 77 + 5, dim as usize)))
+        let vectors: Vec<u8> = (0..40)
+            .flat_map(|i| rows::bytes(&rows::vector(i * 77 + 5, dim as usize)))
             .collect();
         let payloads: Vec<Vec<u8>> = (0..40u64).map(|i| rows::payload(i * 0x0101_0101)).collect();
         let lens: Vec<u32> = payloads.iter().map(|p| p.len() as u32).collect();
@@ -382,7 +381,7 @@ fn write_image(name: &str, mib: u64, block_size: u32) {
         c.delete(&[3, 5, 8]).expect("delete");
         let ids = [4, 1000];
         let batch = Batch {
-            vectors: &vectors[..2 * dim as usize],
+            vectors: &vectors[..8 * dim as usize],
             ids: Some(&ids),
             payload_lens: &[],
             payloads: &[],

@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Replaying a tail into memory.
+//! Loading a collection: its segments' headers and tombstones, and its tail, which is replayed.
 //!
 //! A record is appended in one atomic write, so every record of a tail is whole. One that is not, or that does not follow
 //! from those before it, means damage: nothing of the collection is shown then, rather than a part of it.
 //!
 //! The headers alone tell how many rows there are: [`survey`] reads nothing else.
 
+use super::item::Item;
 use super::record;
 use super::record::Change;
 use super::record::Header;
 use super::rows::NewRows;
 use super::rows::Rows;
+use super::tombstones;
 use super::Collection;
+use super::Dead;
 use super::Image;
+use super::State;
 use super::TailEnd;
+use crate::bits::Bits;
 use crate::payload::Payload;
+use crate::segment::find_id;
+use crate::segment::Segment;
 use crate::Ino;
 use vexfs_core::Fs;
 use vexfs_host::log;
@@ -24,8 +31,6 @@ use vexfs_host::relax;
 use vexfs_host::sync::Arc;
 use vexfs_host::Error;
 use vexfs_host::Result;
-use vexfs_simd as simd;
-use zerocopy::IntoBytes as _;
 
 /// Bytes read at once to replay, if records are shorter.
 const WINDOW: usize = 1 << 20;
@@ -39,7 +44,7 @@ struct Window<'a> {
     file_len: u64,
     size: usize,
     start: u64,
-    words: Vec<u32>,
+    bytes: Vec<u8>,
 }
 
 impl<'a> Window<'a> {
@@ -62,28 +67,28 @@ impl<'a> Window<'a> {
             file_len: inode.size,
             size,
             start: 0,
-            words: Vec::new(),
+            bytes: Vec::new(),
         })
     }
 
-    /// The `len` bytes at `at`, both multiples of 8; `None` if the file ends before.
-    fn get(&mut self, at: u64, len: usize) -> Result<Option<&[u32]>> {
+    /// The `len` bytes at `at`; `None` if the file ends before.
+    fn get(&mut self, at: u64, len: usize) -> Result<Option<&[u8]>> {
         let Some(left) = self.file_len.checked_sub(at).filter(|left| len as u64 <= *left) else {
             return Ok(None);
         };
-        let held = self.start..self.start + 4 * self.words.len() as u64;
+        let held = self.start..self.start + self.bytes.len() as u64;
         if !held.contains(&at) || held.end - at < len as u64 {
-            let want = (len.max(self.size) as u64).min(left) as usize / 4;
-            self.words.clear();
-            self.words.resize(want, 0)?;
+            let want = (len.max(self.size) as u64).min(left) as usize;
+            self.bytes.clear();
+            self.bytes.resize(want, 0)?;
             self.start = at;
-            if self.fs.read(self.file, at, self.words.as_mut_bytes())? != 4 * want {
-                self.words.clear();
+            if self.fs.read(self.file, at, &mut self.bytes)? != want {
+                self.bytes.clear();
                 return Ok(None);
             }
         }
-        let from = (at - self.start) as usize / 4;
-        Ok(self.words.get(from..from + len / 4))
+        let from = (at - self.start) as usize;
+        Ok(self.bytes.get(from..from + len))
     }
 }
 
@@ -96,6 +101,10 @@ struct Chain<'a> {
     seq: u64,
     next_id: u64,
     live: usize,
+    /// Rows of segments that records ended.
+    killed: u64,
+    /// Of them, those that were deleted.
+    deletes: usize,
 }
 
 impl<'a> Chain<'a> {
@@ -108,6 +117,8 @@ impl<'a> Chain<'a> {
             seq: 0,
             next_id: first_next_id,
             live: 0,
+            killed: 0,
+            deletes: 0,
         }
     }
 
@@ -129,10 +140,10 @@ impl<'a> Chain<'a> {
         if self.at == self.window.file_len {
             return Ok(None);
         }
-        let (file, dim) = (self.window.file, self.of.params.dim());
-        let words = self.window.get(self.at, record::HEADER)?;
-        let header = words.and_then(|words| words.as_bytes().first_chunk());
-        let header = header.map_or(Err("record cut short"), |bytes| Header::decode(bytes, file, dim));
+        let (file, space) = (self.window.file, self.of.params.space());
+        let bytes = self.window.get(self.at, record::HEADER)?;
+        let header = bytes.and_then(|bytes| bytes.first_chunk());
+        let header = header.map_or(Err("record cut short"), |bytes| Header::decode(bytes, file, &space));
         let header = header.map_err(|what| self.damaged(what))?;
         if header.seq != self.seq + 1 {
             return Err(self.damaged("record out of sequence"));
@@ -140,10 +151,17 @@ impl<'a> Chain<'a> {
         if header.next_id < self.next_id {
             return Err(self.damaged("record that gives ids again"));
         }
+        let (before, after) = (self.live, header.live);
+        // How many rows of the tail the change ended.
+        let ended = match header.change {
+            Change::Insert { .. } => (before + header.count).checked_sub(after),
+            Change::Delete => before.checked_sub(after),
+        };
+        let ended = ended.and_then(|ended| ended.checked_add(header.killed));
         let possible = match header.change {
-            Change::Insert { upsert: false, .. } => header.live == self.live + header.count,
-            Change::Insert { upsert: true, .. } => (self.live..=self.live + header.count).contains(&header.live),
-            Change::Delete => header.live + header.count == self.live,
+            Change::Insert { upsert: false, .. } => ended == Some(0),
+            Change::Insert { upsert: true, .. } => ended.is_some_and(|ended| ended <= header.count),
+            Change::Delete => ended == Some(header.count),
         };
         if !possible {
             return Err(self.damaged("record with a wrong number of rows"));
@@ -160,6 +178,10 @@ impl<'a> Chain<'a> {
         self.seq = header.seq;
         self.next_id = header.next_id;
         self.live = header.live;
+        self.killed = self.killed.saturating_add(header.killed as u64);
+        if header.change == Change::Delete {
+            self.deletes = self.deletes.saturating_add(header.killed);
+        }
     }
 }
 
@@ -168,12 +190,15 @@ pub(super) struct Survey {
     pub(super) len: u64,
     pub(super) live: usize,
     pub(super) dead: usize,
+    /// Rows of segments that the tail ended.
+    pub(super) killed: u64,
     pub(super) next_id: u64,
 }
 
-/// Reads the headers of tail `file` of a collection whose item says `first_next_id`.
-pub(super) fn survey(of: &Collection, file: Ino, first_next_id: u64) -> Result<Survey> {
-    let mut chain = Chain::new(of, Window::new(of, file, SURVEY_WINDOW)?, first_next_id);
+/// Reads the headers of the tail.
+pub(super) fn survey(of: &Collection, item: &Item) -> Result<Survey> {
+    let window = Window::new(of, item.tail, SURVEY_WINDOW)?;
+    let mut chain = Chain::new(of, window, item.next_id);
     let mut inserted = 0;
     while let Some(header) = chain.header()? {
         if header.change != Change::Delete {
@@ -186,28 +211,92 @@ pub(super) fn survey(of: &Collection, file: Ino, first_next_id: u64) -> Result<S
         len: chain.at,
         live: chain.live,
         dead,
+        killed: chain.killed,
         next_id: chain.next_id,
     })
+}
+
+/// A segment and its dead rows, to which replaying adds.
+struct Target {
+    segment: Arc<Segment>,
+    dead: Option<Bits>,
+    count: u32,
+}
+
+impl Target {
+    /// Ends the row with this id. Returns whether there is a live one.
+    fn kill(&mut self, id: u64) -> Result<bool> {
+        if !self.segment.may_have(id) {
+            return Ok(false);
+        }
+        let ids = self.segment.ids()?;
+        let Ok(row) = find_id(ids.as_u64s(), 0, id) else {
+            return Ok(false);
+        };
+        let mut dead = match self.dead.take() {
+            Some(dead) => dead,
+            None => Bits::new(self.segment.count())?,
+        };
+        let alive = !dead.get(row as u32);
+        if alive {
+            dead.set(row as u32);
+            self.count = self.count.saturating_add(1);
+        }
+        self.dead = Some(dead);
+        Ok(alive)
+    }
 }
 
 /// What has been replayed.
 struct Replay<'a> {
     chain: Chain<'a>,
+    targets: Vec<Target>,
     rows: Rows,
     index: U64Map<u32>,
     ids: Vec<u64>,
     inv_norms: Vec<u32>,
+    payload_lens: Vec<u32>,
 }
 
-/// Reads tail `file` of a collection whose item says `first_next_id`.
+/// Opens the segments of a collection.
+fn targets(of: &Collection, item: &Item) -> Result<Vec<Target>> {
+    let mut targets = Vec::with_capacity(item.segments.len())?;
+    for entry in &item.segments {
+        let segment = Segment::open(&of.home, entry.file)?;
+        let header = segment.header();
+        if header.rows != entry.rows || header.number != entry.number {
+            return Err(Error::corrupt("collection item with another segment", u64::MAX, of.dir));
+        }
+        if header.max_id >= item.next_id && header.max_id != u64::MAX {
+            let what = "segment with an id that is still to be given";
+            return Err(Error::corrupt(what, u64::MAX, of.dir));
+        }
+        let dead = match entry.tombstones {
+            0 => None,
+            _ => Some(tombstones::read(&of.home, entry)?),
+        };
+        targets.push(Target {
+            segment,
+            dead,
+            count: entry.dead,
+        })?;
+        relax()?;
+    }
+    Ok(targets)
+}
+
+/// Reads the collection with this item.
 #[inline(never)] // Its frame is not to be part of every caller's.
-pub(super) fn load(of: &Collection, file: Ino, first_next_id: u64) -> Result<(Arc<Image>, TailEnd)> {
+pub(super) fn load(of: &Collection, item: &Item) -> Result<(Arc<Image>, TailEnd)> {
+    let window = Window::new(of, item.tail, WINDOW)?;
     let mut replay = Replay {
-        chain: Chain::new(of, Window::new(of, file, WINDOW)?, first_next_id),
-        rows: Rows::new(&of.params),
+        chain: Chain::new(of, window, item.next_id),
+        targets: targets(of, item)?,
+        rows: Rows::new(&of.params.space()),
         index: U64Map::new(),
         ids: Vec::new(),
         inv_norms: Vec::new(),
+        payload_lens: Vec::new(),
     };
     while let Some(header) = replay.chain.header()? {
         replay.step(&header)?;
@@ -218,15 +307,31 @@ pub(super) fn load(of: &Collection, file: Ino, first_next_id: u64) -> Result<(Ar
                 .damaged("record with a wrong number of rows before its end"));
         }
     }
-    let Replay { chain, rows, index, .. } = replay;
+    let Replay {
+        chain,
+        targets,
+        rows,
+        index,
+        ..
+    } = replay;
     let end = TailEnd {
         len: chain.at,
         next_id: chain.next_id,
         txg: 0,
         rewrite_at: 0,
+        deletes: chain.deletes,
         is_alone: false,
     };
-    Ok((Image::new(rows, index)?, end))
+    let mut segments = Vec::with_capacity(targets.len())?;
+    let mut dead = Vec::with_capacity(targets.len())?;
+    for target in targets {
+        segments.push(target.segment)?;
+        dead.push(Dead {
+            rows: target.dead.map(Arc::new).transpose()?,
+            count: target.count,
+        })?;
+    }
+    Ok((Image::new(item, segments, State { rows, dead }, index)?, end))
 }
 
 /// What can be wrong with a record's contents, or prevent them from being replayed.
@@ -251,70 +356,101 @@ impl Replay<'_> {
         }
     }
 
+    /// Ends the row of a segment with this id, if there is one.
+    fn kill(targets: &mut Vec<Target>, id: u64) -> Result<bool> {
+        for target in targets {
+            if target.kill(id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     #[inline(never)] // Its frame is not to be part of the loop's.
     fn apply(&mut self, header: &Header) -> core::result::Result<(), Refusal> {
         let Replay {
             chain,
+            targets,
             rows,
             index,
             ids,
             inv_norms,
+            payload_lens,
         } = self;
-        let of = chain.of;
+        let (of, known) = (chain.of, chain.next_id);
         let len = record::HEADER + header.body_len();
-        let words = chain
+        let bytes = chain
             .window
             .get(chain.at, len)?
             .ok_or(Refusal::Damaged("record cut short"))?;
-        let body = record::body(words);
-        if !header.matches(body.as_bytes()) {
+        let body = record::body(bytes);
+        if !header.matches(body) {
             return Err(Refusal::Damaged("record has a wrong checksum"));
         }
         let body = header.split(body)?;
+        ids.clear();
+        for id in body.ids() {
+            ids.push(id)?;
+        }
+        let mut killed = 0;
         let Change::Insert { upsert, .. } = header.change else {
-            return match rows.delete(index, header.seq, body.ids()) == header.count {
+            for id in ids.iter() {
+                killed += usize::from(!index.contains(*id) && Self::kill(targets, *id)?);
+            }
+            let deleted = rows.delete(index, header.seq, ids.iter().copied());
+            return match deleted + killed == header.count && killed == header.killed {
                 true => Ok(()),
                 false => Err(Refusal::Damaged("record that deletes rows which are not there")),
             };
         };
-        check(of, header, &body).map_err(Refusal::Damaged)?;
-        ids.clear();
-        for id in body.ids() {
-            ids.push(id)?;
+        payload_lens.clear();
+        for len in body.payload_lens() {
+            payload_lens.push(len)?;
+        }
+        check(of, header, &body, ids, payload_lens).map_err(Refusal::Damaged)?;
+        // An id that was still to be given is new.
+        for id in ids.iter().filter(|id| **id < known || **id == u64::MAX) {
+            killed += usize::from(!index.contains(*id) && Self::kill(targets, *id)?);
         }
         of.inv_norms(body.vectors, inv_norms)?;
         let new = NewRows {
             ids,
             vectors: body.vectors,
             inv_norms,
-            payload_lens: body.payload_lens,
+            payload_lens,
             payloads: body.payloads,
         };
         index.reserve(new.ids.len())?;
         rows.reserve(&new)?;
-        if rows.append(index, header.seq, &new)? != 0 && !upsert {
+        let replaced = rows.append(index, header.seq, &new)?;
+        if (replaced != 0 || killed != 0) && !upsert {
             return Err(Refusal::Damaged("record that inserts rows which are there already"));
+        }
+        if killed != header.killed {
+            return Err(Refusal::Damaged("record with a wrong number of rows of segments"));
         }
         Ok(())
     }
 }
 
 /// Checks the contents of an insert that do not depend on the rows before it.
-fn check(of: &Collection, header: &Header, body: &record::Body<'_>) -> core::result::Result<(), &'static str> {
-    if body.ids().any(|id| id >= header.next_id && id != u64::MAX) {
+fn check(
+    of: &Collection,
+    header: &Header,
+    body: &record::Body<'_>,
+    ids: &[u64],
+    payload_lens: &[u32],
+) -> core::result::Result<(), &'static str> {
+    if ids.iter().any(|id| *id >= header.next_id && *id != u64::MAX) {
         return Err("record with an id that is still to be given");
     }
-    let dim = of.params.dim();
-    let space = of.params.space().map_err(|_| "parameters")?;
-    if body
-        .vectors
-        .chunks(dim)
-        .any(|vector| space.check(vector.as_bytes()).is_err())
-    {
+    let space = of.params.space();
+    let mut vectors = body.vectors.chunks(space.row_bytes());
+    if vectors.any(|vector| space.check(vector).is_err()) {
         return Err("record with a vector that is not allowed");
     }
     let mut rest = body.payloads;
-    for len in body.payload_lens {
+    for len in payload_lens {
         let (payload, after) = rest
             .split_at_checked(*len as usize)
             .ok_or("record with wrong payload lengths")?;
@@ -332,13 +468,14 @@ fn check(of: &Collection, header: &Header, body: &record::Body<'_>) -> core::res
 
 impl Collection {
     /// Puts the inverse norms of packed vectors into `out`, if the metric needs them.
-    pub(super) fn inv_norms(&self, vectors: &[u32], out: &mut Vec<u32>) -> Result {
+    pub(super) fn inv_norms(&self, vectors: &[u8], out: &mut Vec<u32>) -> Result {
         out.clear();
-        if self.params.metric() != simd::Metric::Cosine {
+        let space = self.params.space();
+        if !space.needs_norms() {
             return Ok(());
         }
-        out.resize(vectors.len().checked_div(self.params.dim()).unwrap_or(0), 0)?;
-        let written = self.kernels.inv_norms(&self.params.space()?, vectors.as_bytes(), out);
+        out.resize(vectors.len().checked_div(space.row_bytes()).unwrap_or(0), 0)?;
+        let written = self.kernels.inv_norms(&space, vectors, out);
         written.map_err(|_| Error::Invalid("vectors of another dimension"))
     }
 }

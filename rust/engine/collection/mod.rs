@@ -1,46 +1,69 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! A collection: rows that are appended to a tail on disk and searched in memory.
+//! A collection: rows that are appended to a tail and moved on into segments.
 //!
-//! On disk it is the directory's collection item (`params`) and a hidden file, the tail, of records (`record`), each of
-//! which is one change: a batch inserted or deleted. In memory it is an [`Image`]: all rows (`rows`) and an index of ids.
-//! The image is made by replaying the tail when the collection is first used (`load`) and can be dropped at any time.
+//! On disk it is the directory's collection item (`item`), which names hidden files: the segments, a bitmap of dead rows for
+//! some of them (`tombstones`), and the tail, a file of records (`record`), each of which is one change since the item was
+//! written. In memory it is an [`Image`]: the segments, the tail's rows (`rows`) with an index of their ids, and which rows of
+//! the segments are dead. It is made by replaying the tail when the collection is first used (`load`) and can be dropped at
+//! any time.
+//!
+//! A change appends a record (`write`). Everything else is a publication (`publish`): sealing the tail into a segment, merging
+//! segments, rewriting the tail without what is dead (`maintain` and `merge` decide what is due). It writes new files, then
+//! one transaction replaces the item, with new segments, tombstones and tail together. The tail that a publication names has
+//! only the rows that are in no segment, so every record of it is about the segments that the same item names.
 //!
 //! # Locks
 //!
-//! Taken in this order: `writer` (changes, loading and rewriting exclude each other, and with it goes the right to do I/O on
-//! the tail), `image` (held only to copy or replace the reference), `Image::index`, `Image::rows`. Readers take the last two
-//! for short stretches; a writer takes them exclusively only to reserve memory and to publish a change that is on its way to
-//! the disk already.
+//! Taken in this order: `maintenance` (merges exclude each other; held for as long as one takes), `writer` (changes, loading
+//! and publications exclude each other, and with it goes the right to do I/O on the tail), `image` (held only to copy or
+//! replace the reference), `Image::index`, `Image::state`. Readers take the last two for short stretches; a writer takes them
+//! exclusively only to reserve memory and to publish a change that is on its way to the disk already.
 
-mod compact;
+mod item;
 mod load;
+mod maintain;
+mod merge;
 mod params;
+mod publish;
 mod read;
 mod record;
 mod registry;
 pub(crate) mod rows;
+mod search;
 #[cfg(test)]
 mod tests;
+mod tombstones;
+mod tuning;
 mod write;
 
 pub use params::Params;
 pub use read::Contents;
-pub use read::Found;
 pub use read::Got;
-pub use read::Hit;
 pub use read::RowRef;
-pub use read::Search;
+pub(crate) use read::TAIL;
 pub use registry::Collections;
+pub use search::Found;
+pub use search::Hit;
+pub use search::Search;
+pub use tuning::Tuning;
 pub use write::Batch;
 pub use write::Deleted;
 pub use write::InsertMode;
 pub use write::Inserted;
 
+use crate::bits::Bits;
+use crate::index::IndexParams;
+use crate::index::Kind;
+use crate::segment::Home;
+use crate::segment::Leases;
+use crate::segment::Meter;
+use crate::segment::Segment;
 use crate::Ino;
 use crate::Time;
 use crate::Txg;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
+use item::Item;
 use load::Survey;
 use rows::Rows;
 use vexfs_core::Fs;
@@ -60,24 +83,26 @@ pub struct Collection {
     dir: Ino,
     params: Params,
     kernels: Kernels,
+    tuning: Tuning,
+    home: Home,
+    maintenance: Mutex<()>,
     writer: Mutex<Writer>,
     image: RwLock<Option<Arc<Image>>>,
-    /// Bytes of the image, and of the images of all collections: read without a lock, since memory pressure asks for them
-    /// while a writer may hold its locks and wait for memory.
-    memory: AtomicU64,
-    total_memory: Arc<AtomicU64>,
+    /// Bytes of the image without its segments, as counted last.
+    counted: AtomicU64,
+    /// What the build that is running has done, and all it has to do.
+    build_done: AtomicU64,
+    build_total: AtomicU64,
 }
 
 /// Who holds it may change the collection.
 struct Writer {
-    /// The hidden file.
-    tail: Ino,
-    /// The next id in the collection item.
-    first_next_id: u64,
+    /// The collection item as it is on disk, but for the number of the next segment.
+    item: Item,
     /// What the image's tail looks like; `None` while there is no image.
     end: Option<TailEnd>,
     /// Where records are put together; kept between changes while it is small.
-    record: Vec<u32>,
+    record: Vec<u8>,
 }
 
 /// The end of a tail whose records are in the image.
@@ -90,26 +115,76 @@ struct TailEnd {
     txg: Txg,
     /// While the tail is shorter, it is not rewritten.
     rewrite_at: u64,
-    /// Whether it is known that the directory owns no other hidden file.
+    /// Rows of segments that its records delete.
+    deletes: usize,
+    /// Whether it is known that the directory owns no hidden file but those of the item.
     is_alone: bool,
 }
 
-/// All rows in memory.
+/// What is in memory of a collection.
 ///
 /// # Invariants
 ///
-/// `index` has exactly the ids of the live rows. Both change together, under both locks.
+/// `index` has exactly the ids of the live rows of the tail. Both change together, under both locks. Segments are those of the
+/// collection item, in its order.
 struct Image {
+    segments: Vec<Arc<Segment>>,
+    /// Whether the indexes of segments are to be used: not after the index was dropped.
+    use_indexes: bool,
     index: RwLock<U64Map<u32>>,
-    rows: RwLock<Rows>,
+    state: RwLock<State>,
+}
+
+/// What changes of an image.
+pub(crate) struct State {
+    /// The tail's rows.
+    pub(crate) rows: Rows,
+    /// For each segment, which of its rows are dead.
+    dead: Vec<Dead>,
+}
+
+/// The dead rows of a segment. Sets are replaced and never changed, so who has one sees the moment at which he took it.
+#[derive(Clone, Default)]
+struct Dead {
+    /// `None` if no row is dead.
+    rows: Option<Arc<Bits>>,
+    count: u32,
+}
+
+impl Dead {
+    fn has(&self, row: u32) -> bool {
+        self.rows.as_ref().is_some_and(|rows| rows.get(row))
+    }
 }
 
 impl Image {
-    fn new(rows: Rows, index: U64Map<u32>) -> Result<Arc<Self>> {
+    fn new(item: &Item, segments: Vec<Arc<Segment>>, state: State, index: U64Map<u32>) -> Result<Arc<Self>> {
         Arc::new(Self {
+            segments,
+            use_indexes: item.index.kind != Kind::Flat,
             index: RwLock::new(index)?,
-            rows: RwLock::new(rows)?,
+            state: RwLock::new(state)?,
         })
+    }
+
+    /// The dead rows of all segments, and the state of the tail at the same moment.
+    fn moment(&self) -> Result<(rows::Snapshot, Vec<Dead>)> {
+        // Memory first: no allocation under the lock. The number of segments of an image never changes.
+        let mut dead = Vec::with_capacity(self.segments.len())?;
+        let state = self.state.read();
+        for of_segment in &state.dead {
+            dead.push(of_segment.clone())?;
+        }
+        Ok((state.rows.snapshot(), dead))
+    }
+
+    /// Bytes of memory without the segments.
+    fn memory_bytes(&self) -> u64 {
+        let index = index_bytes(&self.index.read());
+        let state = self.state.read();
+        let dead = state.dead.iter().filter_map(|dead| dead.rows.as_ref());
+        let dead = dead.fold(0u64, |sum, rows| sum.saturating_add(rows.memory_bytes()));
+        index.saturating_add(state.rows.memory_bytes()).saturating_add(dead)
     }
 }
 
@@ -118,16 +193,40 @@ impl Image {
 pub struct Info {
     /// Its parameters.
     pub params: Params,
+    /// The index that its segments are to have.
+    pub index: IndexParams,
     /// Rows that a search can return.
     pub rows: u64,
     /// Rows that were deleted or replaced and still take space.
     pub dead_rows: u64,
     /// The id that the next row without one gets.
     pub next_id: u64,
-    /// Bytes on disk.
+    /// Rows, live and dead, that are in no segment yet.
+    pub tail_rows: u64,
+    /// Rows, live and dead, of segments that have the index.
+    pub indexed_rows: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Bytes on disk of rows that are in no segment yet.
+    pub tail_bytes: u64,
+    /// Bytes on disk of the segments: all of what follows, and their headers and ids.
+    pub segment_bytes: u64,
+    /// Of them, vectors.
+    pub vector_bytes: u64,
+    /// Of them, indexes.
+    pub index_bytes: u64,
+    /// Of them, payloads.
+    pub payload_bytes: u64,
+    /// Of them, indexes of payload fields.
+    pub field_bytes: u64,
+    /// Bytes on disk in all.
     pub disk_bytes: u64,
     /// Bytes in memory.
     pub memory_bytes: u64,
+    /// What the build that is running has done.
+    pub build_done: u64,
+    /// All that it has to do; 0 when none is running.
+    pub build_total: u64,
 }
 
 impl Collection {
@@ -136,16 +235,21 @@ impl Collection {
     /// # Errors
     ///
     /// `NotCollection` if it is none, `Corrupt` if its item is damaged.
-    fn open(fs: Arc<Fs>, kernels: Kernels, total_memory: Arc<AtomicU64>, dir: Ino) -> Result<Self> {
-        let mut item = Vec::new();
-        fs.collection(dir, &mut item)?;
-        let (params, tail, first_next_id) = Params::decode(&item, dir)?;
+    fn open(fs: Arc<Fs>, kernels: Kernels, tuning: Tuning, total_memory: Arc<AtomicU64>, dir: Ino) -> Result<Self> {
+        let item = read_item(&fs, dir)?;
         if record::RECORD_MAX > fs.write_atomic_max() {
             return Err(Error::Unsupported("a batch is larger than an atomic write"));
         }
+        let params = item.params;
+        let home = Home {
+            fs: fs.clone(),
+            dir,
+            params,
+            leases: Arc::new(Leases::new()?)?,
+            meter: Arc::new(Meter::new(total_memory))?,
+        };
         let writer = Writer {
-            tail,
-            first_next_id,
+            item,
             end: None,
             record: Vec::new(),
         };
@@ -154,10 +258,14 @@ impl Collection {
             dir,
             params,
             kernels,
+            tuning,
+            home,
+            maintenance: Mutex::new(())?,
             writer: Mutex::new(writer)?,
             image: RwLock::new(None)?,
-            memory: AtomicU64::new(0),
-            total_memory,
+            counted: AtomicU64::new(0),
+            build_done: AtomicU64::new(0),
+            build_total: AtomicU64::new(0),
         })
     }
 
@@ -175,50 +283,82 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// Those of reading the tail's headers, if it is not in memory.
+    /// Those of reading headers, if they are not in memory.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub fn info(&self) -> Result<Info> {
         let writer = self.writer.lock();
         let image = self.image.read().clone();
-        let (survey, memory_bytes) = match (&writer.end, image) {
+        let (survey, segments) = match (&writer.end, image) {
             (Some(end), Some(image)) => {
-                let rows = image.rows.read();
-                let (live, dead) = (rows.live(), rows.count() - rows.live());
-                (
-                    Survey {
-                        len: end.len,
-                        live,
-                        dead,
-                        next_id: end.next_id,
-                    },
-                    self.memory_bytes(),
-                )
+                let state = image.state.read();
+                let killed = state.dead.iter().map(|dead| u64::from(dead.count)).sum();
+                let survey = Survey {
+                    len: end.len,
+                    live: state.rows.live(),
+                    dead: state.rows.count().saturating_sub(state.rows.live()),
+                    killed,
+                    next_id: end.next_id,
+                };
+                drop(state);
+                let mut segments = Vec::with_capacity(image.segments.len())?;
+                for segment in &image.segments {
+                    segments.push(segment.clone())?;
+                }
+                (survey, segments)
             }
-            _ => (load::survey(self, writer.tail, writer.first_next_id)?, 0),
+            _ => {
+                let mut segments = Vec::with_capacity(writer.item.segments.len())?;
+                for entry in &writer.item.segments {
+                    segments.push(Segment::open(&self.home, entry.file)?)?;
+                }
+                let mut survey = load::survey(self, &writer.item)?;
+                for entry in &writer.item.segments {
+                    survey.killed = survey.killed.saturating_add(entry.dead.into());
+                }
+                (survey, segments)
+            }
         };
-        Ok(Info {
+        let mut info = Info {
             params: self.params,
+            index: writer.item.index,
             rows: survey.live as u64,
             dead_rows: survey.dead as u64,
             next_id: survey.next_id,
+            tail_rows: (survey.live as u64).saturating_add(survey.dead as u64),
+            indexed_rows: 0,
+            segments: segments.len() as u64,
+            tail_bytes: survey.len,
+            segment_bytes: 0,
+            vector_bytes: 0,
+            index_bytes: 0,
+            payload_bytes: 0,
+            field_bytes: 0,
             disk_bytes: survey.len,
-            memory_bytes,
-        })
+            memory_bytes: self.memory_bytes(),
+            build_done: self.build_done.load(Ordering::Relaxed),
+            build_total: self.build_total.load(Ordering::Relaxed),
+        };
+        let mut rows = 0u64;
+        for segment in &segments {
+            segment.describe(&writer.item.index, &mut info);
+            rows = rows.saturating_add(segment.count() as u64);
+        }
+        info.rows = info.rows.saturating_add(rows.saturating_sub(survey.killed));
+        info.dead_rows = info.dead_rows.saturating_add(survey.killed);
+        info.disk_bytes = info.disk_bytes.saturating_add(info.segment_bytes);
+        Ok(info)
     }
 
     /// Bytes of memory that [`Collection::drop_cache`] would give back. Takes no lock.
     pub fn memory_bytes(&self) -> u64 {
-        self.memory.load(Ordering::Relaxed)
+        self.home.meter.bytes()
     }
 
     /// Counts what the image takes after a change of it. The caller holds `writer`.
     fn account(&self, image: Option<&Image>) {
-        let bytes = image.map_or(0, |image| {
-            let index_bytes = index_bytes(&image.index.read());
-            index_bytes + image.rows.read().memory_bytes()
-        });
-        let before = self.memory.swap(bytes, Ordering::Relaxed);
-        self.total_memory.fetch_add(bytes, Ordering::Relaxed);
-        self.total_memory.fetch_sub(before, Ordering::Relaxed);
+        let bytes = image.map_or(0, Image::memory_bytes);
+        let before = self.counted.swap(bytes, Ordering::Relaxed);
+        self.home.meter.change(before, bytes);
     }
 
     /// Forgets the rows in memory, unless a change is being made. The next use reads them again. Returns the bytes freed,
@@ -255,30 +395,48 @@ impl Collection {
                 return Ok(image);
             }
         }
-        let (image, end) = load::load(self, writer.tail, writer.first_next_id)?;
+        let (image, end) = load::load(self, &writer.item)?;
         writer.end = Some(end);
         *self.image.write() = Some(image.clone());
         self.account(Some(&image));
         Ok(image)
     }
 
-    /// Deletes hidden files that an interrupted rewrite left behind. A failure is logged; the next change tries again.
+    /// Deletes hidden files that the collection does not consist of and nobody uses: what publications replaced, and what an
+    /// interrupted one left behind. A failure is logged; the next change tries again.
     fn remove_leftovers(&self, writer: &mut Writer) {
         let Writer {
-            tail, end: Some(end), ..
+            item, end: Some(end), ..
         } = writer
         else {
             return;
         };
-        while !end.is_alone {
-            let mut leftover = None;
+        if end.is_alone {
+            return;
+        }
+        // What is on disk decides, in case that this is not what is believed to be there.
+        let on_disk = match read_item(&self.fs, self.dir) {
+            Ok(on_disk) if on_disk.tail == item.tail => on_disk,
+            _ => {
+                log!(warn, "collection {}: its item cannot be read again", self.dir);
+                return;
+            }
+        };
+        loop {
+            let (mut leftover, mut used) = (None, false);
             let listed = self.fs.hidden_files(self.dir, &mut |ino| {
-                if ino != *tail {
-                    leftover = Some(ino);
+                if !on_disk.names(ino) && !item.names(ino) {
+                    match self.home.leases.is_used(ino) {
+                        true => used = true,
+                        false => leftover = Some(ino),
+                    }
                 }
             });
             match (listed, leftover) {
-                (Ok(()), None) => end.is_alone = true,
+                (Ok(()), None) => {
+                    end.is_alone = !used;
+                    return;
+                }
                 (Ok(()), Some(ino)) if self.remove_hidden(ino).is_ok() => {}
                 _ => {
                     log!(warn, "collection {}: cannot remove an unused hidden file", self.dir);
@@ -298,6 +456,12 @@ impl Drop for Collection {
     fn drop(&mut self) {
         self.account(None);
     }
+}
+
+fn read_item(fs: &Fs, dir: Ino) -> Result<Item> {
+    let mut bytes = Vec::new();
+    fs.collection(dir, &mut bytes)?;
+    Item::decode(&bytes, dir)
 }
 
 fn index_bytes(index: &U64Map<u32>) -> u64 {

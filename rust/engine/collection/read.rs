@@ -1,37 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Searching, and reading rows by id.
+//! Reading rows: by id, and what the rows of an answer contain.
 //!
-//! Answers refer to rows in memory instead of copying them; the rows stay for as long as the answer does, even if they are
-//! deleted meanwhile. So a caller can look at lengths first, and copy vectors and payloads with no lock held while it
-//! touches user memory.
+//! Answers refer to rows instead of copying them; the rows stay for as long as the answer does, even if they are deleted
+//! meanwhile. So a caller can look at lengths first, and copy vectors and payloads with no lock held while it touches user
+//! memory.
 
-use super::write::refusal;
 use super::Collection;
 use super::Image;
-use crate::flat;
-use crate::flat::TopK;
 use crate::limits::BATCH_ROWS_MAX;
-use crate::limits::HITS_MAX;
-use crate::limits::K_MAX;
-use crate::limits::QUERIES_MAX;
+use crate::segment::find_id;
+use crate::segment::payload_bounds;
+use crate::segment::Segment;
+use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::sync::Arc;
 use vexfs_host::Error;
 use vexfs_host::Result;
-use vexfs_simd as simd;
-use zerocopy::IntoBytes as _;
 
-/// What to search for.
-#[derive(Clone, Copy, Debug)]
-pub struct Search<'a> {
-    /// The queries, one after the other, as bits of f32.
-    pub queries: &'a [u32],
-    /// Most hits of a query.
-    pub k: usize,
-    /// The largest distance of a hit, as bits of an f32 that is not NaN.
-    pub radius: Option<u32>,
-}
+/// In place of the number of a segment: the tail.
+pub(crate) const TAIL: u32 = u32::MAX;
 
 /// A row of an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,77 +28,61 @@ pub struct RowRef {
     pub id: u64,
     /// Bytes of its payload, 0 if it has none.
     pub payload_len: usize,
-    row: u32,
-}
-
-/// A row near a query.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Hit {
-    /// The row.
-    pub row: RowRef,
-    /// Its distance, as bits of f32.
-    pub distance: u32,
+    /// The place of its segment in the image, or [`TAIL`].
+    pub(super) segment: u32,
+    pub(super) row: u32,
 }
 
 /// What the rows of an answer contain.
 pub struct Contents {
-    image: Arc<Image>,
+    pub(super) image: Arc<Image>,
 }
 
 impl Contents {
-    /// Copies the vector of a row of the same answer.
+    fn segment(&self, row: &RowRef) -> Option<&Arc<Segment>> {
+        self.image.segments.get(row.segment as usize)
+    }
+
+    /// Copies the vector of a row of the same answer, in the form of the collection's elements.
     ///
     /// # Errors
     ///
-    /// `Invalid` if `out` has another length, or the row is from elsewhere.
-    pub fn vector(&self, row: &RowRef, out: &mut [u32]) -> Result {
-        let rows = self.image.rows.read();
-        match rows.vector(row.row) {
+    /// `Invalid` if `out` has another length, or the row is from elsewhere; those of reading the segment.
+    pub fn vector(&self, row: &RowRef, out: &mut [u8]) -> Result {
+        let wrong = Error::Invalid("no such row, or a buffer of another length");
+        let copy = |vector: Option<&[u8]>, out: &mut [u8]| match vector {
             Some(vector) if vector.len() == out.len() => {
                 out.copy_from_slice(vector);
                 Ok(())
             }
-            _ => Err(Error::Invalid("no such row, or a buffer of another length")),
+            _ => Err(wrong),
+        };
+        if row.segment == TAIL {
+            return copy(self.image.state.read().rows.vector(row.row), out);
         }
+        let segment = self.segment(row).ok_or(wrong)?;
+        let vectors = segment.vectors()?;
+        copy(vectors.rows(segment)?.row(row.row as usize), out)
     }
 
     /// Appends the payload of a row of the same answer to `out`.
     ///
     /// # Errors
     ///
-    /// `NoMemory`; `Invalid` if the row is from elsewhere.
+    /// `NoMemory`; `Invalid` if the row is from elsewhere; those of reading the segment.
     pub fn payload(&self, row: &RowRef, out: &mut Vec<u8>) -> Result {
+        let wrong = Error::Invalid("no such row");
         // Memory first: no allocation under the lock.
         out.reserve(row.payload_len)?;
-        let rows = self.image.rows.read();
-        match rows.payload(row.row) {
+        let append = |payload: Option<&[u8]>, out: &mut Vec<u8>| match payload {
             Some(payload) if payload.len() == row.payload_len => out.extend_from_slice(payload),
-            _ => Err(Error::Invalid("no such row")),
+            _ => Err(wrong),
+        };
+        if row.segment == TAIL {
+            return append(self.image.state.read().rows.payload(row.row), out);
         }
-    }
-}
-
-/// The answer to a search.
-pub struct Found {
-    /// The hits of all queries, those of the first query first, each query's nearest first.
-    pub hits: Vec<Hit>,
-    /// The number of hits of each query.
-    pub counts: Vec<u32>,
-    /// Rows compared with a query, over all queries.
-    pub scanned: u64,
-    /// What the rows contain.
-    pub contents: Contents,
-}
-
-impl Found {
-    /// The hits of each query.
-    pub fn by_query(&self) -> impl Iterator<Item = &[Hit]> + '_ {
-        let mut rest = &self.hits[..];
-        self.counts.iter().map_while(move |count| {
-            let (hits, after) = rest.split_at_checked(*count as usize)?;
-            rest = after;
-            Some(hits)
-        })
+        let column = self.segment(row).ok_or(wrong)?.column()?;
+        append(Some(column.get(row.row)), out)
     }
 }
 
@@ -122,82 +94,23 @@ pub struct Got {
     pub contents: Contents,
 }
 
-impl Collection {
-    /// Finds the rows nearest to each query by comparing it with all of them.
-    ///
-    /// # Errors
-    ///
-    /// `Invalid` for no queries, queries of another dimension, with a NaN, an infinity or (cosine) only zeros, `k` 0, or a
-    /// radius that is NaN; `TooBig` beyond the limits; `Interrupted` by a fatal signal; those of loading the collection.
-    pub fn search(&self, search: &Search<'_>) -> Result<Found> {
-        let dim = self.params.dim();
-        let count = search.queries.len().checked_div(dim).unwrap_or(0);
-        if count == 0 || search.queries.len().checked_rem(dim) != Some(0) {
-            return Err(Error::Invalid(
-                "a search has one or more queries of the collection's dimension",
-            ));
-        }
-        if search.k == 0 {
-            return Err(Error::Invalid("k is at least 1"));
-        }
-        if search.k > K_MAX {
-            return Err(Error::TooBig("k"));
-        }
-        if count > QUERIES_MAX || count.saturating_mul(search.k) > HITS_MAX {
-            return Err(Error::TooBig("queries of a search"));
-        }
-        let limit = match search.radius {
-            Some(radius) if radius & 0x7fff_ffff > 0x7f80_0000 => return Err(Error::Invalid("radius is NaN")),
-            Some(radius) => simd::key_of(radius),
-            None => u32::MAX,
-        };
-        let mut queries = Vec::with_capacity(count)?;
-        let space = self.params.space()?;
-        for vector in search.queries.chunks(dim) {
-            space.check(vector.as_bytes()).map_err(refusal)?;
-            let query = self.kernels.query(&space, vector.as_bytes());
-            queries.push(query.map_err(|_| Error::Invalid("a query of another dimension"))?)?;
-        }
+/// Finds the lengths of payloads of a segment.
+pub(super) struct PayloadLens(Option<Arc<Buffer>>);
 
-        let image = self.image()?;
-        let rows = image.rows.read().count();
-        let mut tops = Vec::with_capacity(count)?;
-        for _ in 0..count {
-            // Rows may be added until the scan begins; the heap grows then.
-            tops.push(TopK::new(search.k, rows, limit)?)?;
-        }
-        let scanned = flat::scan(self.kernels, dim, &image.rows, &queries, &mut tops)?;
-
-        let mut hits = Vec::new();
-        let mut counts = Vec::with_capacity(count)?;
-        for top in tops {
-            let candidates = top.into_sorted();
-            counts.push(candidates.len() as u32)?;
-            hits.reserve(candidates.len())?;
-            let rows = image.rows.read();
-            for candidate in &candidates {
-                let payload_len = rows.payload(candidate.row).map_or(0, <[u8]>::len);
-                let row = RowRef {
-                    id: candidate.id,
-                    payload_len,
-                    row: candidate.row,
-                };
-                hits.push(Hit {
-                    row,
-                    distance: simd::bits_of(candidate.key),
-                })?;
-            }
-            drop(rows);
-            relax()?;
-        }
-        Ok(Found {
-            hits,
-            counts,
-            scanned,
-            contents: Contents { image },
-        })
+impl PayloadLens {
+    pub(super) fn of(segment: &Segment) -> Result<Self> {
+        segment.payload_ends().map(Self)
     }
 
+    pub(super) fn get(&self, row: u32) -> usize {
+        self.0.as_ref().map_or(0, |ends| {
+            let (start, end) = payload_bounds(ends.as_u64s(), row);
+            end.saturating_sub(start)
+        })
+    }
+}
+
+impl Collection {
     /// Looks rows up by id.
     ///
     /// # Errors
@@ -211,20 +124,48 @@ impl Collection {
             return Err(Error::TooBig("rows of a batch"));
         }
         let image = self.image()?;
-        let mut found = Vec::with_capacity(ids.len())?;
+        let mut found: Vec<Option<RowRef>> = Vec::with_capacity(ids.len())?;
+        let mut dead = Vec::with_capacity(image.segments.len())?;
         {
             let index = image.index.read();
-            let rows = image.rows.read();
+            let state = image.state.read();
             for id in ids {
-                let row = index.get(*id).map(|row| {
-                    let payload_len = rows.payload(*row).map_or(0, <[u8]>::len);
-                    RowRef {
-                        id: *id,
-                        payload_len,
-                        row: *row,
-                    }
+                let row = index.get(*id).map(|row| RowRef {
+                    id: *id,
+                    payload_len: state.rows.payload(*row).map_or(0, <[u8]>::len),
+                    segment: TAIL,
+                    row: *row,
                 });
                 found.push(row)?;
+            }
+            for of_segment in &state.dead {
+                dead.push(of_segment.clone())?;
+            }
+        }
+        for (i, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
+            if !ids.iter().any(|id| segment.may_have(*id)) {
+                continue;
+            }
+            let rows = segment.ids()?;
+            let lens = PayloadLens::of(segment)?;
+            for (n, (id, found)) in ids.iter().zip(&mut found).enumerate() {
+                if n % 256 == 255 {
+                    relax()?;
+                }
+                if found.is_some() {
+                    continue;
+                }
+                match find_id(rows.as_u64s(), 0, *id) {
+                    Ok(row) if !dead.has(row as u32) => {
+                        *found = Some(RowRef {
+                            id: *id,
+                            payload_len: lens.get(row as u32),
+                            segment: i as u32,
+                            row: row as u32,
+                        });
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(Got {

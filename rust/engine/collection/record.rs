@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! One record of a tail: a change of a collection, as bytes.
 //!
-//! `docs/format-collections.md` has the layout. A record is built and read as `u32` words, so that vectors stay aligned in
-//! memory. Values from disk are checked here: a [`Header`] that parses has lengths that agree and are bounded.
+//! `docs/format-collections.md` has the layout. Values from disk are checked here: a [`Header`] that parses has lengths that
+//! agree and are bounded.
 
 use super::rows::Seq;
 use crate::limits::BATCH_BYTES_MAX;
@@ -12,6 +12,7 @@ use vexfs_host::crc32c;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;
 use vexfs_host::Result;
+use vexfs_simd::Space;
 use zerocopy::little_endian::U16;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
@@ -20,7 +21,7 @@ use zerocopy::FromZeros as _;
 use zerocopy::IntoBytes as _;
 use zerocopy_derive::*;
 
-// Words are written as they lie in memory.
+// Numbers are written as they lie in memory.
 const _: () = assert!(cfg!(target_endian = "little"));
 
 /// "VXTR".
@@ -36,7 +37,6 @@ const PAYLOADS: u16 = 1 << 1;
 
 /// Bytes of a record's header.
 pub(crate) const HEADER: usize = size_of::<DiskRecord>();
-const HEADER_WORDS: usize = HEADER / 4;
 
 /// Most bytes of a record: the largest batch with its ids and payload lengths.
 pub(crate) const RECORD_MAX: usize = HEADER + BATCH_BYTES_MAX + 12 * BATCH_ROWS_MAX + 16;
@@ -52,7 +52,9 @@ struct DiskRecord {
     kind: U16,
     flags: U16,
     /// Bytes of the body, a multiple of 8.
-    body_len: U64,
+    body_len: U32,
+    /// Rows of segments that this change ended.
+    killed: U32,
     seq: U64,
     /// The tail's inode number.
     file: U64,
@@ -61,7 +63,7 @@ struct DiskRecord {
     count: U32,
     dim: U32,
     payload_bytes: U32,
-    /// Rows that are alive after this change.
+    /// Rows of this tail that are alive after this change.
     live: U32,
 }
 
@@ -84,14 +86,18 @@ pub(crate) struct Header {
     pub(crate) next_id: u64,
     pub(crate) count: usize,
     pub(crate) dim: usize,
+    /// Bytes of a vector.
+    pub(crate) row_bytes: usize,
     pub(crate) payload_bytes: usize,
-    /// Rows that are alive after this change.
+    /// Rows of the tail that are alive after this change.
     pub(crate) live: usize,
+    /// Rows of segments that this change ended: deleted or replaced.
+    pub(crate) killed: usize,
     /// Computed by [`seal`].
     pub(crate) body_csum: u32,
 }
 
-/// Where the parts of a body lie, in words.
+/// Where the parts of a body lie.
 struct Parts {
     lens: usize,
     vectors: usize,
@@ -101,7 +107,7 @@ struct Parts {
 
 impl Header {
     fn parts(&self) -> Parts {
-        let lens = 2 * self.count;
+        let lens = 8 * self.count;
         let (with_payloads, with_vectors) = match self.change {
             Change::Insert { payloads, .. } => (payloads, true),
             Change::Delete => (false, false),
@@ -109,12 +115,12 @@ impl Header {
         // Limits on counts and bytes keep all of this far below overflow.
         let vectors = lens
             + if with_payloads {
-                self.count.next_multiple_of(2)
+                (4 * self.count).next_multiple_of(8)
             } else {
                 0
             };
-        let payloads = vectors + if with_vectors { self.count * self.dim } else { 0 };
-        let end = (payloads + self.payload_bytes.div_ceil(4)).next_multiple_of(2);
+        let payloads = vectors + if with_vectors { self.count * self.row_bytes } else { 0 };
+        let end = (payloads + self.payload_bytes).next_multiple_of(8);
         Parts {
             lens,
             vectors,
@@ -125,7 +131,7 @@ impl Header {
 
     /// Bytes of the body.
     pub(crate) fn body_len(&self) -> usize {
-        self.parts().end * 4
+        self.parts().end
     }
 
     fn encode(&self, file: Ino) -> DiskRecord {
@@ -141,7 +147,8 @@ impl Header {
         };
         disk.kind.set(kind);
         disk.flags.set(flags);
-        disk.body_len.set(self.body_len() as u64);
+        disk.body_len.set(self.body_len() as u32);
+        disk.killed.set(self.killed as u32);
         disk.seq.set(self.seq);
         disk.file.set(file);
         disk.next_id.set(self.next_id);
@@ -153,12 +160,12 @@ impl Header {
         disk
     }
 
-    /// Checks the header of a record of tail `file` of a collection with `dim` dimensions.
+    /// Checks the header of a record of tail `file` of a collection with such vectors.
     ///
     /// # Errors
     ///
     /// What is wrong.
-    pub(crate) fn decode(bytes: &[u8; HEADER], file: Ino, dim: usize) -> core::result::Result<Self, &'static str> {
+    pub(crate) fn decode(bytes: &[u8; HEADER], file: Ino, space: &Space) -> core::result::Result<Self, &'static str> {
         let disk = DiskRecord::read_from_bytes(bytes).map_err(|_| "record header cut short")?;
         if disk.magic.get() != MAGIC {
             return Err("record without its magic");
@@ -169,7 +176,7 @@ impl Header {
         if disk.file.get() != file {
             return Err("record belongs to another file");
         }
-        if disk.dim.get() as usize != dim {
+        if disk.dim.get() as usize != space.dim() {
             return Err("record has another dimension");
         }
         let flags = disk.flags.get();
@@ -186,7 +193,8 @@ impl Header {
             return Err("record with a number of rows out of range");
         }
         let payload_bytes = disk.payload_bytes.get() as usize;
-        let vector_bytes = if change == Change::Delete { 0 } else { count * dim * 4 };
+        let row_bytes = space.row_bytes();
+        let vector_bytes = if change == Change::Delete { 0 } else { count * row_bytes };
         if vector_bytes > BATCH_BYTES_MAX {
             return Err("record with more bytes than a batch may have");
         }
@@ -199,12 +207,14 @@ impl Header {
             seq: disk.seq.get(),
             next_id: disk.next_id.get(),
             count,
-            dim,
+            dim: space.dim(),
+            row_bytes,
             payload_bytes,
             live: disk.live.get() as usize,
+            killed: disk.killed.get() as usize,
             body_csum: disk.body_csum.get(),
         };
-        if disk.body_len.get() != header.body_len() as u64 {
+        if disk.body_len.get() as usize != header.body_len() {
             return Err("record length does not follow from its contents");
         }
         Ok(header)
@@ -215,36 +225,41 @@ impl Header {
         body.len() == self.body_len() && crc32c(0, body) == self.body_csum
     }
 
-    /// Splits a body that [`matches`](Self::matches), as words.
-    pub(crate) fn split<'a>(&self, body: &'a [u32]) -> Result<Body<'a>> {
+    /// Splits a body that [`matches`](Self::matches).
+    pub(crate) fn split<'a>(&self, body: &'a [u8]) -> Result<Body<'a>> {
         let cut = |from: usize, to: usize| body.get(from..to).ok_or(Error::Overflow);
         let parts = self.parts();
-        let lens_end = parts.lens + if parts.vectors > parts.lens { self.count } else { 0 };
-        let payloads = cut(parts.payloads, parts.end)?.as_bytes();
+        let lens_end = parts.lens + if parts.vectors > parts.lens { 4 * self.count } else { 0 };
         Ok(Body {
             ids: cut(0, parts.lens)?,
             payload_lens: cut(parts.lens, lens_end)?,
             vectors: cut(parts.vectors, parts.payloads)?,
-            payloads: payloads.get(..self.payload_bytes).ok_or(Error::Overflow)?,
+            payloads: cut(parts.payloads, parts.payloads + self.payload_bytes)?,
         })
     }
 }
 
-/// The parts of a body; an id is two words, the lower first.
+/// The parts of a body.
 pub(crate) struct Body<'a> {
-    ids: &'a [u32],
-    pub(crate) payload_lens: &'a [u32],
-    pub(crate) vectors: &'a [u32],
+    ids: &'a [u8],
+    payload_lens: &'a [u8],
+    pub(crate) vectors: &'a [u8],
     pub(crate) payloads: &'a [u8],
 }
 
 impl Body<'_> {
     /// The ids.
     pub(crate) fn ids(&self) -> impl Iterator<Item = u64> + '_ {
-        self.ids.chunks_exact(2).map(|words| match words {
-            [low, high] => u64::from(*high) << 32 | u64::from(*low),
-            _ => 0,
-        })
+        self.ids
+            .chunks_exact(8)
+            .map(|bytes| bytes.try_into().map_or(0, u64::from_le_bytes))
+    }
+
+    /// The lengths of the payloads; none if there are no payloads.
+    pub(crate) fn payload_lens(&self) -> impl Iterator<Item = u32> + '_ {
+        self.payload_lens
+            .chunks_exact(4)
+            .map(|bytes| bytes.try_into().map_or(0, u32::from_le_bytes))
     }
 }
 
@@ -256,65 +271,53 @@ fn header_csum(disk: &DiskRecord) -> u32 {
 #[derive(Clone, Copy)]
 pub(crate) struct Insert<'a> {
     pub(crate) ids: &'a [u64],
-    pub(crate) vectors: &'a [u32],
+    pub(crate) vectors: &'a [u8],
     pub(crate) payload_lens: &'a [u32],
     pub(crate) payloads: &'a [u8],
 }
 
 /// Puts the record of an insert into `out`, without checksums: [`seal`] adds them.
-pub(crate) fn write_insert(out: &mut Vec<u32>, header: &Header, insert: &Insert<'_>) -> Result {
+pub(crate) fn write_insert(out: &mut Vec<u8>, header: &Header, insert: &Insert<'_>) -> Result {
     start(out, header, insert.ids)?;
     let parts = header.parts();
-    out.extend_from_slice(insert.payload_lens)?;
-    out.resize(HEADER_WORDS + parts.vectors, 0)?;
+    out.extend_from_slice(insert.payload_lens.as_bytes())?;
+    out.resize(HEADER + parts.vectors, 0)?;
     out.extend_from_slice(insert.vectors)?;
-    out.resize(HEADER_WORDS + parts.end, 0)?;
-    let place = out
-        .get_mut(HEADER_WORDS + parts.payloads..)
-        .unwrap_or_default()
-        .as_mut_bytes();
-    place
-        .get_mut(..insert.payloads.len())
-        .ok_or(Error::Overflow)?
-        .copy_from_slice(insert.payloads);
-    Ok(())
+    out.extend_from_slice(insert.payloads)?;
+    out.resize(HEADER + parts.end, 0)
 }
 
 /// Puts the record of a deletion into `out`, without checksums: [`seal`] adds them.
-pub(crate) fn write_delete(out: &mut Vec<u32>, header: &Header, ids: &[u64]) -> Result {
+pub(crate) fn write_delete(out: &mut Vec<u8>, header: &Header, ids: &[u64]) -> Result {
     start(out, header, ids)?;
-    out.resize(HEADER_WORDS + header.parts().end, 0)
+    out.resize(HEADER + header.parts().end, 0)
 }
 
-fn start(out: &mut Vec<u32>, header: &Header, ids: &[u64]) -> Result {
+fn start(out: &mut Vec<u8>, header: &Header, ids: &[u64]) -> Result {
     out.clear();
-    out.reserve(HEADER_WORDS + header.parts().end)?;
-    out.resize(HEADER_WORDS, 0)?;
-    for id in ids {
-        out.push(*id as u32)?;
-        out.push((*id >> 32) as u32)?;
-    }
-    Ok(())
+    out.reserve(HEADER + header.parts().end)?;
+    out.resize(HEADER, 0)?;
+    out.extend_from_slice(ids.as_bytes())
 }
 
 /// The body of a record that is being made.
-pub(crate) fn body(record: &[u32]) -> &[u32] {
-    record.get(HEADER_WORDS..).unwrap_or_default()
+pub(crate) fn body(record: &[u8]) -> &[u8] {
+    record.get(HEADER..).unwrap_or_default()
 }
 
 /// The vectors of an insert that is being made.
-pub(crate) fn vectors_mut<'a>(record: &'a mut [u32], header: &Header) -> &'a mut [u32] {
+pub(crate) fn vectors_mut<'a>(record: &'a mut [u8], header: &Header) -> &'a mut [u8] {
     let parts = header.parts();
     record
-        .get_mut(HEADER_WORDS + parts.vectors..HEADER_WORDS + parts.payloads)
+        .get_mut(HEADER + parts.vectors..HEADER + parts.payloads)
         .unwrap_or_default()
 }
 
 /// Writes the header with its checksums, after which the record is complete.
-pub(crate) fn seal(record: &mut [u32], mut header: Header, file: Ino) {
-    header.body_csum = crc32c(0, body(record).as_bytes());
+pub(crate) fn seal(record: &mut [u8], mut header: Header, file: Ino) {
+    header.body_csum = crc32c(0, body(record));
     let disk = header.encode(file);
-    if let Some(place) = record.as_mut_bytes().get_mut(..HEADER) {
+    if let Some(place) = record.get_mut(..HEADER) {
         place.copy_from_slice(disk.as_bytes());
     }
 }
@@ -322,8 +325,14 @@ pub(crate) fn seal(record: &mut [u32], mut header: Header, file: Ino) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vexfs_simd::Element;
+    use vexfs_simd::Metric;
 
-    fn sample() -> (Header, std::vec::Vec<u32>) {
+    fn space(dim: usize) -> Space {
+        Space::new(Element::I8, Metric::L2, dim).unwrap()
+    }
+
+    fn sample() -> (Header, std::vec::Vec<u8>) {
         let change = Change::Insert {
             upsert: true,
             payloads: true,
@@ -334,13 +343,15 @@ mod tests {
             next_id: 1 << 40,
             count: 3,
             dim: 5,
+            row_bytes: 5,
             payload_bytes: 7,
             live: 3,
+            killed: 2,
             body_csum: 0,
         };
         let insert = Insert {
             ids: &[1, u64::MAX, 1 << 33],
-            vectors: &core::array::from_fn::<u32, 15, _>(|i| i as u32),
+            vectors: &core::array::from_fn::<u8, 15, _>(|i| i as u8),
             payload_lens: &[3, 0, 4],
             payloads: b"abcdefg",
         };
@@ -350,8 +361,8 @@ mod tests {
         (header, record.to_vec())
     }
 
-    fn decode(record: &[u32], file: Ino, dim: usize) -> core::result::Result<Header, &'static str> {
-        Header::decode(record.as_bytes().first_chunk().unwrap(), file, dim)
+    fn decode(record: &[u8], file: Ino, dim: usize) -> core::result::Result<Header, &'static str> {
+        Header::decode(record.first_chunk().unwrap(), file, &space(dim))
     }
 
     #[test]
@@ -359,11 +370,11 @@ mod tests {
         let (written, record) = sample();
         let header = decode(&record, 33, 5).unwrap();
         assert_eq!(Header { body_csum: 0, ..header }, written);
-        assert!(header.matches(body(&record).as_bytes()));
+        assert!(header.matches(body(&record)));
         let body = header.split(body(&record)).unwrap();
         assert_eq!(body.ids().collect::<std::vec::Vec<_>>(), [1, u64::MAX, 1 << 33]);
-        assert_eq!(body.payload_lens, [3, 0, 4]);
-        assert_eq!(body.vectors, (0..15).collect::<std::vec::Vec<u32>>());
+        assert_eq!(body.payload_lens().collect::<std::vec::Vec<_>>(), [3, 0, 4]);
+        assert_eq!(body.vectors, (0..15).collect::<std::vec::Vec<u8>>());
         assert_eq!(body.payloads, b"abcdefg");
     }
 
@@ -375,15 +386,17 @@ mod tests {
             next_id: 7,
             count: 2,
             dim: 5,
+            row_bytes: 5,
             payload_bytes: 0,
             live: 0,
+            killed: 2,
             body_csum: 0,
         };
         let mut record = Vec::new();
         write_delete(&mut record, &header, &[5, 6]).unwrap();
         seal(&mut record, header, 33);
         let read = decode(&record, 33, 5).unwrap();
-        assert!(read.matches(body(&record).as_bytes()));
+        assert!(read.matches(body(&record)));
         assert_eq!(
             read.split(body(&record)).unwrap().ids().collect::<std::vec::Vec<_>>(),
             [5, 6]
@@ -393,11 +406,11 @@ mod tests {
     #[test]
     fn every_changed_bit_is_noticed() {
         let (_, record) = sample();
-        for at in 0..record.len() * 32 {
+        for at in 0..record.len() * 8 {
             let mut changed = record.clone();
-            changed[at / 32] ^= 1 << (at % 32);
+            changed[at / 8] ^= 1 << (at % 8);
             let noticed = match decode(&changed, 33, 5) {
-                Ok(header) => !header.matches(body(&changed).as_bytes()),
+                Ok(header) => !header.matches(body(&changed)),
                 Err(_) => true,
             };
             assert!(noticed, "bit {at}");
@@ -414,7 +427,7 @@ mod tests {
             edit(&mut disk);
             disk.header_csum.set(header_csum(&disk));
             let mut changed = record.clone();
-            changed.as_mut_bytes()[..HEADER].copy_from_slice(disk.as_bytes());
+            changed[..HEADER].copy_from_slice(disk.as_bytes());
             decode(&changed, 33, 5)
         };
         assert!(with(&|_| ()).is_ok());
@@ -428,11 +441,12 @@ mod tests {
         let large = Header {
             count: many,
             dim: 4096,
+            row_bytes: 4096,
             payload_bytes: 0,
             ..good
         }
         .encode(33);
-        assert!(Header::decode(large.as_bytes().first_chunk().unwrap(), 33, 4096).is_err());
+        assert!(Header::decode(large.as_bytes().first_chunk().unwrap(), 33, &space(4096)).is_err());
         assert!(with(&|disk| disk.kind.set(3)).is_err());
         assert!(with(&|disk| disk.kind.set(DELETE)).is_err());
         assert!(with(&|disk| disk.flags.set(1 << 2)).is_err());

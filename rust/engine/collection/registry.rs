@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The collections of a mounted filesystem that are in use.
 
+use super::item::Item;
 use super::Collection;
 use super::Params;
+use super::Tuning;
 use crate::Ino;
 use crate::Time;
 use crate::Txg;
@@ -24,6 +26,7 @@ use vexfs_simd::Kernels;
 pub struct Collections {
     fs: Arc<Fs>,
     kernels: Kernels,
+    tuning: Tuning,
     open: Mutex<U64Map<Arc<Collection>>>,
     memory: Arc<AtomicU64>,
 }
@@ -35,9 +38,19 @@ impl Collections {
     ///
     /// `NoMemory`.
     pub fn new(fs: Arc<Fs>) -> Result<Self> {
+        Self::tuned(fs, Tuning::default())
+    }
+
+    /// Those of a filesystem, with other sizes than usual.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`.
+    pub fn tuned(fs: Arc<Fs>, tuning: Tuning) -> Result<Self> {
         Ok(Self {
             fs,
             kernels: Kernels::detect(),
+            tuning,
             open: Mutex::new(U64Map::new())?,
             memory: Arc::new(AtomicU64::new(0))?,
         })
@@ -57,7 +70,7 @@ impl Collections {
         let mut tail = [0];
         self.fs
             .create_collection_with(dir, &mut tail, Time::now(), &mut |files| {
-                params.encode(files.first().copied().unwrap_or(0), 0)
+                Item::new(params, files.first().copied().unwrap_or(0)).encode()
             })
     }
 
@@ -75,6 +88,7 @@ impl Collections {
         let collection = Arc::new(Collection::open(
             self.fs.clone(),
             self.kernels,
+            self.tuning,
             self.memory.clone(),
             dir,
         )?)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! A collection's rows in memory: what the scan reads.
+//! The rows of a collection's tail in memory: what the scan reads.
 //!
 //! Rows are only ever appended, in the order of the changes that made them; a row that is deleted or replaced stays and
 //! notes when it died. So a reader that remembers the number of rows and of the last change (a [`Snapshot`]) sees exactly
@@ -8,17 +8,17 @@
 //! Vectors lie in chunks of at most 1 MiB and payloads in chunks of at least one and usually [`ARENA`] bytes, so that no
 //! allocation grows with the collection but the tables of chunks and the index of ids.
 
-use super::Params;
 use crate::limits::ROWS_MAX;
 use vexfs_host::mem::U64Map;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd as simd;
-use zerocopy::IntoBytes as _;
 
-/// Elements of a chunk's vectors.
-const CHUNK: usize = 256 * 1024;
+/// Bytes of a chunk's vectors.
+const CHUNK: usize = 1 << 20;
+/// Shorter vectors are counted as so many bytes, which bounds the rows of a chunk.
+const ROW_MIN: usize = 16;
 /// Bytes of a chunk of payloads.
 const ARENA: usize = 256 * 1024;
 
@@ -36,7 +36,7 @@ struct Place {
 /// Rows `i << shift` and on.
 #[derive(Default)]
 struct Chunk {
-    vectors: Vec<u32>,
+    vectors: Vec<u8>,
     /// Empty unless the metric is cosine.
     inv_norms: Vec<u32>,
     ids: Vec<u64>,
@@ -47,9 +47,9 @@ struct Chunk {
 
 impl Chunk {
     /// Takes memory for `rows` rows in all.
-    fn reserve(&mut self, rows: usize, dim: usize, with_norms: bool) -> Result {
+    fn reserve(&mut self, rows: usize, row_bytes: usize, with_norms: bool) -> Result {
         let more = rows.saturating_sub(self.ids.len());
-        self.vectors.reserve(more * dim)?;
+        self.vectors.reserve(more * row_bytes)?;
         if with_norms {
             self.inv_norms.reserve(more)?;
         }
@@ -60,9 +60,11 @@ impl Chunk {
 
     /// Bytes of memory held.
     fn bytes(&self) -> u64 {
-        let words = self.vectors.capacity() + self.inv_norms.capacity();
         let pairs = self.ids.capacity() + self.died.capacity();
-        (4 * words + 8 * pairs + size_of::<Place>() * self.payloads.capacity()) as u64
+        (self.vectors.capacity()
+            + 4 * self.inv_norms.capacity()
+            + 8 * pairs
+            + size_of::<Place>() * self.payloads.capacity()) as u64
     }
 }
 
@@ -98,7 +100,7 @@ pub(crate) struct Block<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct NewRows<'a> {
     pub(crate) ids: &'a [u64],
-    pub(crate) vectors: &'a [u32],
+    pub(crate) vectors: &'a [u8],
     pub(crate) inv_norms: &'a [u32],
     pub(crate) payload_lens: &'a [u32],
     pub(crate) payloads: &'a [u8],
@@ -110,8 +112,9 @@ pub(crate) struct NewRows<'a> {
 ///
 /// Every chunk but the last has `1 << shift` rows; a chunk's parallel arrays agree in length. `live` rows have `died` 0.
 pub(crate) struct Rows {
-    space: Option<simd::Space>,
-    dim: usize,
+    space: simd::Space,
+    /// Bytes of a vector.
+    row_bytes: usize,
     shift: u32,
     chunks: Vec<Chunk>,
     arenas: Vec<Vec<u8>>,
@@ -123,13 +126,13 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// No rows, of `dim` elements in 1..=4096.
-    pub(crate) fn new(params: &Params) -> Self {
-        let dim = params.dim();
-        let shift = (CHUNK / dim.max(1)).checked_ilog2().unwrap_or(0);
+    /// No rows, of vectors of this space.
+    pub(crate) fn new(space: &simd::Space) -> Self {
+        let row_bytes = space.row_bytes();
+        let shift = (CHUNK / row_bytes.max(ROW_MIN)).checked_ilog2().unwrap_or(0);
         Self {
-            space: params.space().ok(),
-            dim,
+            space: *space,
+            row_bytes,
             shift,
             chunks: Vec::new(),
             arenas: Vec::new(),
@@ -180,27 +183,34 @@ impl Rows {
     /// There is no such row.
     pub(crate) fn block(&self, first: usize, max: usize) -> Result<Block<'_>> {
         let none = Error::Invalid("no such row");
-        let space = self.space.ok_or(none)?;
         let (chunk, at) = self.chunk_of(first).ok_or(none)?;
         let end = at.saturating_add(max).min(chunk.ids.len());
-        let vectors = chunk.vectors.get(at * self.dim..end * self.dim).ok_or(none)?;
+        let vectors = chunk
+            .vectors
+            .get(at * self.row_bytes..end * self.row_bytes)
+            .ok_or(none)?;
         let inv_norms = if chunk.inv_norms.is_empty() {
             &[][..]
         } else {
             chunk.inv_norms.get(at..end).ok_or(none)?
         };
         Ok(Block {
-            vectors: simd::Rows::new(&space, vectors.as_bytes(), 4 * self.dim, end - at, inv_norms)
-                .map_err(|_| none)?,
+            vectors: simd::Rows::new(&self.space, vectors, self.row_bytes, end - at, inv_norms).map_err(|_| none)?,
             ids: chunk.ids.get(at..end).ok_or(none)?,
             died: chunk.died.get(at..end).ok_or(none)?,
         })
     }
 
     /// The vector of a row.
-    pub(crate) fn vector(&self, row: u32) -> Option<&[u32]> {
+    pub(crate) fn vector(&self, row: u32) -> Option<&[u8]> {
         let (chunk, at) = self.chunk_of(row as usize)?;
-        chunk.vectors.get(at * self.dim..(at + 1) * self.dim)
+        chunk.vectors.get(at * self.row_bytes..(at + 1) * self.row_bytes)
+    }
+
+    /// The inverse norm of a row, if the metric needs it.
+    pub(crate) fn norm(&self, row: u32) -> Option<u32> {
+        let (chunk, at) = self.chunk_of(row as usize)?;
+        chunk.inv_norms.get(at).copied()
     }
 
     /// The payload of a row, empty if it has none.
@@ -240,7 +250,7 @@ impl Rows {
             let in_chunk = (total - (index << self.shift)).min(1 << self.shift);
             if let Some(chunk) = self.chunks.get_mut(index) {
                 let before = chunk.bytes();
-                let reserved = chunk.reserve(in_chunk, self.dim, !new.inv_norms.is_empty());
+                let reserved = chunk.reserve(in_chunk, self.row_bytes, !new.inv_norms.is_empty());
                 self.bytes += chunk.bytes() - before;
                 reserved?;
             }
@@ -281,7 +291,7 @@ impl Rows {
             let at = self.count & ((1 << self.shift) - 1);
             let end = (done + (1 << self.shift) - at).min(new.ids.len());
             let chunk = self.chunks.get_mut(self.count >> self.shift).ok_or(Error::NoMemory)?;
-            let vectors = new.vectors.get(done * self.dim..end * self.dim);
+            let vectors = new.vectors.get(done * self.row_bytes..end * self.row_bytes);
             chunk
                 .vectors
                 .extend_from_slice(vectors.ok_or(Error::Invalid("vectors"))?)?;

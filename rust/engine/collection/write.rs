@@ -11,31 +11,34 @@ use super::record::Header;
 use super::record::Insert;
 use super::rows::NewRows;
 use super::Collection;
+use super::Dead;
 use super::Image;
 use super::Writer;
+use crate::bits::Bits;
 use crate::heap;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::limits::BATCH_ROWS_MAX;
 use crate::payload::Payload;
+use crate::segment::find_id;
 use crate::Time;
 use crate::Txg;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
 use vexfs_host::relax;
+use vexfs_host::sync::Arc;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd as simd;
-use zerocopy::IntoBytes as _;
 
-/// Words of record memory that are kept between changes.
-const KEEP: usize = 256 * 1024;
+/// Bytes of record memory that are kept between changes.
+const KEEP: usize = 1 << 20;
 
 /// Rows to insert.
 #[derive(Clone, Copy, Default)]
 pub struct Batch<'a> {
-    /// The vectors, one after the other, as bits of f32.
-    pub vectors: &'a [u32],
+    /// The vectors, one after the other, in the form of the collection's elements (see `vexfs_simd::Element`).
+    pub vectors: &'a [u8],
     /// An id a row, all different; `None` to have them assigned in order.
     pub ids: Option<&'a [u64]>,
     /// A payload length a row, 0 for a row without one; empty if no row has one.
@@ -75,6 +78,86 @@ pub struct Deleted {
     pub txg: Txg,
 }
 
+/// Rows of segments that a change ends.
+struct Kills {
+    /// For each of the given ids, in their order, whether there is such a row.
+    found: Vec<bool>,
+    /// For each segment of which a row ends, its place among the segments and its dead rows afterwards.
+    dead: Vec<(usize, Dead)>,
+    count: usize,
+}
+
+impl Kills {
+    /// Says that the rows have ended. Returns what was said before, to be dropped without a lock.
+    fn publish(self, dead: &mut [Dead]) -> Vec<(usize, Dead)> {
+        let mut new = self.dead;
+        for (at, of_segment) in &mut new {
+            if let Some(place) = dead.get_mut(*at) {
+                core::mem::swap(place, of_segment);
+            }
+        }
+        new
+    }
+}
+
+/// Looks ascending ids up among the live rows of segments.
+fn find_kills(image: &Image, ids: &[u64]) -> Result<Kills> {
+    let mut kills = Kills {
+        found: Vec::new(),
+        dead: Vec::new(),
+        count: 0,
+    };
+    kills.found.resize(ids.len(), false)?;
+    let (_, dead) = image.moment()?;
+    for (at, (segment, before)) in image.segments.iter().zip(&dead).enumerate() {
+        let start = ids.partition_point(|id| *id < segment.header().min_id);
+        let end = ids.partition_point(|id| *id <= segment.header().max_id);
+        if start >= end {
+            continue;
+        }
+        let rows = segment.ids()?;
+        let mut after: Option<Bits> = None;
+        let (mut from, mut count) = (0, 0u32);
+        let wanted = ids.get(start..end).unwrap_or_default();
+        let found = kills.found.get_mut(start..end).unwrap_or_default();
+        for (i, (id, found)) in wanted.iter().zip(found).enumerate() {
+            if i % 256 == 255 {
+                relax()?;
+            }
+            from = match find_id(rows.as_u64s(), from, *id) {
+                Err(behind) => behind,
+                Ok(row) if before.has(row as u32) => row,
+                Ok(row) => {
+                    let after = match &mut after {
+                        Some(after) => after,
+                        None => after.insert(match &before.rows {
+                            Some(rows) => rows.try_clone()?,
+                            None => Bits::new(segment.count())?,
+                        }),
+                    };
+                    after.set(row as u32);
+                    count = count.saturating_add(1);
+                    *found = true;
+                    row
+                }
+            };
+        }
+        if let Some(after) = after {
+            let rows = Some(Arc::new(after)?);
+            let count_after = before.count.saturating_add(count);
+            kills.dead.push((
+                at,
+                Dead {
+                    rows,
+                    count: count_after,
+                },
+            ))?;
+            kills.count = kills.count.saturating_add(count as usize);
+        }
+    }
+    Ok(kills)
+}
+
 impl Collection {
     /// Inserts a batch of rows.
     ///
@@ -85,23 +168,26 @@ impl Collection {
     /// id is there already and `upsert` is off. Those of the filesystem.
     pub fn insert(&self, batch: &Batch<'_>, mode: InsertMode) -> Result<Inserted> {
         let count = self.check_batch(batch, mode)?;
-        if let Some(ids) = batch.ids {
-            check_distinct(ids)?;
-        }
+        let mut sorted = Vec::new();
+        let ascending = match batch.ids {
+            Some(ids) => ascending(ids, &mut sorted)?,
+            None => &[],
+        };
         let _nofs = nofs();
-        let mut writer = self.writer.lock();
+        let mut writer = self.writer_with_room()?;
         let image = self.loaded(&mut writer)?;
         self.remove_leftovers(&mut writer);
-        let inserted = self.append(&mut writer, &image, batch, count, mode)?;
-        self.rewrite_if_wasteful(&mut writer, &image);
+        let inserted = self.append(&mut writer, &image, batch, ascending, count, mode)?;
+        drop(image);
+        self.rewrite_if_wasteful(&mut writer);
         Ok(inserted)
     }
 
     /// Checks all of a batch that does not depend on the rows there are. Returns the number of rows.
     fn check_batch(&self, batch: &Batch<'_>, mode: InsertMode) -> Result<usize> {
-        let dim = self.params.dim();
-        let count = batch.vectors.len().checked_div(dim).unwrap_or(0);
-        if count == 0 || batch.vectors.len().checked_rem(dim) != Some(0) {
+        let row_bytes = self.params.row_bytes();
+        let count = batch.vectors.len().checked_div(row_bytes).unwrap_or(0);
+        if count == 0 || batch.vectors.len().checked_rem(row_bytes) != Some(0) {
             return Err(Error::Invalid(
                 "a batch is one or more vectors of the collection's dimension",
             ));
@@ -109,13 +195,7 @@ impl Collection {
         if count > BATCH_ROWS_MAX {
             return Err(Error::TooBig("rows of a batch"));
         }
-        if batch
-            .vectors
-            .len()
-            .saturating_mul(4)
-            .saturating_add(batch.payloads.len())
-            > BATCH_BYTES_MAX
-        {
+        if batch.vectors.len().saturating_add(batch.payloads.len()) > BATCH_BYTES_MAX {
             return Err(Error::TooBig("bytes of a batch"));
         }
         match batch.ids {
@@ -123,14 +203,17 @@ impl Collection {
             None if mode.upsert => return Err(Error::Invalid("replacing rows needs their ids")),
             _ => {}
         }
-        let mut space = self.params.space()?;
+        let mut space = self.params.space();
         if mode.normalize {
+            if !space.element().is_float() {
+                return Err(Error::Invalid("only floats can be normalized"));
+            }
             // Normalizing needs a direction just as the cosine does.
-            space =
-                simd::Space::new(space.element(), simd::Metric::Cosine, dim).ok_or(Error::Invalid("normalizing"))?;
+            let cosine = simd::Space::new(space.element(), simd::Metric::Cosine, space.dim());
+            space = cosine.ok_or(Error::Invalid("only floats can be normalized"))?;
         }
-        for (i, vector) in batch.vectors.chunks(dim).enumerate() {
-            space.check(vector.as_bytes()).map_err(refusal)?;
+        for (i, vector) in batch.vectors.chunks(row_bytes).enumerate() {
+            space.check(vector).map_err(refusal)?;
             if i % 256 == 255 {
                 relax()?;
             }
@@ -157,35 +240,45 @@ impl Collection {
         Ok(count)
     }
 
+    /// Appends a batch; `ascending` are its ids in order.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn append(
         &self,
         writer: &mut Writer,
         image: &Image,
         batch: &Batch<'_>,
+        ascending: &[u64],
         count: usize,
         mode: InsertMode,
     ) -> Result<Inserted> {
         let end = writer.end.as_ref().ok_or(Error::Overflow)?;
+        let known = end.next_id;
         let mut assigned = Vec::new();
         let mut there = 0;
+        // An id that is still to be given is new; those before it may be anywhere.
+        let old = ascending.partition_point(|id| *id < known);
+        let kills = match ascending.last().copied() {
+            Some(u64::MAX) => find_kills(image, ascending)?,
+            _ => find_kills(image, ascending.get(..old).unwrap_or_default())?,
+        };
         let (ids, first_id, next_id) = match batch.ids {
             Some(ids) => {
                 let index = image.index.read();
-                there = ids.iter().filter(|id| index.contains(**id)).count();
-                if there > 0 && !mode.upsert {
+                let is_old = |id: &&u64| **id < known || **id == u64::MAX;
+                there = ids.iter().filter(is_old).filter(|id| index.contains(**id)).count();
+                if there + kills.count > 0 && !mode.upsert {
                     return Err(Error::Exists);
                 }
                 let largest = ids.iter().copied().max().unwrap_or(0);
-                (ids, 0, end.next_id.max(largest.saturating_add(1)))
+                (ids, 0, known.max(largest.saturating_add(1)))
             }
             None => {
-                let first = end.next_id;
-                let next = first.checked_add(count as u64).ok_or(Error::Overflow)?;
+                let next = known.checked_add(count as u64).ok_or(Error::Overflow)?;
                 assigned.reserve(count)?;
-                for id in first..next {
+                for id in known..next {
                     assigned.push(id)?;
                 }
-                (&assigned[..], first, next)
+                (&assigned[..], known, next)
             }
         };
 
@@ -199,8 +292,8 @@ impl Collection {
             batch.payload_lens
         };
         let (seq, live) = {
-            let rows = image.rows.read();
-            (rows.seq().saturating_add(1), rows.live())
+            let state = image.state.read();
+            (state.rows.seq().saturating_add(1), state.rows.live())
         };
         let header = Header {
             change,
@@ -208,8 +301,10 @@ impl Collection {
             next_id,
             count,
             dim: self.params.dim(),
+            row_bytes: self.params.row_bytes(),
             payload_bytes: batch.payloads.len(),
             live: (live + count).saturating_sub(there),
+            killed: kills.count,
             body_csum: 0,
         };
         let insert = Insert {
@@ -218,18 +313,18 @@ impl Collection {
             payload_lens,
             payloads: batch.payloads,
         };
-        let mut words = core::mem::take(&mut writer.record);
-        record::write_insert(&mut words, &header, &insert)?;
-        let vectors = record::vectors_mut(&mut words, &header);
+        let mut bytes = core::mem::take(&mut writer.record);
+        record::write_insert(&mut bytes, &header, &insert)?;
+        let vectors = record::vectors_mut(&mut bytes, &header);
         if mode.normalize {
-            let scaled = self.kernels.normalize(&self.params.space()?, vectors.as_mut_bytes());
+            let scaled = self.kernels.normalize(&self.params.space(), vectors);
             scaled.map_err(|_| Error::Invalid("vectors of another dimension"))?;
         }
         let mut inv_norms = Vec::new();
         self.inv_norms(vectors, &mut inv_norms)?;
-        record::seal(&mut words, header, writer.tail);
+        record::seal(&mut bytes, header, writer.item.tail);
 
-        let vectors = header.split(record::body(&words))?.vectors;
+        let vectors = header.split(record::body(&bytes))?.vectors;
         let new = NewRows {
             ids,
             vectors,
@@ -238,21 +333,24 @@ impl Collection {
             payloads: batch.payloads,
         };
         image.index.write().reserve(count)?;
-        image.rows.write().reserve(&new)?;
-        let txg = self.write_record(writer, &words, next_id)?;
-        let published = {
+        image.state.write().rows.reserve(&new)?;
+        let txg = self.write_record(writer, &bytes, next_id)?;
+        let killed = kills.count;
+        let (published, before) = {
             let mut index = image.index.write();
-            let mut rows = image.rows.write();
-            rows.append(&mut index, seq, &new)
+            let mut state = image.state.write();
+            let before = kills.publish(&mut state.dead);
+            (state.rows.append(&mut index, seq, &new), before)
         };
-        keep(writer, words);
+        drop(before);
+        keep(writer, bytes);
         match published {
             Ok(replaced) => {
                 self.account(Some(image));
                 Ok(Inserted {
                     first_id,
                     count,
-                    replaced,
+                    replaced: replaced + killed,
                     txg,
                 })
             }
@@ -281,58 +379,75 @@ impl Collection {
         heap::sort(&mut sorted);
 
         let _nofs = nofs();
-        let mut writer = self.writer.lock();
+        let mut writer = self.writer_with_room()?;
         let image = self.loaded(&mut writer)?;
         self.remove_leftovers(&mut writer);
+        let different = distinct(&mut sorted);
+        sorted.truncate(different);
+        let kills = find_kills(&image, &sorted)?;
         {
             let index = image.index.read();
-            let mut previous = None;
-            sorted.retain(|id| previous.replace(*id) != Some(*id) && index.contains(*id));
+            let mut found = kills.found.iter();
+            sorted.retain(|id| found.next() == Some(&true) || index.contains(*id));
         }
-        let end = writer.end.as_ref().ok_or(Error::Overflow)?;
+        let end = writer.end.as_mut().ok_or(Error::Overflow)?;
         if sorted.is_empty() {
             return Ok(Deleted { count: 0, txg: end.txg });
         }
         let next_id = end.next_id;
         let (seq, live) = {
-            let rows = image.rows.read();
-            (rows.seq().saturating_add(1), rows.live())
+            let state = image.state.read();
+            (state.rows.seq().saturating_add(1), state.rows.live())
         };
+        let killed = kills.count;
         let header = Header {
             change: Change::Delete,
             seq,
             next_id,
             count: sorted.len(),
             dim: self.params.dim(),
+            row_bytes: self.params.row_bytes(),
             payload_bytes: 0,
-            live: live.saturating_sub(sorted.len()),
+            live: (live + killed).saturating_sub(sorted.len()),
+            killed,
             body_csum: 0,
         };
-        let mut words = core::mem::take(&mut writer.record);
-        record::write_delete(&mut words, &header, &sorted)?;
-        record::seal(&mut words, header, writer.tail);
-        let txg = self.write_record(&mut writer, &words, next_id)?;
-        let count = {
+        let mut bytes = core::mem::take(&mut writer.record);
+        record::write_delete(&mut bytes, &header, &sorted)?;
+        record::seal(&mut bytes, header, writer.item.tail);
+        let txg = self.write_record(&mut writer, &bytes, next_id)?;
+        let (deleted, before) = {
             let mut index = image.index.write();
-            let mut rows = image.rows.write();
-            rows.delete(&mut index, seq, sorted.iter().copied())
+            let mut state = image.state.write();
+            let before = kills.publish(&mut state.dead);
+            (state.rows.delete(&mut index, seq, sorted.iter().copied()), before)
         };
-        keep(&mut writer, words);
-        self.rewrite_if_wasteful(&mut writer, &image);
-        Ok(Deleted { count, txg })
+        drop(before);
+        if let Some(end) = &mut writer.end {
+            end.deletes = end.deletes.saturating_add(killed);
+        }
+        keep(&mut writer, bytes);
+        self.account(Some(&image));
+        drop(image);
+        self.rewrite_if_wasteful(&mut writer);
+        Ok(Deleted {
+            count: deleted + killed,
+            txg,
+        })
     }
 
     /// Appends a record to the tail.
-    fn write_record(&self, writer: &mut Writer, words: &[u32], next_id: u64) -> Result<Txg> {
+    fn write_record(&self, writer: &mut Writer, bytes: &[u8], next_id: u64) -> Result<Txg> {
         let Writer {
-            tail, end: Some(end), ..
+            item, end: Some(end), ..
         } = &mut *writer
         else {
             return Err(Error::Overflow);
         };
-        match self.fs.write(*tail, end.len, words.as_bytes(), Time::now()) {
+        let tail = item.tail;
+        match self.fs.write(tail, end.len, bytes, Time::now()) {
             Ok(txg) => {
-                end.len += 4 * words.len() as u64;
+                end.len += bytes.len() as u64;
                 end.next_id = next_id;
                 end.txg = txg;
                 Ok(txg)
@@ -340,7 +455,7 @@ impl Collection {
             Err(e) => {
                 // A signal may have come after the write had been done. The file tells.
                 let len = end.len;
-                if self.fs.inode(*tail).map_or(true, |inode| inode.size != len) {
+                if self.fs.inode(tail).map_or(true, |inode| inode.size != len) {
                     log!(
                         warn,
                         "collection {}: state of a change unknown, reading it again",
@@ -355,9 +470,9 @@ impl Collection {
 }
 
 /// Keeps the memory of a record for the next one.
-fn keep(writer: &mut Writer, words: Vec<u32>) {
-    if words.capacity() <= KEEP {
-        writer.record = words;
+fn keep(writer: &mut Writer, bytes: Vec<u8>) {
+    if bytes.capacity() <= KEEP {
+        writer.record = bytes;
     }
 }
 
@@ -370,15 +485,35 @@ pub(super) fn refusal(bad: simd::BadVector) -> Error {
     }
 }
 
-fn check_distinct(ids: &[u64]) -> Result {
+/// The ids in ascending order, in `sorted` unless they are already.
+///
+/// # Errors
+///
+/// `Invalid` if one is there twice.
+fn ascending<'a>(ids: &'a [u64], sorted: &'a mut Vec<u64>) -> Result<&'a [u64]> {
     if ids.windows(2).all(|pair| pair.first() < pair.last()) {
-        return Ok(());
+        return Ok(ids);
     }
-    let mut sorted = Vec::new();
     sorted.extend_from_slice(ids)?;
-    heap::sort(&mut sorted);
+    heap::sort(sorted);
     if sorted.windows(2).any(|pair| pair.first() == pair.last()) {
         return Err(Error::Invalid("an id is twice in the batch"));
     }
-    Ok(())
+    Ok(sorted)
+}
+
+/// Moves the different ones of ascending ids to the front and returns how many there are.
+fn distinct(ids: &mut [u64]) -> usize {
+    let (mut kept, mut previous) = (0, None);
+    for at in 0..ids.len() {
+        let id = ids.get(at).copied();
+        if id != previous {
+            if let (Some(place), Some(id)) = (ids.get_mut(kept), id) {
+                *place = id;
+                kept += 1;
+            }
+            previous = id;
+        }
+    }
+    kept
 }

@@ -2,16 +2,21 @@
 //! The exact scan: every query against every row.
 //!
 //! Rows are taken in blocks that fit a core's cache, and each block meets all queries, so that a batch of queries reads
-//! memory once. The rows' lock is held for one group of queries and one block, at most [`WORK`] elements (well under
-//! 100 µs), and between two holds the scan may be rescheduled or stopped. What it returns is the state at its start all the
-//! same: later rows are beyond its count, and a row that died later counts as alive (see `collection::rows`).
+//! memory once. Of a tail the rows' lock is held for one group of queries and one block, at most [`WORK`] bytes (well under
+//! 100 µs), and between two holds the scan may be rescheduled or stopped. What it returns is the state of its snapshot all
+//! the same: later rows are beyond its count, and a row that died later counts as alive (see `collection::rows`).
 
 mod topk;
 
 pub(crate) use topk::Candidate;
 pub(crate) use topk::TopK;
 
-use crate::collection::rows::Rows;
+use crate::collection::rows::Snapshot;
+use crate::collection::State;
+use crate::collection::TAIL;
+use crate::index::Cost;
+use crate::index::Nearest;
+use crate::index::Scope;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::sync::RwLock;
@@ -20,40 +25,78 @@ use vexfs_host::Result;
 use vexfs_simd::Kernels;
 use vexfs_simd::Query;
 
-/// Elements of one block of rows: 128 KiB, which every core's L2 holds.
-const BLOCK: usize = 32 * 1024;
-/// Most rows of one block, which bounds the keys of low-dimensional rows.
+/// Bytes of one block of rows, which every core's L2 holds.
+const BLOCK: usize = 128 * 1024;
+/// Most rows of one block, which bounds the keys of short rows.
 const BLOCK_ROWS: usize = 2048;
-/// Elements compared between two cooperative points.
-const WORK: usize = 256 * 1024;
+/// Bytes compared between two cooperative points.
+const WORK: usize = 1 << 20;
 
-/// Finds the nearest rows of each query; `tops` has one heap a query. Returns the number of comparisons.
+/// How a scan is divided.
+struct Plan {
+    /// Rows of a block.
+    block: usize,
+    /// Queries that meet a block in one go.
+    group: usize,
+    keys: Vec<u32>,
+    /// Bytes compared since the last cooperative point.
+    work: usize,
+}
+
+impl Plan {
+    fn new(row_bytes: usize, queries: usize) -> Result<Self> {
+        let block = (BLOCK / row_bytes.max(1)).clamp(1, BLOCK_ROWS);
+        let group = (WORK / (block * row_bytes.max(1)).max(1))
+            .clamp(1, 16)
+            .min(queries.max(1));
+        let mut keys = Vec::new();
+        keys.resize(block * group, 0u32)?;
+        Ok(Self {
+            block,
+            group,
+            keys,
+            work: 0,
+        })
+    }
+
+    fn did(&mut self, bytes: usize) -> Result {
+        self.work = self.work.saturating_add(bytes);
+        if self.work >= WORK {
+            self.work = 0;
+            relax()?;
+        }
+        Ok(())
+    }
+}
+
+/// Finds the nearest rows of a tail; `tops` has one heap a query.
 ///
 /// # Errors
 ///
 /// `NoMemory`; `Interrupted` by a fatal signal.
 pub(crate) fn scan(
     kernels: Kernels,
-    dim: usize,
-    rows: &RwLock<Rows>,
+    state: &RwLock<State>,
+    snapshot: Snapshot,
     queries: &[Query<'_>],
+    stop: &dyn Fn() -> bool,
     tops: &mut [TopK],
-) -> Result<u64> {
-    let block_rows = (BLOCK / dim).clamp(1, BLOCK_ROWS);
-    let group = (WORK / (block_rows * dim)).clamp(1, 16).min(queries.len().max(1));
-    let mut keys = Vec::new();
-    keys.resize(block_rows * group, 0u32)?;
-
-    let snapshot = rows.read().snapshot();
+) -> Result<Cost> {
+    let mut cost = Cost::default();
+    let row_bytes = queries.first().map_or(1, |query| query.bytes().len());
+    let mut plan = Plan::new(row_bytes, queries.len())?;
     let mut first = 0;
-    let mut work = 0;
     while first < snapshot.count {
+        if stop() {
+            cost.stopped = true;
+            break;
+        }
         let mut block_len = 0;
-        for (queries, tops) in queries.chunks(group).zip(tops.chunks_mut(group)) {
-            let guard = rows.read();
-            let block = guard.block(first, block_rows.min(snapshot.count - first))?;
+        for (queries, tops) in queries.chunks(plan.group).zip(tops.chunks_mut(plan.group)) {
+            let guard = state.read();
+            let block = guard.rows.block(first, plan.block.min(snapshot.count - first))?;
             block_len = block.ids.len();
-            let keys = keys.get_mut(..block_len * queries.len()).ok_or(Error::Overflow)?;
+            let keys = plan.keys.get_mut(..block_len * queries.len()).ok_or(Error::Overflow)?;
             kernels
                 .scan(queries, &block.vectors, keys)
                 .map_err(|_| Error::Invalid("dimension"))?;
@@ -67,6 +110,7 @@ pub(crate) fn scan(
                             top.offer(Candidate {
                                 key: *key,
                                 id: *id,
+                                segment: TAIL,
                                 row: (first + i) as u32,
                             })?;
                         }
@@ -74,13 +118,52 @@ pub(crate) fn scan(
                 }
             }
             drop(guard);
-            work += block_len * queries.len() * dim;
-            if work >= WORK {
-                work = 0;
-                relax()?;
-            }
+            cost.distances = cost.distances.saturating_add((block_len * queries.len()) as u64);
+            plan.did(block_len * queries.len() * row_bytes)?;
         }
         first += block_len;
     }
-    Ok(snapshot.count as u64 * queries.len() as u64)
+    Ok(cost)
+}
+
+/// Finds the nearest rows that a search may see; `nearests` has one heap a query.
+///
+/// # Errors
+///
+/// `NoMemory`; `Interrupted` by a fatal signal.
+pub(crate) fn scan_rows(scope: &Scope<'_>, queries: &[Query<'_>], nearests: &mut [Nearest]) -> Result<Cost> {
+    let mut cost = Cost::default();
+    let row_bytes = scope.rows.space().row_bytes();
+    let mut plan = Plan::new(row_bytes, queries.len())?;
+    let mut first = 0;
+    while first < scope.rows.count() {
+        if (scope.stop)() {
+            cost.stopped = true;
+            break;
+        }
+        let end = first.saturating_add(plan.block).min(scope.rows.count());
+        let block = scope.rows.slice(first..end).ok_or(Error::Overflow)?;
+        for (queries, nearests) in queries.chunks(plan.group).zip(nearests.chunks_mut(plan.group)) {
+            let keys = plan
+                .keys
+                .get_mut(..block.count() * queries.len())
+                .ok_or(Error::Overflow)?;
+            scope
+                .kernels
+                .scan(queries, &block, keys)
+                .map_err(|_| Error::Invalid("dimension"))?;
+            for (keys, nearest) in keys.chunks(block.count()).zip(nearests.iter_mut()) {
+                for (i, key) in keys.iter().enumerate() {
+                    let row = (first + i) as u32;
+                    if *key <= nearest.limit() && scope.accepts(row) {
+                        nearest.offer(*key, row)?;
+                    }
+                }
+            }
+            cost.distances = cost.distances.saturating_add((block.count() * queries.len()) as u64);
+            plan.did(block.count() * queries.len() * row_bytes)?;
+        }
+        first = end;
+    }
+    Ok(cost)
 }

@@ -10,6 +10,7 @@ use vexfs_host::Result;
 pub(crate) struct Candidate {
     pub(crate) key: u32,
     pub(crate) id: u64,
+    pub(crate) segment: u32,
     pub(crate) row: u32,
 }
 
@@ -94,6 +95,7 @@ mod tests {
                         let candidate = Candidate {
                             key: (state >> 33) as u32 % 97,
                             id,
+                            segment: 0,
                             row: row as u32,
                         };
                         top.offer(candidate).unwrap();

@@ -108,20 +108,20 @@ pub(crate) fn info_of(id: u64, info: &engine::Info) -> Info {
         dim: info.params.dim() as u32,
         element: Element::from_code(info.params.element_code()).unwrap_or_default(),
         metric: Metric::from_code(info.params.metric_code()).unwrap_or(Metric::L2),
-        index: Index::FLAT,
+        index: Index::from_engine(&info.index),
         rows: info.rows,
         dead_rows: info.dead_rows,
         next_id: info.next_id,
-        tail_rows: info.rows + info.dead_rows,
-        indexed_rows: 0,
-        segments: 0,
+        tail_rows: info.tail_rows,
+        indexed_rows: info.indexed_rows,
+        segments: info.segments,
         disk_bytes: info.disk_bytes,
-        tail_bytes: info.disk_bytes,
-        segment_bytes: 0,
-        vector_bytes: 0,
-        index_bytes: 0,
-        payload_bytes: 0,
-        field_bytes: 0,
+        tail_bytes: info.tail_bytes,
+        segment_bytes: info.segment_bytes,
+        vector_bytes: info.vector_bytes,
+        index_bytes: info.index_bytes,
+        payload_bytes: info.payload_bytes,
+        field_bytes: info.field_bytes,
         memory_bytes: info.memory_bytes,
     }
 }
@@ -243,9 +243,8 @@ impl Collection {
         if batch.element() != self.element() || batch.dim() != self.dim() {
             return Err(crate::Error::invalid("the batch was made for another collection"));
         }
-        let vectors = words(&batch.vectors);
         let rows = engine::Batch {
-            vectors: &vectors,
+            vectors: &batch.vectors,
             ids: batch.has_ids().then_some(batch.ids.as_slice()),
             payload_lens: match batch.payloads.is_empty() {
                 true => &[],
@@ -331,9 +330,9 @@ impl Collection {
 
     /// The vector of a row, in its form.
     pub(crate) fn vector(&self, contents: &engine::Contents, row: &engine::RowRef) -> Result<Vec<u8>> {
-        let mut vector = vec![0u32; self.dim() as usize];
+        let mut vector = vec![0; self.engine.params().row_bytes()];
         contents.vector(row, &mut vector)?;
-        Ok(vector.iter().flat_map(|x| x.to_le_bytes()).collect())
+        Ok(vector)
     }
 }
 
@@ -342,14 +341,6 @@ pub(crate) fn payload(contents: &engine::Contents, row: &engine::RowRef) -> Resu
     let mut bytes = mem::Vec::new();
     contents.payload(row, &mut bytes)?;
     Ok(Payload::from_bytes(bytes.to_vec()))
-}
-
-/// Vectors as the engine has them.
-pub(crate) fn words(vectors: &[u8]) -> Vec<u32> {
-    vectors
-        .chunks_exact(4)
-        .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect()
 }
 
 impl fmt::Debug for Collection {

@@ -10,7 +10,6 @@ use vexfs_engine as engine;
 use vexfs_uapi as uapi;
 
 use crate::collection;
-use crate::collection::words;
 use crate::Collection;
 use crate::Element;
 use crate::Error;
@@ -88,7 +87,7 @@ impl Search {
         self
     }
 
-    /// Stop after this long with what has been found; [`Answer::stopped_early`] tells.
+    /// Stop after this long, in all, with what has been found; [`Answer::stopped_early`] tells.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);
         self
@@ -236,14 +235,20 @@ impl Collection {
 
     fn search_some(&self, queries: &[u8], search: &Search, answers: &mut Answers) -> Result<()> {
         let (element, dim) = (self.element(), self.dim());
-        let knobs = search.ef | search.nprobe | search.rerank;
-        if knobs != 0 || search.time_limit.is_some() || search.filter.is_some() {
+        if search.time_limit.is_some() || search.filter.is_some() {
             return Err(vexfs_host::Error::Unsupported("search parameter").into());
         }
         let found = self.engine.search(&engine::Search {
-            queries: &words(queries),
+            queries,
             k: search.k,
             radius: search.radius.map(f32::to_bits),
+            knobs: engine::Knobs {
+                ef: search.ef,
+                nprobe: search.nprobe,
+                rerank: search.rerank,
+            },
+            exact: search.exact,
+            ..engine::Search::default()
         })?;
         for hits in found.by_query() {
             let hits = hits.iter().map(|hit| {
@@ -264,7 +269,7 @@ impl Collection {
             });
             answers.answers.push(Answer {
                 hits: hits.collect::<Result<_>>()?,
-                stopped_early: false,
+                stopped_early: found.stopped,
             });
         }
         answers.scanned += found.scanned;

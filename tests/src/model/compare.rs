@@ -189,11 +189,11 @@ fn collection(collections: &Collections, ino: u64, model: &rows::Rows) -> Result
         match (model.rows.get(id), got.rows[i].as_ref()) {
             (None, None) => {}
             (Some(want), Some(row)) => {
-                let mut vector = vec![0; model.dim];
+                let mut vector = vec![0; 4 * model.dim];
                 got.contents.vector(row, &mut vector).map_err(|e| e.to_string())?;
                 let mut payload = mem::Vec::new();
                 got.contents.payload(row, &mut payload).map_err(|e| e.to_string())?;
-                if vector != rows::bits(&want.vector) || *payload != *want.payload {
+                if vector != rows::bytes(&want.vector) || *payload != *want.payload {
                     return Err(format!("row {id} differs"));
                 }
             }

@@ -763,7 +763,7 @@ impl Harness {
                 .collect()
         });
         let upsert = op.pick(6, 2) == 0;
-        let vectors: Vec<u32> = new.iter().flat_map(|r| rows::bits(&r.vector)).collect();
+        let vectors: Vec<u8> = new.iter().flat_map(|r| rows::bytes(&r.vector)).collect();
         let lens: Vec<u32> = new.iter().map(|r| r.payload.len() as u32).collect();
         let payloads: Vec<u8> = new.iter().flat_map(|r| r.payload.to_vec()).collect();
         let batch = Batch {
@@ -831,11 +831,12 @@ impl Harness {
             uapi::VEXFS_METRIC_COSINE => op.pick(4, 200) as f32 / 100.0,
             _ => op.pick(4, 900) as f32 - 300.0,
         });
-        let flat: Vec<u32> = queries.iter().flat_map(|q| rows::bits(q)).collect();
+        let flat: Vec<u8> = queries.iter().flat_map(|q| rows::bytes(q)).collect();
         let search = Search {
             queries: &flat,
             k,
             radius: radius.map(f32::to_bits),
+            ..Search::default()
         };
         let c = self.collections.get(dir).map_err(|e| text("collection", e))?;
         let found = c.search(&search).map_err(|e| text("search", e))?;

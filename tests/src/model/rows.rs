@@ -175,7 +175,7 @@ pub fn payload(bits: u64) -> Vec<u8> {
     b.finish().expect("a small payload").to_vec()
 }
 
-/// The bits of floats, as the engine takes them.
-pub fn bits(v: &[f32]) -> Vec<u32> {
-    v.iter().map(|f| f.to_bits()).collect()
+/// The bytes of floats, as the engine takes them.
+pub fn bytes(v: &[f32]) -> Vec<u8> {
+    v.iter().flat_map(|f| f.to_le_bytes()).collect()
 }

@@ -46,12 +46,18 @@ pub fn measure(command: &Command) -> Result<Value> {
 
     let world = World::new(3 * bytes as u64 + (1 << 28), dim, metric);
     world.insert(&words, 4096);
-    let query: Vec<u32> = base.floats.iter().rev().take(dim).map(|x| x.to_bits()).collect();
+    let query: Vec<u8> = base
+        .floats
+        .iter()
+        .rev()
+        .take(dim)
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
     let search = || {
         let found = world.collection.search(&Search {
             queries: &query,
             k: 10,
-            radius: None,
+            ..Search::default()
         })?;
         ensure!(
             found.hits.len() == 10 && found.scanned == rows as u64,

@@ -104,9 +104,8 @@ impl Image {
             let bytes: usize = lens_here.iter().map(|len| *len as usize).sum();
             let (payloads_here, payloads_rest) = payloads.split_at(bytes);
             (lens, payloads) = (rest, payloads_rest);
-            let words = crate::vectors::words(vectors);
             let batch = Batch {
-                vectors: &words,
+                vectors,
                 ids: Some(&ids),
                 payload_lens: lens_here,
                 payloads: payloads_here,

@@ -93,6 +93,7 @@ impl Session {
             "this engine has no other index than flat"
         );
         let building = Clock::start();
+        image.collection.optimize(1, &|_, _| ())?;
         let (seconds, cpu) = building.stop();
         let mut answer = facts(&image.collection.info()?);
         image.close()?;
@@ -131,9 +132,9 @@ impl Session {
         for pass in 0..passes {
             for (i, query) in files.queries.chunks(row_bytes).take(count).enumerate() {
                 let found = image.collection.search(&Search {
-                    queries: &vectors::words(query),
+                    queries: query,
                     k,
-                    radius: None,
+                    ..Search::default()
                 })?;
                 if pass == 0 {
                     ids.extend(found.hits.iter().flat_map(|hit| (hit.row.id as i32).to_le_bytes()));

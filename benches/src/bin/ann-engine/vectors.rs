@@ -66,14 +66,6 @@ impl Vectors {
     }
 }
 
-/// The words that bytes are made of.
-pub fn words(bytes: &[u8]) -> Vec<u32> {
-    bytes
-        .chunks_exact(4)
-        .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect()
-}
-
 /// Types of elements.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Element {

@@ -16,9 +16,9 @@ fn a_search_sees_whole_batches_only_and_every_row_exactly_once() {
     let dim = 300;
     let world = World::new(dim, Metric::L2);
     let ids: Vec<u64> = (0..ROWS).collect();
-    let version = |n: u32| -> Vec<u32> {
+    let version = |n: u32| -> Vec<u8> {
         (0..ROWS as usize * dim)
-            .map(|i| (if i % dim == 0 { n as f32 } else { 0.5 }).to_bits())
+            .flat_map(|i| (if i % dim == 0 { n as f32 } else { 0.5 }).to_le_bytes())
             .collect()
     };
     let upsert = |n: u32| {
@@ -32,7 +32,7 @@ fn a_search_sees_whole_batches_only_and_every_row_exactly_once() {
     };
     upsert(1);
     let done = AtomicBool::new(false);
-    let query: Vec<u32> = (0..dim).map(|_| 0f32.to_bits()).collect();
+    let query = std::vec![0u8; 4 * dim];
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..2)
             .map(|_| {
@@ -45,18 +45,19 @@ fn a_search_sees_whole_batches_only_and_every_row_exactly_once() {
                             queries: &query,
                             k: 1000,
                             radius: None,
+                            ..Search::default()
                         };
                         let found = world.collection().search(&search).unwrap();
                         let mut seen: Vec<u64> = found.hits.iter().map(|hit| hit.row.id).collect();
                         seen.sort_unstable();
                         assert_eq!(seen, ids, "each row once");
-                        let mut out = std::vec![0; dim];
+                        let mut out = std::vec![0; 4 * dim];
                         let versions: Vec<f32> = found
                             .hits
                             .iter()
                             .map(|hit| {
                                 found.contents.vector(&hit.row, &mut out).unwrap();
-                                f32::from_bits(out[0])
+                                f32::from_le_bytes(out[..4].try_into().unwrap())
                             })
                             .collect();
                         assert!(versions.windows(2).all(|pair| pair[0] == pair[1]), "all of one batch");

@@ -14,6 +14,9 @@ use std::vec::Vec;
 use vexfs_host::Error;
 use vexfs_simd::Metric;
 
+/// A vector.
+const ONES: [u8; 8] = [0, 0, 0x80, 0x3f, 0, 0, 0x80, 0x3f];
+
 /// A collection of three changes, and the bytes of its tail.
 fn sample() -> (World, Vec<u8>) {
     vexfs_host::set_log_hook(Some(std::boxed::Box::new(|_, _| ())));
@@ -43,15 +46,16 @@ fn use_with(world: &World, bytes: &[u8]) -> Result<(), Error> {
     let collection = world.collection();
     let searched = collection
         .search(&Search {
-            queries: &[1.0f32.to_bits(); 2],
+            queries: &ONES,
             k: 5,
             radius: None,
+            ..Search::default()
         })
         .map(|_| ());
     // Nothing is appended to a tail that is not understood.
     if let Err(e) = searched {
         let one = crate::Batch {
-            vectors: &[1.0f32.to_bits(); 2],
+            vectors: &ONES,
             ..Default::default()
         };
         assert_eq!(collection.insert(&one, PLAIN).err(), Some(e));
@@ -95,7 +99,7 @@ fn a_tail_cut_anywhere_but_between_records_is_a_clean_error() {
 #[test]
 fn records_that_repeat_or_are_missing_are_a_clean_error() {
     let (world, bytes) = sample();
-    let second = 64 + u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    let second = 64 + u32::from_le_bytes(bytes[16..20].try_into().unwrap()) as usize;
     assert!(is_corrupt(use_with(&world, &bytes[second..])), "the first is missing");
     let twice = [&bytes[..second], &bytes[..]].concat();
     assert!(is_corrupt(use_with(&world, &twice)), "the first is there twice");
@@ -109,10 +113,8 @@ fn a_collection_whose_tail_is_gone_or_not_its_own_is_a_clean_error() {
     let other = world.fs.create_hidden(world.dir, Time::now()).unwrap();
     let params = world.collection().params();
     for tail in [other + 1000, super::support::ROOT] {
-        world
-            .fs
-            .update_collection(world.dir, &params.encode(tail, 0).unwrap())
-            .unwrap();
+        let item = crate::collection::item::Item::new(&params, tail);
+        world.fs.update_collection(world.dir, &item.encode().unwrap()).unwrap();
         world.all.forget(world.dir);
         assert!(matches!(world.collection().info(), Err(Error::Corrupt(_))), "{tail}");
     }
@@ -123,7 +125,7 @@ fn records(bytes: &[u8]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
-        let end = at + 64 + u64::from_le_bytes(bytes[at + 16..at + 24].try_into().unwrap()) as usize;
+        let end = at + 64 + u32::from_le_bytes(bytes[at + 16..at + 20].try_into().unwrap()) as usize;
         found.push((at, end));
         at = end;
     }
@@ -163,7 +165,7 @@ fn nonsense_with_right_checksums_is_a_clean_error_or_a_working_collection() {
                 worked += 1;
                 let collection = world.collection();
                 let one = crate::Batch {
-                    vectors: &[1.0f32.to_bits(); 2],
+                    vectors: &ONES,
                     ids: Some(&[1]),
                     ..Default::default()
                 };

@@ -264,6 +264,7 @@ fn running_out_of_memory_at_any_allocation_changes_nothing() {
             queries: &query,
             k: 10,
             radius: None,
+            ..crate::Search::default()
         };
         failures += starve(|| collection.search(&search), || ());
         failures += starve(|| collection.get(&rows.ids), || ());

@@ -17,11 +17,11 @@ use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd::Metric;
 
-fn bits<const N: usize>(values: [f32; N]) -> [u32; N] {
-    values.map(f32::to_bits)
+fn bytes<const N: usize>(values: [f32; N]) -> Vec<u8> {
+    values.into_iter().flat_map(f32::to_le_bytes).collect()
 }
 
-fn of(vectors: &[u32]) -> Batch<'_> {
+fn of(vectors: &[u8]) -> Batch<'_> {
     Batch {
         vectors,
         ..Batch::default()
@@ -47,20 +47,23 @@ fn a_refused_batch_changes_nothing_in_memory_or_on_disk() {
     oracle.insert(&rows.ids, &rows);
     let before = collection.info().unwrap();
 
-    let v = bits([1.0, 2.0, 3.0, 4.0]);
+    let v = bytes([1.0, 2.0, 3.0, 4.0]);
     let ids = |vectors, ids| Batch {
         vectors,
         ids: Some(ids),
         ..Batch::default()
     };
     assert!(is_invalid(collection.insert(&of(&[]), PLAIN)), "no rows");
-    assert!(is_invalid(collection.insert(&of(&v[..3]), PLAIN)), "half a row");
-    assert!(is_invalid(collection.insert(&of(&bits([1.0, f32::NAN])), PLAIN)), "NaN");
+    assert!(is_invalid(collection.insert(&of(&v[..12]), PLAIN)), "half a row");
     assert!(
-        is_invalid(collection.insert(&of(&bits([1.0, 1.0, f32::INFINITY, 0.0])), PLAIN)),
+        is_invalid(collection.insert(&of(&bytes([1.0, f32::NAN])), PLAIN)),
+        "NaN"
+    );
+    assert!(
+        is_invalid(collection.insert(&of(&bytes([1.0, 1.0, f32::INFINITY, 0.0])), PLAIN)),
         "infinity"
     );
-    assert!(is_invalid(collection.insert(&of(&bits([0.0, -0.0])), PLAIN)), "zero");
+    assert!(is_invalid(collection.insert(&of(&bytes([0.0, -0.0])), PLAIN)), "zero");
     assert!(is_invalid(collection.insert(&ids(&v, &[1]), PLAIN)), "too few ids");
     assert!(is_invalid(collection.insert(&ids(&v, &[7, 7]), UPSERT)), "an id twice");
     assert!(is_invalid(collection.insert(&of(&v), UPSERT)), "upsert without ids");
@@ -87,7 +90,7 @@ fn a_refused_batch_changes_nothing_in_memory_or_on_disk() {
         is_invalid(collection.insert(&payload(&[0, 0], &[0]), PLAIN)),
         "bytes beyond the lengths"
     );
-    let many = vec![1.0f32.to_bits(); 2 * (limits::BATCH_ROWS_MAX + 1)];
+    let many = bytes([1.0]).repeat(2 * (limits::BATCH_ROWS_MAX + 1));
     assert!(is_too_big(collection.insert(&of(&many), PLAIN)));
     let huge = vec![0; limits::BATCH_BYTES_MAX];
     assert!(is_too_big(collection.insert(&payload(&[0, 0], &huge), PLAIN)));
@@ -104,21 +107,28 @@ fn a_refused_batch_changes_nothing_in_memory_or_on_disk() {
 fn bad_searches_and_reads_are_refused() {
     let world = World::new(2, Metric::Cosine);
     let collection = world.collection();
-    let q = bits([1.0, 2.0]);
-    let search = |queries: &[u32], k, radius| collection.search(&Search { queries, k, radius });
+    let q = bytes([1.0, 2.0]);
+    let search = |queries: &[u8], k, radius| {
+        collection.search(&Search {
+            queries,
+            k,
+            radius,
+            ..Search::default()
+        })
+    };
     assert!(search(&q, 1, None).is_ok());
     assert!(is_invalid(search(&[], 1, None)));
-    assert!(is_invalid(search(&q[..1], 1, None)));
+    assert!(is_invalid(search(&q[..4], 1, None)));
     assert!(is_invalid(search(&q, 0, None)));
     assert!(is_too_big(search(&q, limits::K_MAX + 1, None)));
     assert!(is_invalid(search(&q, 1, Some(f32::NAN.to_bits()))));
     assert!(is_invalid(search(&q, 1, Some((-f32::NAN).to_bits()))));
-    assert!(is_invalid(search(&bits([1.0, f32::NEG_INFINITY]), 1, None)));
-    assert!(is_invalid(search(&bits([0.0, 0.0]), 1, None)));
-    let many = vec![1.0f32.to_bits(); 2 * (limits::QUERIES_MAX + 1)];
+    assert!(is_invalid(search(&bytes([1.0, f32::NEG_INFINITY]), 1, None)));
+    assert!(is_invalid(search(&bytes([0.0, 0.0]), 1, None)));
+    let many = bytes([1.0]).repeat(2 * (limits::QUERIES_MAX + 1));
     assert!(is_too_big(search(&many, 1, None)));
     assert!(is_too_big(search(
-        &many[2..],
+        &many[8..],
         limits::HITS_MAX / limits::QUERIES_MAX + 1,
         None
     )));
@@ -136,9 +146,10 @@ fn the_largest_k_and_an_infinite_radius_return_every_row_in_order() {
     let radius = Some(f32::INFINITY.to_bits());
     let found = collection
         .search(&Search {
-            queries: &rows.vectors[..3],
+            queries: &rows.vectors[..12],
             k: limits::K_MAX,
             radius,
+            ..Search::default()
         })
         .unwrap();
     assert_eq!(found.hits.len(), 500);
@@ -158,7 +169,7 @@ fn a_radius_is_inclusive_and_zero_finds_equal_vectors_only() {
     collection
         .insert(
             &Batch {
-                vectors: &bits([0.0, 1.0, 2.0, -1.0, 0.0]),
+                vectors: &bytes([0.0, 1.0, 2.0, -1.0, 0.0]),
                 ..Batch::default()
             },
             PLAIN,
@@ -166,9 +177,10 @@ fn a_radius_is_inclusive_and_zero_finds_equal_vectors_only() {
         .unwrap();
     let ids = |radius: f32| {
         let search = Search {
-            queries: &bits([0.0]),
+            queries: &bytes([0.0]),
             k: 10,
             radius: Some(radius.to_bits()),
+            ..Search::default()
         };
         collection
             .search(&search)
@@ -197,7 +209,7 @@ fn normalizing_stores_unit_vectors_and_refuses_zero() {
     collection
         .insert(
             &Batch {
-                vectors: &bits([3.0, -4.0]),
+                vectors: &bytes([3.0, -4.0]),
                 ..Batch::default()
             },
             normalize,
@@ -205,7 +217,7 @@ fn normalizing_stores_unit_vectors_and_refuses_zero() {
         .unwrap();
     assert!(is_invalid(collection.insert(
         &Batch {
-            vectors: &bits([0.0, 0.0]),
+            vectors: &bytes([0.0, 0.0]),
             ..Batch::default()
         },
         normalize
@@ -214,7 +226,7 @@ fn normalizing_stores_unit_vectors_and_refuses_zero() {
     collection
         .insert(
             &Batch {
-                vectors: &bits([0.0, 0.0]),
+                vectors: &bytes([0.0, 0.0]),
                 ..Batch::default()
             },
             PLAIN,
@@ -223,11 +235,11 @@ fn normalizing_stores_unit_vectors_and_refuses_zero() {
     drop(collection);
     let world = world.remount();
     let got = world.collection().get(&[0, 1]).unwrap();
-    let mut out = [0; 2];
+    let mut out = [0; 8];
     got.contents.vector(&got.rows[0].unwrap(), &mut out).unwrap();
-    assert_eq!(out, bits([0.6, -0.8]));
+    assert_eq!(out[..], bytes([0.6, -0.8]));
     got.contents.vector(&got.rows[1].unwrap(), &mut out).unwrap();
-    assert_eq!(out, bits([0.0, 0.0]));
+    assert_eq!(out[..], bytes([0.0, 0.0]));
 }
 
 #[test]
@@ -239,23 +251,25 @@ fn an_answer_keeps_its_rows_when_they_are_deleted_and_the_cache_is_dropped() {
     collection.insert(&rows.batch(), PLAIN).unwrap();
     let found = collection
         .search(&Search {
-            queries: &rows.vectors[..4],
+            queries: &rows.vectors[..16],
             k: 1,
             radius: None,
+            ..Search::default()
         })
         .unwrap();
     let id = found.hits[0].row.id as usize;
     collection.delete(&rows.ids).unwrap();
     assert!(collection.drop_cache() > 0);
     assert_eq!(collection.memory_bytes(), 0);
-    let mut out = [0; 4];
+    let mut out = [0; 16];
     found.contents.vector(&found.hits[0].row, &mut out).unwrap();
-    assert_eq!(out, rows.vectors[4 * id..][..4]);
+    assert_eq!(out, rows.vectors[16 * id..][..16]);
     assert!(collection
         .search(&Search {
             queries: &out,
             k: 1,
-            radius: None
+            radius: None,
+            ..Search::default()
         })
         .unwrap()
         .hits
@@ -267,7 +281,7 @@ fn ids_end_at_the_largest_and_are_never_given_again() {
     let world = World::new(1, Metric::L2);
     let collection = world.collection();
     let one = Batch {
-        vectors: &bits([1.0]),
+        vectors: &bytes([1.0]),
         ..Batch::default()
     };
     let with_id = |id: &'static [u64; 1]| Batch { ids: Some(id), ..one };

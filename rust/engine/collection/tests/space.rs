@@ -61,7 +61,7 @@ fn deleting_everything_empties_the_tail_and_ids_go_on() {
     drop(collection);
     let world = world.remount();
     let one = Batch {
-        vectors: &rows.vectors[..512],
+        vectors: &rows.vectors[..2048],
         ..Batch::default()
     };
     assert_eq!(world.collection().insert(&one, PLAIN).unwrap().first_id, 1000);
@@ -76,23 +76,25 @@ fn a_search_that_began_before_a_rewrite_ends_as_it_began() {
     collection.insert(&rows.without_ids(), PLAIN).unwrap();
     let found = collection
         .search(&Search {
-            queries: &rows.vectors[..512],
+            queries: &rows.vectors[..2048],
             k: 1000,
             radius: None,
+            ..Search::default()
         })
         .unwrap();
     collection.delete(&rows.ids[..900]).unwrap();
     assert_eq!(collection.info().unwrap().dead_rows, 0, "rewritten");
     for hit in &found.hits {
-        let mut out = [0; 512];
+        let mut out = [0; 2048];
         found.contents.vector(&hit.row, &mut out).unwrap();
-        assert_eq!(out, rows.vectors[512 * hit.row.id as usize..][..512]);
+        assert_eq!(out, rows.vectors[2048 * hit.row.id as usize..][..2048]);
     }
     let found = collection
         .search(&Search {
-            queries: &rows.vectors[..512],
+            queries: &rows.vectors[..2048],
             k: 1000,
             radius: None,
+            ..Search::default()
         })
         .unwrap();
     assert_eq!(found.hits.len(), 100);

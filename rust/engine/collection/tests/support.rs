@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! What all tests of collections use.
 
+use crate::collection::item::Item;
 use crate::payload::Builder;
 use crate::payload::Value;
 use crate::Batch;
@@ -84,7 +85,7 @@ impl World {
     pub(super) fn tail(&self) -> u64 {
         let mut item = vexfs_host::mem::Vec::new();
         self.fs.collection(self.dir, &mut item).unwrap();
-        Params::decode(&item, self.dir).unwrap().1
+        Item::decode(&item, self.dir).unwrap().tail
     }
 
     pub(super) fn hidden_files(&self) -> Vec<u64> {
@@ -121,12 +122,12 @@ impl Random {
     }
 
     /// A vector of small integers, not zero: distances are exact in f32 and ties are common.
-    pub(super) fn vector(&mut self, dim: usize) -> Vec<u32> {
+    pub(super) fn vector(&mut self, dim: usize) -> Vec<u8> {
         let mut v: Vec<f32> = (0..dim).map(|_| self.below(9) as f32 - 4.0).collect();
         if v.iter().all(|x| *x == 0.0) {
             v[0] = 1.0;
         }
-        v.into_iter().map(f32::to_bits).collect()
+        v.into_iter().flat_map(f32::to_le_bytes).collect()
     }
 
     pub(super) fn payload(&mut self) -> Vec<u8> {
@@ -149,7 +150,7 @@ impl Random {
 #[derive(Clone, Default)]
 pub(super) struct Rows {
     pub(super) ids: Vec<u64>,
-    pub(super) vectors: Vec<u32>,
+    pub(super) vectors: Vec<u8>,
     pub(super) payload_lens: Vec<u32>,
     pub(super) payloads: Vec<u8>,
 }
@@ -164,7 +165,7 @@ impl Rows {
         rows
     }
 
-    pub(super) fn push(&mut self, id: u64, vector: &[u32], payload: &[u8]) {
+    pub(super) fn push(&mut self, id: u64, vector: &[u8], payload: &[u8]) {
         self.ids.push(id);
         self.vectors.extend_from_slice(vector);
         self.payload_lens.push(payload.len() as u32);
@@ -192,7 +193,7 @@ impl Rows {
 #[derive(Clone, Default)]
 pub(super) struct Oracle {
     pub(super) dim: usize,
-    pub(super) rows: BTreeMap<u64, (Vec<u32>, Vec<u8>)>,
+    pub(super) rows: BTreeMap<u64, (Vec<u8>, Vec<u8>)>,
 }
 
 impl Oracle {
@@ -206,7 +207,7 @@ impl Oracle {
     pub(super) fn insert(&mut self, ids: &[u64], rows: &Rows) {
         let mut payloads = &rows.payloads[..];
         for (i, id) in ids.iter().enumerate() {
-            let vector = rows.vectors[i * self.dim..][..self.dim].to_vec();
+            let vector = rows.vectors[i * 4 * self.dim..][..4 * self.dim].to_vec();
             let (payload, rest) = payloads.split_at(rows.payload_lens[i] as usize);
             payloads = rest;
             self.rows.insert(*id, (vector, payload.to_vec()));
@@ -214,7 +215,7 @@ impl Oracle {
     }
 
     /// All distances, nearest first.
-    fn distances(&self, metric: Metric, query: &[u32]) -> Vec<(f64, u64)> {
+    fn distances(&self, metric: Metric, query: &[u8]) -> Vec<(f64, u64)> {
         let mut all: Vec<(f64, u64)> = self
             .rows
             .iter()
@@ -229,13 +230,14 @@ impl Oracle {
         let metric = collection.params().metric();
         assert_eq!(collection.info().unwrap().rows, self.rows.len() as u64);
         let count = 1 + random.below(5) as usize;
-        let queries: Vec<Vec<u32>> = (0..count).map(|_| random.vector(self.dim)).collect();
+        let queries: Vec<Vec<u8>> = (0..count).map(|_| random.vector(self.dim)).collect();
         let k = 1 + random.below(40) as usize;
         let radius = (random.below(2) == 0).then(|| random.below(60) as f32 - 10.0);
         let search = Search {
             queries: &queries.concat(),
             k,
             radius: radius.map(f32::to_bits),
+            ..Search::default()
         };
         let found = collection.search(&search).unwrap();
         assert_eq!(found.counts.len(), count);
@@ -260,7 +262,7 @@ impl Oracle {
             }
             for hit in hits {
                 let (vector, payload) = &self.rows[&hit.row.id];
-                let mut out = vec![0; self.dim];
+                let mut out = vec![0; 4 * self.dim];
                 found.contents.vector(&hit.row, &mut out).unwrap();
                 assert_eq!(&out, vector);
                 let mut out = vexfs_host::mem::Vec::new();
@@ -283,7 +285,7 @@ impl Oracle {
                     continue;
                 };
                 let row = row.unwrap();
-                let mut out = vec![0; self.dim];
+                let mut out = vec![0; 4 * self.dim];
                 got.contents.vector(&row, &mut out).unwrap();
                 assert_eq!((&out, row.id), (vector, *id));
                 let mut out = vexfs_host::mem::Vec::new();
@@ -295,12 +297,12 @@ impl Oracle {
 }
 
 /// Everything in a collection whose ids are below `ids`.
-pub(super) fn dump(collection: &Collection, ids: u64) -> BTreeMap<u64, (Vec<u32>, Vec<u8>)> {
+pub(super) fn dump(collection: &Collection, ids: u64) -> BTreeMap<u64, (Vec<u8>, Vec<u8>)> {
     let dim = collection.params().dim();
     let ids: Vec<u64> = (0..ids).collect();
     let got = collection.get(&ids).unwrap();
     let rows = got.rows.iter().flatten().map(|row| {
-        let (mut vector, mut payload) = (vec![0; dim], vexfs_host::mem::Vec::new());
+        let (mut vector, mut payload) = (vec![0; 4 * dim], vexfs_host::mem::Vec::new());
         got.contents.vector(row, &mut vector).unwrap();
         got.contents.payload(row, &mut payload).unwrap();
         (row.id, (vector, payload.to_vec()))
@@ -308,16 +310,19 @@ pub(super) fn dump(collection: &Collection, ids: u64) -> BTreeMap<u64, (Vec<u32>
     rows.collect()
 }
 
-fn distance(metric: Metric, a: &[u32], b: &[u32]) -> f64 {
-    let float = |bits: &u32| f64::from(f32::from_bits(*bits));
-    let pairs = || a.iter().map(float).zip(b.iter().map(float));
+fn distance(metric: Metric, a: &[u8], b: &[u8]) -> f64 {
+    fn floats(v: &[u8]) -> impl Iterator<Item = f64> + '_ {
+        v.chunks_exact(4)
+            .map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())))
+    }
+    let pairs = || floats(a).zip(floats(b));
     let dot: f64 = pairs().map(|(x, y)| x * y).sum();
     match metric {
         Metric::Hamming => unreachable!("floats"),
         Metric::L2 => pairs().map(|(x, y)| (x - y) * (x - y)).sum(),
         Metric::InnerProduct => -dot,
         Metric::Cosine => {
-            let norm = |v: &[u32]| v.iter().map(float).map(|x| x * x).sum::<f64>().sqrt();
+            let norm = |v: &[u8]| floats(v).map(|x| x * x).sum::<f64>().sqrt();
             1.0 - dot / (norm(a) * norm(b))
         }
     }

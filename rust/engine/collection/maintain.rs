@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! What is due, and doing it.
+//!
+//! A tail over its soft limit is sealed by maintenance, one over its hard limit by the insert that comes next: it is bounded
+//! whatever happens. Segments of about the same size are merged when there are [`Tuning::fan`] of them, so that their number
+//! is logarithmic and a row is copied a logarithmic number of times. (O'Neil et al., The log-structured merge-tree, 1996;
+//! tiered as in the size-tiered compaction of its descendants.)
+//!
+//! [`Tuning::fan`]: super::Tuning::fan
+
+use super::item::SEGMENTS_MAX;
+use super::merge::Plan;
+use super::merge::Work;
+use super::publish::Update;
+use super::Collection;
+use super::Dead;
+use super::Image;
+use super::Writer;
+use crate::index::IndexParams;
+use crate::index::Kind;
+use crate::segment::Index;
+use crate::segment::Segment;
+use crate::Txg;
+use vexfs_host::log;
+use vexfs_host::mem::Vec;
+use vexfs_host::nofs;
+use vexfs_host::sync::Arc;
+use vexfs_host::sync::MutexGuard;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+/// Of a segment with more dead rows than one in so many, maintenance makes a new one.
+const DEAD_SHARE: u64 = 4;
+/// Segments with fewer rows may have dead ones without that being worth any work.
+const DEAD_ROWS_MIN: u64 = 1024;
+
+/// A segment as the choice of what to merge sees it.
+struct Size {
+    /// Its place among the segments.
+    place: usize,
+    live: usize,
+}
+
+impl Collection {
+    /// Takes the right to change, with a tail below its hard limit.
+    pub(super) fn writer_with_room(&self) -> Result<MutexGuard<'_, Writer>> {
+        loop {
+            let mut writer = self.writer.lock();
+            let image = self.loaded(&mut writer)?;
+            let full = self.tail_reaches(&writer, &image, self.tuning.tail_rows_max, self.tuning.tail_bytes_max);
+            let room = image.segments.len() < SEGMENTS_MAX;
+            drop(image);
+            if !full {
+                return Ok(writer);
+            }
+            if room {
+                self.seal(&mut writer)?;
+                return Ok(writer);
+            }
+            drop(writer);
+            self.merge_small()?;
+        }
+    }
+
+    fn tail_reaches(&self, writer: &Writer, image: &Image, rows: usize, bytes: u64) -> bool {
+        let len = writer.end.as_ref().map_or(0, |end| end.len);
+        len > 0 && (len >= bytes || image.state.read().rows.count() >= rows)
+    }
+
+    /// Merges the smallest segments into one without an index, to make room for a new one.
+    fn merge_small(&self) -> Result {
+        let _maintenance = self.maintenance.lock();
+        let segments = {
+            let mut writer = self.writer.lock();
+            let image = self.loaded(&mut writer)?;
+            if image.segments.len() < SEGMENTS_MAX {
+                return Ok(());
+            }
+            let mut sizes = sizes(&image)?;
+            crate::heap::sort_by_key(&mut sizes, |size| size.live as u64);
+            sizes.truncate(self.tuning.fan.max(2));
+            pick(&image, &sizes)?
+        };
+        let plan = Plan {
+            segments,
+            index: IndexParams::new(Kind::Flat),
+        };
+        let work = Work {
+            threads: 1,
+            progress: &|_, _| (),
+        };
+        self.merge(plan, work).map(|_| ())
+    }
+
+    /// Does the most urgent of what is due: seals a long tail, merges segments, gives them the index that they lack, leaves
+    /// dead rows behind. Returns whether anything was due; call again until nothing is.
+    ///
+    /// `progress` is told how much of how much is done of building an index, from any of `threads` threads.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading and writing; the collection is as it was before the call then.
+    pub fn maintain(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<bool> {
+        let _nofs = nofs();
+        let _maintenance = self.maintenance.lock();
+        let plan = {
+            let mut writer = self.writer.lock();
+            let image = self.loaded(&mut writer)?;
+            self.remove_leftovers(&mut writer);
+            let long = self.tail_reaches(&writer, &image, self.tuning.seal_rows, self.tuning.seal_bytes);
+            if long && image.segments.len() < SEGMENTS_MAX {
+                drop(image);
+                self.seal(&mut writer)?;
+                self.remove_leftovers(&mut writer);
+                return Ok(true);
+            }
+            self.due(&image, &writer.item.index)?
+        };
+        match plan {
+            None => Ok(false),
+            Some(plan) => self.merge(plan, Work { threads, progress }).map(|_| true),
+        }
+    }
+
+    /// The merge that is due.
+    fn due(&self, image: &Image, index: &IndexParams) -> Result<Option<Plan>> {
+        let fan = self.tuning.fan.max(2);
+        let mut sizes = sizes(image)?;
+        crate::heap::sort_by_key(&mut sizes, |size| size.live as u64);
+        // Segments in the order of their sizes: a run in which the largest is at most `fan` times the smallest is a tier.
+        let mut start = 0;
+        while let Some(smallest) = sizes.get(start) {
+            let floor = smallest.live.max(self.tuning.seal_rows / 2);
+            let limit = floor.saturating_mul(fan);
+            let tier = sizes.get(start..).unwrap_or_default();
+            let len = tier.iter().take_while(|size| size.live < limit).count();
+            if len >= fan {
+                let tier = tier.get(..len).unwrap_or_default();
+                let segments = pick(image, tier)?;
+                return Ok(Some(self.plan(segments, index)));
+            }
+            start += len.max(1);
+        }
+        let (_, dead) = image.moment()?;
+        for (place, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
+            let (rows, dead) = (segment.count() as u64, u64::from(dead.count));
+            let live = segment.count().saturating_sub(dead as usize);
+            let unindexed =
+                index.kind != Kind::Flat && segment.index_params() != index && live >= self.tuning.index_rows_min;
+            let unneeded = index.kind == Kind::Flat && segment.index_params().kind != Kind::Flat;
+            let wasteful = dead >= DEAD_ROWS_MIN && dead.saturating_mul(DEAD_SHARE) > rows;
+            if unindexed || unneeded || wasteful {
+                let segments = pick(image, &[Size { place, live }])?;
+                return Ok(Some(self.plan(segments, index)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Merging these segments, with an index if they have rows enough.
+    fn plan(&self, segments: Vec<(Arc<Segment>, Dead)>, index: &IndexParams) -> Plan {
+        let live = segments.iter().fold(0usize, |sum, (segment, dead)| {
+            sum.saturating_add(segment.count().saturating_sub(dead.count as usize))
+        });
+        let index = match live >= self.tuning.index_rows_min {
+            true => *index,
+            false => IndexParams::new(Kind::Flat),
+        };
+        Plan { segments, index }
+    }
+
+    /// Puts all rows into one segment without dead ones, which has the collection's index. Rows that come meanwhile are not
+    /// among them.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading and writing; what was done until then stays done, and no row is lost.
+    pub fn optimize(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Txg> {
+        let _nofs = nofs();
+        let _maintenance = self.maintenance.lock();
+        self.merge_all(None, threads, progress)
+    }
+
+    /// Gives the collection this index from now on, and builds it for the rows there are: they become one segment.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` or `Unsupported` for parameters that do not fit the collection, and nothing has changed then; those of
+    /// reading and writing, after which [`Collection::maintain`] goes on.
+    pub fn build_index(
+        &self,
+        params: &IndexParams,
+        threads: usize,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Txg> {
+        params.check()?;
+        Index::check(&self.params.space(), params)?;
+        let _nofs = nofs();
+        let _maintenance = self.maintenance.lock();
+        self.merge_all(Some(params), threads, progress)
+    }
+
+    /// Takes the index away: rows are compared one by one from now on.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading and writing; if there was one, [`Collection::maintain`] frees the space of the indexes that are left.
+    pub fn drop_index(&self) -> Result<Txg> {
+        let _nofs = nofs();
+        let _maintenance = self.maintenance.lock();
+        let flat = IndexParams::new(Kind::Flat);
+        let mut txg = self.set_index(&flat)?;
+        loop {
+            let plan = {
+                let mut writer = self.writer.lock();
+                let image = self.loaded(&mut writer)?;
+                let of_segments = image.segments.iter().enumerate();
+                let mut indexed = of_segments.filter(|(_, segment)| segment.index_params().kind != Kind::Flat);
+                match indexed.next() {
+                    None => return Ok(txg),
+                    Some((place, _)) => Plan {
+                        segments: pick(&image, &[Size { place, live: 0 }])?,
+                        index: flat,
+                    },
+                }
+            };
+            let work = Work {
+                threads: 1,
+                progress: &|_, _| (),
+            };
+            txg = self.merge(plan, work)?;
+        }
+    }
+
+    /// Publishes which index segments are to have.
+    fn set_index(&self, params: &IndexParams) -> Result<Txg> {
+        let mut writer = self.writer.lock();
+        self.loaded(&mut writer)?;
+        let txg = writer.end.as_ref().map_or(0, |end| end.txg);
+        if writer.item.index == *params {
+            return Ok(txg);
+        }
+        let update = Update {
+            index: Some(*params),
+            ..Update::default()
+        };
+        let published = self.publish(&mut writer, update);
+        self.remove_leftovers(&mut writer);
+        published
+    }
+
+    /// Seals the tail and merges all segments. The caller holds `maintenance`.
+    fn merge_all(
+        &self,
+        params: Option<&IndexParams>,
+        threads: usize,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Txg> {
+        let mut txg = match params {
+            Some(params) => self.set_index(params)?,
+            None => 0,
+        };
+        let plan = {
+            let mut writer = self.writer.lock();
+            let image = self.loaded(&mut writer)?;
+            let long = self.tail_reaches(&writer, &image, 1, 1);
+            let room = image.segments.len() < SEGMENTS_MAX;
+            drop(image);
+            if long && room {
+                txg = self.seal(&mut writer)?;
+            } else if let Some(end) = &writer.end {
+                txg = txg.max(end.txg);
+            }
+            self.remove_leftovers(&mut writer);
+            let image = self.image.read().clone().ok_or(Error::Overflow)?;
+            let index = writer.item.index;
+            let (_, dead) = image.moment()?;
+            let done = match (&image.segments[..], &dead[..]) {
+                ([], _) => true,
+                ([only], [dead]) => dead.count == 0 && *only.index_params() == index,
+                _ => false,
+            };
+            if done {
+                return Ok(txg);
+            }
+            log!(
+                info,
+                "collection {}: merging {} segments, index {}",
+                self.dir,
+                image.segments.len(),
+                index.kind.name()
+            );
+            Plan {
+                segments: pick(&image, &sizes(&image)?)?,
+                index,
+            }
+        };
+        self.merge(plan, Work { threads, progress })
+    }
+}
+
+fn sizes(image: &Image) -> Result<Vec<Size>> {
+    let (_, dead) = image.moment()?;
+    let mut sizes = Vec::with_capacity(image.segments.len())?;
+    for (place, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
+        let live = segment.count().saturating_sub(dead.count as usize);
+        sizes.push(Size { place, live })?;
+    }
+    Ok(sizes)
+}
+
+/// The segments at these places, with the rows of them that are dead now.
+fn pick(image: &Image, sizes: &[Size]) -> Result<Vec<(Arc<Segment>, Dead)>> {
+    let (_, dead) = image.moment()?;
+    let mut picked = Vec::with_capacity(sizes.len())?;
+    for size in sizes {
+        let pair = image.segments.get(size.place).zip(dead.get(size.place));
+        let (segment, dead) = pair.ok_or(Error::Overflow)?;
+        picked.push((segment.clone(), dead.clone()))?;
+    }
+    Ok(picked)
+}

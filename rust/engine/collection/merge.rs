@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Making new segments: of the tail, and of others.
+//!
+//! A tail is sealed by its writer, without an index: copying rows and writing them in order takes little longer than
+//! appending them did. Merging takes its time. It reads segments, which never change, without any lock but `maintenance`;
+//! only at its end does it take `writer`, ends in the new segment the rows that changes have ended in the old ones
+//! meanwhile, and publishes.
+
+use super::publish::Update;
+use super::Collection;
+use super::Dead;
+use super::Writer;
+use crate::bits::Bits;
+use crate::index::Build;
+use crate::index::IndexParams;
+use crate::index::Sections;
+use crate::segment::assemble;
+use crate::segment::find_id;
+use crate::segment::Base;
+use crate::segment::Column;
+use crate::segment::File;
+use crate::segment::Index;
+use crate::segment::Material;
+use crate::segment::Segment;
+use crate::segment::Source;
+use crate::segment::Vectors;
+use crate::Time;
+use crate::Txg;
+use core::sync::atomic::Ordering;
+use vexfs_host::mem::Buffer;
+use vexfs_host::mem::Vec;
+use vexfs_host::relax;
+use vexfs_host::sync::Arc;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+/// How work that takes long is done.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub(super) threads: usize,
+    /// Told now and then how much of all work is done.
+    pub(super) progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+/// A segment that is being merged, with what has to be in memory for that.
+struct Input {
+    segment: Arc<Segment>,
+    /// The rows that were dead when the merge began.
+    dead: Dead,
+    ids: Arc<Buffer>,
+    vectors: Arc<Vectors>,
+    column: Column,
+}
+
+impl Input {
+    fn load(segment: &Arc<Segment>, dead: &Dead) -> Result<Self> {
+        Ok(Self {
+            segment: segment.clone(),
+            dead: dead.clone(),
+            ids: segment.ids()?,
+            vectors: segment.vectors()?,
+            column: segment.column()?,
+        })
+    }
+
+    fn source(&self) -> Result<Source<'_>> {
+        Ok(Source::Segment {
+            ids: self.ids.as_u64s(),
+            rows: self.vectors.rows(&self.segment)?,
+            column: self.column.clone(),
+            dead: self.dead.rows.as_deref(),
+        })
+    }
+
+    fn live(&self) -> usize {
+        self.segment.count().saturating_sub(self.dead.count as usize)
+    }
+}
+
+/// What a merge is made of.
+pub(super) struct Plan {
+    /// The segments, with the rows of them that are dead now.
+    pub(super) segments: Vec<(Arc<Segment>, Dead)>,
+    /// What its index is made with.
+    pub(super) index: IndexParams,
+}
+
+impl Collection {
+    /// A new file for a segment, which is not taken for a leftover while it is in use.
+    pub(super) fn new_segment_file(&self, writer: &mut Writer) -> Result<(File, u64)> {
+        if let Some(end) = &mut writer.end {
+            end.is_alone = false;
+        }
+        let number = writer.item.next_number;
+        let next = number.checked_add(1).ok_or(Error::Overflow)?;
+        let ino = self.fs.create_hidden(self.dir, Time::now())?;
+        let file = File::new(&self.home, ino)?;
+        writer.item.next_number = next;
+        Ok((file, number))
+    }
+
+    /// Moves the live rows of the tail into a segment without an index. The image must be loaded.
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    pub(super) fn seal(&self, writer: &mut Writer) -> Result<Txg> {
+        let image = self.image.read().clone().ok_or(Error::Overflow)?;
+        let material = {
+            let state = image.state.read();
+            match state.rows.live() {
+                0 => None,
+                _ => {
+                    let source = Source::tail(&state.rows)?;
+                    Some(assemble(&self.params.space(), &[source], None)?.0)
+                }
+            }
+        };
+        drop(image);
+        let Some(material) = material else {
+            return self.publish(writer, Update::default());
+        };
+        let (file, number) = self.new_segment_file(writer)?;
+        let flat = IndexParams::new(crate::index::Kind::Flat);
+        let more = self.sections(&material, &flat, None, self.idle())?;
+        let segment = Segment::create(file, number, material, &flat, more)?;
+        let update = Update {
+            new: Some((segment, Dead::default())),
+            sealed: true,
+            ..Update::default()
+        };
+        self.publish(writer, update)
+    }
+
+    fn idle(&self) -> Work<'static> {
+        Work {
+            threads: 1,
+            progress: &|_, _| (),
+        }
+    }
+
+    /// The sections of a segment that are derived from its rows: those of fields and of its index.
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn sections(
+        &self,
+        material: &Material,
+        params: &IndexParams,
+        base: Option<Base<'_>>,
+        work: Work<'_>,
+    ) -> Result<Sections> {
+        let progress = |done, total| {
+            self.build_done.store(done, Ordering::Relaxed);
+            self.build_total.store(total, Ordering::Relaxed);
+            (work.progress)(done, total);
+        };
+        let build = Build {
+            kernels: self.kernels,
+            rows: material.rows(&self.params.space())?,
+            params,
+            threads: work.threads.max(1),
+            progress: &progress,
+        };
+        let sections = Index::build(&build, base);
+        self.build_done.store(0, Ordering::Relaxed);
+        self.build_total.store(0, Ordering::Relaxed);
+        sections
+    }
+
+    /// Merges segments into one, which has an index if they ask for one. The caller holds `maintenance`, and `writer` no more.
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    pub(super) fn merge(&self, plan: Plan, work: Work<'_>) -> Result<Txg> {
+        let (file, number) = {
+            let mut writer = self.writer.lock();
+            self.loaded(&mut writer)?;
+            self.new_segment_file(&mut writer)?
+        };
+        let Plan { segments, index } = plan;
+        let (inputs, new) = self.merged(&segments, &index, file, number, work)?;
+        drop(segments);
+        let txg = {
+            let mut writer = self.writer.lock();
+            self.loaded(&mut writer)?;
+            let mut update = Update::default();
+            for input in &inputs {
+                update.gone.push(input.segment.ino())?;
+            }
+            if let Some(new) = new {
+                let dead = self.late_kills(&inputs, &new)?;
+                update.new = Some((new, dead));
+            }
+            self.publish(&mut writer, update)?
+        };
+        // What was merged is used no more, so that its files can go.
+        drop(inputs);
+        self.remove_leftovers(&mut self.writer.lock());
+        Ok(txg)
+    }
+
+    /// Writes the segment that others are merged into, `None` if they have no live rows.
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn merged(
+        &self,
+        segments: &[(Arc<Segment>, Dead)],
+        params: &IndexParams,
+        file: File,
+        number: u64,
+        work: Work<'_>,
+    ) -> Result<(Vec<Input>, Option<Arc<Segment>>)> {
+        let mut inputs = Vec::with_capacity(segments.len())?;
+        for (segment, dead) in segments {
+            inputs.push(Input::load(segment, dead)?)?;
+        }
+        if inputs.iter().all(|input| input.live() == 0) {
+            return Ok((inputs, None));
+        }
+        // The largest index that can be extended is.
+        let extendable = |input: &Input| Index::can_extend(params, input.segment.index_params());
+        let candidates = inputs.iter().enumerate().filter(|(_, input)| extendable(input));
+        let base = candidates.max_by_key(|(_, input)| input.live()).map(|(i, _)| i);
+        let (material, map) = {
+            let mut sources = Vec::with_capacity(inputs.len())?;
+            for input in &inputs {
+                sources.push(input.source()?)?;
+            }
+            assemble(&self.params.space(), &sources, base)?
+        };
+        let old = match base.and_then(|base| inputs.get(base)) {
+            Some(input) => input.segment.index()?,
+            None => None,
+        };
+        let base = old.as_deref().map(|index| Base { index, map: &map });
+        let more = self.sections(&material, params, base, work)?;
+        let segment = Segment::create(file, number, material, params, more)?;
+        Ok((inputs, Some(segment)))
+    }
+
+    /// The rows of a merged segment that have died in the old ones since the merge began. The caller holds `writer`.
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn late_kills(&self, inputs: &[Input], new: &Segment) -> Result<Dead> {
+        let image = self.image.read().clone().ok_or(Error::Overflow)?;
+        let (_, dead) = image.moment()?;
+        let ids = new.ids()?;
+        let mut late = Dead::default();
+        let mut rows: Option<Bits> = None;
+        for input in inputs {
+            let file = input.segment.ino();
+            let mut pairs = image.segments.iter().zip(&dead);
+            let Some((_, now)) = pairs.find(|(segment, _)| segment.ino() == file) else {
+                return Err(Error::Invalid("a segment went away while it was merged"));
+            };
+            let Some(now) = now.rows.as_ref().filter(|_| now.count != input.dead.count) else {
+                continue;
+            };
+            let mut since = now.try_clone()?;
+            if let Some(before) = &input.dead.rows {
+                since.and_not(before);
+            }
+            for row in since.iter() {
+                let id = input.ids.as_u64s().get(row as usize).copied().ok_or(Error::Overflow)?;
+                let row = find_id(ids.as_u64s(), 0, id).map_err(|_| Error::Overflow)?;
+                let rows = match &mut rows {
+                    Some(rows) => rows,
+                    None => rows.insert(Bits::new(new.count())?),
+                };
+                rows.set(row as u32);
+                late.count = late.count.saturating_add(1);
+                if late.count % 256 == 0 {
+                    relax()?;
+                }
+            }
+        }
+        late.rows = rows.map(Arc::new).transpose()?;
+        Ok(late)
+    }
+}

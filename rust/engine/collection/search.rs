@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Searching.
+//!
+//! A search takes the segments, their dead rows and the state of the tail at one moment, asks each segment for its nearest
+//! rows, scans the tail, and merges all by (distance, id).
+
+use super::read::Contents;
+use super::read::PayloadLens;
+use super::read::RowRef;
+use super::read::TAIL;
+use super::write::refusal;
+use super::Collection;
+use super::Dead;
+use super::Image;
+use crate::flat;
+use crate::flat::Candidate;
+use crate::flat::TopK;
+use crate::index::Cost;
+use crate::index::Knobs;
+use crate::index::Nearest;
+use crate::index::Scope;
+use crate::limits::HITS_MAX;
+use crate::limits::K_MAX;
+use crate::limits::QUERIES_MAX;
+use crate::segment::Segment;
+use vexfs_host::mem::Vec;
+use vexfs_host::relax;
+use vexfs_host::Error;
+use vexfs_host::Result;
+use vexfs_simd as simd;
+use vexfs_simd::Query;
+
+/// What to search for.
+#[derive(Clone, Copy, Default)]
+pub struct Search<'a> {
+    /// The queries, one after the other, in the form of the collection's elements (see `vexfs_simd::Element`).
+    pub queries: &'a [u8],
+    /// Most hits of a query.
+    pub k: usize,
+    /// The largest distance of a hit, as bits of an f32 that is not NaN.
+    pub radius: Option<u32>,
+    /// How thorough indexes are to be.
+    pub knobs: Knobs,
+    /// Compare every row, whatever indexes there are.
+    pub exact: bool,
+    /// Asked now and then: whether to stop with what has been found.
+    pub stop: Option<&'a dyn Fn() -> bool>,
+}
+
+/// A row near a query.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hit {
+    /// The row.
+    pub row: RowRef,
+    /// Its distance, as bits of f32.
+    pub distance: u32,
+}
+
+/// The answer to a search.
+pub struct Found {
+    /// The hits of all queries, those of the first query first, each query's nearest first.
+    pub hits: Vec<Hit>,
+    /// The number of hits of each query.
+    pub counts: Vec<u32>,
+    /// Whether the search was told to stop before it was done: rows may be missing.
+    pub stopped: bool,
+    /// Rows compared with a query, over all queries, by code or vector.
+    pub scanned: u64,
+    /// What it took.
+    pub cost: Cost,
+    /// What the rows contain.
+    pub contents: Contents,
+}
+
+impl Found {
+    /// The hits of each query.
+    pub fn by_query(&self) -> impl Iterator<Item = &[Hit]> + '_ {
+        let mut rest = &self.hits[..];
+        self.counts.iter().map_while(move |count| {
+            let (hits, after) = rest.split_at_checked(*count as usize)?;
+            rest = after;
+            Some(hits)
+        })
+    }
+}
+
+impl Collection {
+    /// Finds the rows nearest to each query.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for no queries, queries of another dimension, with a NaN, an infinity or (cosine) only zeros, `k` 0, or a
+    /// radius that is NaN; `TooBig` beyond the limits; `Interrupted` by a fatal signal; those of loading the collection.
+    pub fn search(&self, search: &Search<'_>) -> Result<Found> {
+        let (queries, limit) = self.check_search(search)?;
+        let image = self.image()?;
+        let (snapshot, dead) = image.moment()?;
+        let stop = search.stop.unwrap_or(&|| false);
+        let mut tops = Vec::with_capacity(queries.len())?;
+        let rows = image
+            .segments
+            .iter()
+            .fold(snapshot.count, |sum, s| sum.saturating_add(s.count()));
+        for _ in 0..queries.len() {
+            tops.push(TopK::new(search.k, rows, limit)?)?;
+        }
+        let mut cost = Cost::default();
+        for (i, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
+            cost += self.search_segment(&image, i, segment, dead, search, &queries, &mut tops, stop)?;
+        }
+        cost += flat::scan(self.kernels, &image.state, snapshot, &queries, stop, &mut tops)?;
+        self.answer(image, tops, cost)
+    }
+
+    /// Checks a search and returns its queries and the largest key of a hit.
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn check_search<'a>(&self, search: &Search<'a>) -> Result<(Vec<Query<'a>>, u32)> {
+        let space = self.params.space();
+        let row_bytes = space.row_bytes();
+        let count = search.queries.len().checked_div(row_bytes).unwrap_or(0);
+        if count == 0 || search.queries.len().checked_rem(row_bytes) != Some(0) {
+            return Err(Error::Invalid(
+                "a search has one or more queries of the collection's dimension",
+            ));
+        }
+        if search.k == 0 {
+            return Err(Error::Invalid("k is at least 1"));
+        }
+        if search.k > K_MAX {
+            return Err(Error::TooBig("k"));
+        }
+        if count > QUERIES_MAX || count.saturating_mul(search.k) > HITS_MAX {
+            return Err(Error::TooBig("queries of a search"));
+        }
+        let limit = match search.radius {
+            Some(radius) if radius & 0x7fff_ffff > 0x7f80_0000 => return Err(Error::Invalid("radius is NaN")),
+            Some(radius) => simd::key_of(radius),
+            None => u32::MAX,
+        };
+        let mut queries = Vec::with_capacity(count)?;
+        for vector in search.queries.chunks(row_bytes) {
+            space.check(vector).map_err(refusal)?;
+            let query = self.kernels.query(&space, vector);
+            queries.push(query.map_err(|_| Error::Invalid("a query of another dimension"))?)?;
+        }
+        Ok((queries, limit))
+    }
+
+    /// Offers the nearest rows of a segment.
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one moment, used here only")]
+    fn search_segment(
+        &self,
+        image: &Image,
+        place: usize,
+        segment: &Segment,
+        dead: &Dead,
+        search: &Search<'_>,
+        queries: &[Query<'_>],
+        tops: &mut [TopK],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Cost> {
+        let vectors = segment.vectors()?;
+        let index = match image.use_indexes && !search.exact {
+            true => segment.index()?,
+            false => None,
+        };
+        let mut accept = None;
+        if let Some(dead) = &dead.rows {
+            let mut alive = dead.try_clone()?;
+            alive.invert();
+            accept = Some(alive);
+        }
+        let scope = Scope {
+            kernels: self.kernels,
+            rows: vectors.rows(segment)?,
+            accept: accept.as_ref(),
+            stop,
+        };
+        let mut nearests = Vec::with_capacity(queries.len())?;
+        for top in tops.iter() {
+            nearests.push(Nearest::new(search.k, segment.count(), top.limit())?)?;
+        }
+        let mut cost = Cost::default();
+        match index {
+            Some(index) => {
+                for (query, nearest) in queries.iter().zip(&mut nearests) {
+                    cost += index.search(&scope, query, &search.knobs, nearest)?;
+                    relax()?;
+                }
+            }
+            None => cost += flat::scan_rows(&scope, queries, &mut nearests)?,
+        }
+        let ids = segment.ids()?;
+        for (nearest, top) in nearests.into_iter().zip(tops) {
+            for entry in &nearest.into_sorted() {
+                let (key, row) = ((entry >> 32) as u32, *entry as u32);
+                top.offer(Candidate {
+                    key,
+                    id: ids.as_u64s().get(row as usize).copied().ok_or(Error::Overflow)?,
+                    segment: place as u32,
+                    row,
+                })?;
+            }
+        }
+        Ok(cost)
+    }
+
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn answer(&self, image: vexfs_host::sync::Arc<Image>, tops: Vec<TopK>, cost: Cost) -> Result<Found> {
+        let mut hits: Vec<Hit> = Vec::new();
+        let mut counts = Vec::with_capacity(tops.len())?;
+        for top in tops {
+            let candidates = top.into_sorted();
+            counts.push(candidates.len() as u32)?;
+            hits.reserve(candidates.len())?;
+            let state = image.state.read();
+            for candidate in &candidates {
+                let payload = (candidate.segment == TAIL).then(|| state.rows.payload(candidate.row));
+                let row = RowRef {
+                    id: candidate.id,
+                    payload_len: payload.flatten().map_or(0, <[u8]>::len),
+                    segment: candidate.segment,
+                    row: candidate.row,
+                };
+                hits.push(Hit {
+                    row,
+                    distance: simd::bits_of(candidate.key),
+                })?;
+            }
+            drop(state);
+            relax()?;
+        }
+        for (place, segment) in image.segments.iter().enumerate() {
+            let mut of_segment = hits.iter_mut().filter(|hit| hit.row.segment == place as u32).peekable();
+            if of_segment.peek().is_some() {
+                let lens = PayloadLens::of(segment)?;
+                for hit in of_segment {
+                    hit.row.payload_len = lens.get(hit.row.row);
+                }
+            }
+        }
+        Ok(Found {
+            hits,
+            counts,
+            stopped: cost.stopped,
+            scanned: cost.distances.saturating_add(cost.codes),
+            cost,
+            contents: Contents { image },
+        })
+    }
+}

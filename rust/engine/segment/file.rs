@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! The file of a segment: written once, in order and in large pieces, then only read.
+//!
+//! What is written counts for nothing until a collection item names the file; a crash before that leaves a hidden file that
+//! the next change removes. The header comes last, since it has the checksums of everything else.
+
+use super::format;
+use super::format::Header;
+use super::format::Place;
+use super::format::Refusal;
+use crate::collection::Params;
+use crate::index::Section;
+use crate::Ino;
+use crate::Time;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering;
+use vexfs_core::Fs;
+use vexfs_host::crc32c;
+use vexfs_host::log;
+use vexfs_host::mem::Buffer;
+use vexfs_host::mem::U64Map;
+use vexfs_host::mem::Vec;
+use vexfs_host::relax;
+use vexfs_host::sync::Arc;
+use vexfs_host::sync::Mutex;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+/// Bytes written at once.
+const WRITE: usize = 8 << 20;
+/// Bytes read and checked between two cooperative points.
+const READ: usize = 1 << 20;
+
+/// The segment files in use: those are not removed, though no collection item names them any more.
+pub(crate) struct Leases {
+    users: Mutex<U64Map<u32>>,
+}
+
+impl Leases {
+    /// No files.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            users: Mutex::new(U64Map::new())?,
+        })
+    }
+
+    /// Whether somebody may still read the file.
+    pub(crate) fn is_used(&self, file: Ino) -> bool {
+        self.users.lock().contains(file)
+    }
+
+    fn take(&self, file: Ino) -> Result {
+        let mut users = self.users.lock();
+        let count = users.get(file).copied().unwrap_or(0);
+        users.insert(file, count.saturating_add(1)).map(|_| ())
+    }
+
+    fn give_back(&self, file: Ino) {
+        let mut users = self.users.lock();
+        match users.get_mut(file) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(users.remove(file)),
+        }
+    }
+}
+
+/// Bytes of memory that a collection's rows take, and those of all collections: read without a lock, since memory pressure
+/// asks for them while a writer may hold its locks and wait for memory.
+pub(crate) struct Meter {
+    own: AtomicU64,
+    total: Arc<AtomicU64>,
+}
+
+impl Meter {
+    /// Nothing yet, counted in `total` too.
+    pub(crate) fn new(total: Arc<AtomicU64>) -> Self {
+        Self {
+            own: AtomicU64::new(0),
+            total,
+        }
+    }
+
+    /// Bytes counted now.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    /// Counts `now` bytes where there were `before`.
+    pub(crate) fn change(&self, before: u64, now: u64) {
+        for counter in [&self.own, &*self.total] {
+            counter.fetch_add(now, Ordering::Relaxed);
+            counter.fetch_sub(before, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What the files of a collection have in common.
+#[derive(Clone)]
+pub(crate) struct Home {
+    pub(crate) fs: Arc<Fs>,
+    pub(crate) dir: Ino,
+    pub(crate) params: Params,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) meter: Arc<Meter>,
+}
+
+/// A segment file in use.
+pub(crate) struct File {
+    home: Home,
+    ino: Ino,
+}
+
+impl File {
+    /// The file with this number, which the directory owns.
+    pub(crate) fn new(home: &Home, ino: Ino) -> Result<Self> {
+        home.leases.take(ino)?;
+        Ok(Self {
+            home: home.clone(),
+            ino,
+        })
+    }
+
+    pub(crate) fn ino(&self) -> Ino {
+        self.ino
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub(crate) fn damaged(&self, what: &'static str) -> Error {
+        log!(err, "collection {}: {}, object {}", self.home.dir, what, self.ino);
+        Error::corrupt(what, u64::MAX, self.home.dir)
+    }
+
+    /// Reads and checks the header.
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    pub(crate) fn header(&self) -> Result<(Header, Vec<Place>)> {
+        let Home { fs, dir, params, .. } = &self.home;
+        let inode = fs.inode(self.ino).map_err(|e| match e {
+            Error::NotFound => self.damaged("collection without one of its segments"),
+            e => e,
+        })?;
+        if !inode.is_hidden() || inode.parent != *dir {
+            return Err(self.damaged("collection with a segment that is not its own"));
+        }
+        let mut bytes = Vec::new();
+        bytes.resize(inode.size.min(format::HEAD_MAX as u64) as usize, 0)?;
+        let read = fs.read(self.ino, 0, &mut bytes)?;
+        bytes.truncate(read);
+        format::decode(&bytes, inode.size, params, *dir, self.ino).map_err(|refusal| match refusal {
+            Refusal::Damaged(what) => self.damaged(what),
+            Refusal::Failed(e) => e,
+        })
+    }
+
+    /// Reads and checks a section.
+    pub(crate) fn section(&self, place: &Place) -> Result<Buffer> {
+        let len = usize::try_from(place.len).map_err(|_| Error::NoMemory)?;
+        let mut buffer = Buffer::zeroed(len)?;
+        let (mut csum, mut at) = (0, place.offset);
+        for piece in buffer.as_bytes_mut().chunks_mut(READ) {
+            if self.home.fs.read(self.ino, at, piece)? != piece.len() {
+                return Err(self.damaged("segment cut short"));
+            }
+            csum = crc32c(csum, piece);
+            at = at.saturating_add(piece.len() as u64);
+            relax()?;
+        }
+        if csum != place.csum {
+            return Err(self.damaged("section of a segment has a wrong checksum"));
+        }
+        Ok(buffer)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.home.leases.give_back(self.ino);
+    }
+}
+
+/// Writes to a file in order.
+struct Output<'a> {
+    fs: &'a Fs,
+    file: Ino,
+    /// Where the bytes of `pending` go.
+    at: u64,
+    pending: Vec<u8>,
+}
+
+impl Output<'_> {
+    fn end(&self) -> u64 {
+        self.at.saturating_add(self.pending.len() as u64)
+    }
+
+    fn flush(&mut self) -> Result {
+        if !self.pending.is_empty() {
+            self.fs.write(self.file, self.at, &self.pending, Time::now())?;
+            self.at = self.end();
+            self.pending.clear();
+        }
+        Ok(())
+    }
+
+    fn pad_to(&mut self, end: u64) -> Result {
+        let zeros = usize::try_from(end.saturating_sub(self.end())).map_err(|_| Error::Overflow)?;
+        let len = self.pending.len().checked_add(zeros).ok_or(Error::Overflow)?;
+        self.pending.resize(len, 0)
+    }
+
+    /// Appends a section that begins at `offset`.
+    fn section(&mut self, offset: u64, mut bytes: &[u8]) -> Result {
+        self.pad_to(offset)?;
+        while !bytes.is_empty() {
+            // Large pieces are not copied; what is pending before them ends at a page.
+            if self.pending.is_empty() && bytes.len() >= WRITE {
+                let (piece, rest) = bytes.split_at(WRITE);
+                self.fs.write(self.file, self.at, piece, Time::now())?;
+                self.at = self.at.saturating_add(WRITE as u64);
+                bytes = rest;
+            } else {
+                let room = if bytes.len() >= WRITE {
+                    0
+                } else {
+                    WRITE.saturating_sub(self.pending.len())
+                };
+                let (piece, rest) = bytes.split_at(room.min(bytes.len()));
+                self.pending.extend_from_slice(piece)?;
+                bytes = rest;
+                if self.pending.len() >= WRITE || !bytes.is_empty() {
+                    self.flush()?;
+                }
+            }
+            relax()?;
+        }
+        Ok(())
+    }
+}
+
+fn checksum(bytes: &[u8]) -> Result<u32> {
+    let mut csum = 0;
+    for piece in bytes.chunks(READ) {
+        csum = crc32c(csum, piece);
+        relax()?;
+    }
+    Ok(csum)
+}
+
+/// Writes a segment of these sections to a new file. The header's length is set, and the places are returned.
+pub(crate) fn write(file: &File, header: &mut Header, sections: &[&Section]) -> Result<Vec<Place>> {
+    if sections.len() > format::SECTIONS_MAX {
+        return Err(Error::TooBig("sections of a segment"));
+    }
+    let home = &file.home;
+    let mut places = Vec::with_capacity(sections.len())?;
+    let mut out = Output {
+        fs: &home.fs,
+        file: file.ino,
+        at: format::BODY,
+        pending: Vec::new(),
+    };
+    for section in sections {
+        let bytes = section.bytes.as_bytes();
+        let offset = format::place_after(out.end(), bytes.len() as u64);
+        out.section(offset, bytes)?;
+        places.push(Place {
+            kind: section.kind,
+            csum: checksum(bytes)?,
+            offset,
+            len: bytes.len() as u64,
+        })?;
+    }
+    out.flush()?;
+    header.len = out.at;
+    let head = format::encode(header, &places, &home.params, home.dir, file.ino)?;
+    home.fs.write(file.ino, 0, &head, Time::now())?;
+    Ok(places)
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! The index of a segment, whatever its kind.
+
+use crate::index::Build;
+use crate::index::Cost;
+use crate::index::IndexParams;
+use crate::index::Kind;
+use crate::index::Knobs;
+use crate::index::Nearest;
+use crate::index::Scope;
+use crate::index::Sections;
+use vexfs_host::Error;
+use vexfs_host::Result;
+use vexfs_simd::Query;
+use vexfs_simd::Space;
+
+/// An open index.
+pub(crate) enum Index {}
+
+/// What an index is extended from.
+pub(crate) struct Base<'a> {
+    /// The index of fewer rows.
+    pub(crate) index: &'a Index,
+    /// The new number of each of its rows, `u32::MAX` for those that are left out.
+    pub(crate) map: &'a [u32],
+}
+
+impl Index {
+    /// Makes the sections of an index, if possible from that of a part of the rows.
+    pub(crate) fn build(build: &Build<'_>, base: Option<Base<'_>>) -> Result<Sections> {
+        let _ = base;
+        match build.params.kind {
+            Kind::Flat => Ok(Sections::new()),
+            _ => Err(Error::Unsupported("this kind of index")),
+        }
+    }
+
+    /// Whether an index with these parameters can be made for such rows.
+    pub(crate) fn check(space: &Space, params: &IndexParams) -> Result {
+        let _ = space;
+        match params.kind {
+            Kind::Flat => Ok(()),
+            _ => Err(Error::Unsupported("this kind of index")),
+        }
+    }
+
+    /// Whether an index with parameters `of` can be extended to one with these.
+    pub(crate) fn can_extend(params: &IndexParams, of: &IndexParams) -> bool {
+        params == of && params.kind == Kind::Hnsw
+    }
+
+    /// Opens an index, checking every byte.
+    pub(crate) fn open(space: &Space, count: usize, params: &IndexParams, sections: Sections) -> Result<Self> {
+        let _ = (space, count, sections);
+        match params.kind {
+            _ => Err(Error::Unsupported("this kind of index")),
+        }
+    }
+
+    /// Its kind.
+    pub(crate) fn kind(&self) -> Kind {
+        match *self {}
+    }
+
+    /// Offers the rows nearest to the query.
+    pub(crate) fn search(
+        &self,
+        _scope: &Scope<'_>,
+        _query: &Query<'_>,
+        _knobs: &Knobs,
+        _nearest: &mut Nearest,
+    ) -> Result<Cost> {
+        match *self {}
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        match *self {}
+    }
+}

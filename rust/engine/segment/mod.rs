@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Segments: rows that never change, in one file, sorted by id.
+//!
+//! A segment is put together in memory (`assemble`), written to a hidden file (`file`, whose header is in `format`) and
+//! published with the collection item that names it. Afterwards its sections are read when they are first needed, each as a
+//! whole and with its checksum verified, and can be dropped at any time. Nothing of a segment is ever changed: that rows of
+//! it are dead is kept elsewhere.
+
+mod assemble;
+mod column;
+mod file;
+mod format;
+mod index;
+mod part;
+
+pub(crate) use assemble::assemble;
+pub(crate) use assemble::Material;
+pub(crate) use assemble::Source;
+pub(crate) use column::bounds as payload_bounds;
+pub(crate) use column::Column;
+pub(crate) use file::File;
+pub(crate) use file::Home;
+pub(crate) use file::Leases;
+pub(crate) use file::Meter;
+pub(crate) use index::Base;
+pub(crate) use index::Index;
+
+use crate::collection::Info;
+use crate::index::IndexParams;
+use crate::index::Kind;
+use crate::index::Section;
+use crate::index::Sections;
+use crate::Ino;
+use format::kind;
+use format::Header;
+use format::Place;
+use part::Part;
+use vexfs_host::mem::Buffer;
+use vexfs_host::mem::Vec;
+use vexfs_host::relax;
+use vexfs_host::sync::Arc;
+use vexfs_host::Error;
+use vexfs_host::Result;
+use vexfs_simd::Rows;
+
+/// A segment in use.
+///
+/// # Invariants
+///
+/// Sections have the lengths that follow from the number of rows, ids ascend, and what `index` and `fields` hold was checked
+/// by their `open`.
+pub(crate) struct Segment {
+    file: File,
+    header: Header,
+    places: Vec<Place>,
+    ids: Part<Buffer>,
+    vectors: Part<Vectors>,
+    ends: Part<Buffer>,
+    payloads: Part<Buffer>,
+    index: Part<Index>,
+}
+
+/// The vectors of a segment, with their inverse norms if the metric needs them.
+pub(crate) struct Vectors {
+    bytes: Buffer,
+    norms: Buffer,
+}
+
+impl Vectors {
+    /// The vectors of a segment of `rows` rows of a collection with these parameters.
+    pub(crate) fn rows<'a>(&'a self, segment: &Segment) -> Result<Rows<'a>> {
+        let space = segment.file.home().params.space();
+        let rows = segment.header.rows as usize;
+        Rows::new(&space, &self.bytes, space.row_bytes(), rows, self.norms.as_u32s())
+            .map_err(|_| Error::Invalid("vectors of another dimension"))
+    }
+}
+
+impl Segment {
+    /// Opens the segment in file `ino`: its header is read, nothing else.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the header is not that of a segment of this collection.
+    pub(crate) fn open(home: &Home, ino: Ino) -> Result<Arc<Self>> {
+        let file = File::new(home, ino)?;
+        let (header, places) = file.header()?;
+        let segment = Self::with(file, header, places)?;
+        segment.check_lengths()?;
+        Arc::new(segment)
+    }
+
+    fn with(file: File, header: Header, places: Vec<Place>) -> Result<Self> {
+        let meter = file.home().meter.clone();
+        Ok(Self {
+            file,
+            header,
+            places,
+            ids: Part::new(&meter)?,
+            vectors: Part::new(&meter)?,
+            ends: Part::new(&meter)?,
+            payloads: Part::new(&meter)?,
+            index: Part::new(&meter)?,
+        })
+    }
+
+    /// Writes a segment to the new hidden file and keeps what was written in memory.
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    pub(crate) fn create(
+        file: File,
+        number: u64,
+        material: Material,
+        params: &IndexParams,
+        more: Sections,
+    ) -> Result<Arc<Self>> {
+        let ids = material.ids.as_u64s();
+        let (Some(min_id), Some(max_id)) = (ids.first().copied(), ids.last().copied()) else {
+            return Err(Error::Invalid("a segment has rows"));
+        };
+        let mut header = Header {
+            number,
+            rows: ids.len() as u32,
+            min_id,
+            max_id,
+            len: 0,
+            index: *params,
+        };
+        let own = material.into_sections()?;
+        let mut sections = Vec::with_capacity(own.len().saturating_add(more.len()))?;
+        for section in own.iter().chain(more.iter()) {
+            sections.push(section)?;
+        }
+        let places = file::write(&file, &mut header, &sections)?;
+        drop(sections);
+        let segment = Self::with(file, header, places)?;
+        segment.keep(own)?;
+        segment.open_index(more)?;
+        Arc::new(segment)
+    }
+
+    /// Keeps sections that were just written.
+    fn keep(&self, sections: Sections) -> Result {
+        let (mut vectors, mut norms) = (None, None);
+        for Section { kind, bytes } in sections {
+            match kind {
+                kind::IDS => self.ids.set(bytes)?,
+                kind::VECTORS => vectors = Some(bytes),
+                kind::NORMS => norms = Some(bytes),
+                kind::PAYLOAD_ENDS => self.ends.set(bytes)?,
+                kind::PAYLOADS => self.payloads.set(bytes)?,
+                _ => {}
+            }
+        }
+        self.vectors.set(Vectors {
+            bytes: vectors.unwrap_or_default(),
+            norms: norms.unwrap_or_default(),
+        })
+    }
+
+    /// Checks what can be told without reading sections.
+    fn check_lengths(&self) -> Result {
+        let params = self.file.home().params;
+        let rows = u64::from(self.header.rows);
+        let len = |kind| self.place(kind).map(|place| place.len);
+        let norms = params.space().needs_norms().then_some(rows.saturating_mul(4));
+        let ends = len(kind::PAYLOAD_ENDS);
+        let right = len(kind::IDS) == Some(rows.saturating_mul(8))
+            && len(kind::VECTORS) == Some(rows.saturating_mul(params.row_bytes() as u64))
+            && len(kind::NORMS) == norms
+            && ends.is_none_or(|ends| ends == rows.saturating_mul(8))
+            && ends.is_some() == len(kind::PAYLOADS).is_some();
+        if !right {
+            return Err(self.file.damaged("segment with a section of a wrong length"));
+        }
+        Ok(())
+    }
+
+    fn place(&self, kind: u32) -> Option<&Place> {
+        self.places.iter().find(|place| place.kind == kind)
+    }
+
+    /// The section of this kind, which [`check_lengths`](Self::check_lengths) has seen.
+    fn read(&self, kind: u32) -> Result<Buffer> {
+        match self.place(kind) {
+            Some(place) => self.file.section(place),
+            None => Err(self.file.damaged("segment without a section")),
+        }
+    }
+
+    /// What the file says of itself.
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Its file.
+    pub(crate) fn ino(&self) -> Ino {
+        self.file.ino()
+    }
+
+    /// Rows, live and dead.
+    pub(crate) fn count(&self) -> usize {
+        self.header.rows as usize
+    }
+
+    /// Adds what it consists of. `index` is what segments are to have.
+    pub(crate) fn describe(&self, index: &IndexParams, info: &mut Info) {
+        for place in &self.places {
+            let bytes = match place.kind {
+                kind::VECTORS | kind::NORMS => &mut info.vector_bytes,
+                kind::PAYLOAD_ENDS | kind::PAYLOADS => &mut info.payload_bytes,
+                kind::FIELDS..kind::INDEX => &mut info.field_bytes,
+                kind::INDEX.. => &mut info.index_bytes,
+                _ => continue,
+            };
+            *bytes = bytes.saturating_add(place.len);
+        }
+        info.segment_bytes = info.segment_bytes.saturating_add(self.header.len);
+        if index.kind != Kind::Flat && self.header.index == *index {
+            info.indexed_rows = info.indexed_rows.saturating_add(self.header.rows.into());
+        }
+    }
+
+    /// The ids of the rows, ascending.
+    pub(crate) fn ids(&self) -> Result<Arc<Buffer>> {
+        self.ids.get_or_load(|| {
+            let ids = self.read(kind::IDS)?;
+            for chunk in ids.as_u64s().chunks(1 << 16) {
+                if chunk.windows(2).any(|pair| pair.first() >= pair.last()) {
+                    return Err(self.file.damaged("segment with ids that do not ascend"));
+                }
+                relax()?;
+            }
+            // The chunks begin where others end.
+            let starts = ids.as_u64s().chunks(1 << 16).filter_map(|chunk| chunk.first());
+            let ends = ids.as_u64s().chunks(1 << 16).filter_map(|chunk| chunk.last());
+            let ascend = ends.zip(starts.skip(1)).all(|(end, start)| end < start);
+            let (min, max) = (ids.as_u64s().first(), ids.as_u64s().last());
+            if !ascend || min != Some(&self.header.min_id) || max != Some(&self.header.max_id) {
+                return Err(self.file.damaged("segment with ids that do not ascend"));
+            }
+            Ok(ids)
+        })
+    }
+
+    /// Whether a row with this id may be there.
+    pub(crate) fn may_have(&self, id: u64) -> bool {
+        (self.header.min_id..=self.header.max_id).contains(&id)
+    }
+
+    /// The vectors.
+    pub(crate) fn vectors(&self) -> Result<Arc<Vectors>> {
+        self.vectors.get_or_load(|| {
+            Ok(Vectors {
+                bytes: self.read(kind::VECTORS)?,
+                norms: match self.place(kind::NORMS) {
+                    Some(place) => self.file.section(place)?,
+                    None => Buffer::default(),
+                },
+            })
+        })
+    }
+
+    /// Where payloads end, `None` if no row has one.
+    pub(crate) fn payload_ends(&self) -> Result<Option<Arc<Buffer>>> {
+        let Some(payloads) = self.place(kind::PAYLOADS) else {
+            return Ok(None);
+        };
+        let ends = self.ends.get_or_load(|| {
+            let ends = self.read(kind::PAYLOAD_ENDS)?;
+            let mut before = 0;
+            for chunk in ends.as_u64s().chunks(1 << 16) {
+                for end in chunk {
+                    let len = end.checked_sub(before);
+                    if len.is_none_or(|len| len > crate::payload::PAYLOAD_MAX as u64) {
+                        return Err(self.file.damaged("segment with wrong lengths of payloads"));
+                    }
+                    before = *end;
+                }
+                relax()?;
+            }
+            if before != payloads.len {
+                return Err(self.file.damaged("segment with wrong lengths of payloads"));
+            }
+            Ok(ends)
+        })?;
+        Ok(Some(ends))
+    }
+
+    /// The payloads.
+    pub(crate) fn column(&self) -> Result<Column> {
+        let Some(ends) = self.payload_ends()? else {
+            return Ok(Column::empty());
+        };
+        let payloads = self.payloads.get_or_load(|| self.read(kind::PAYLOADS))?;
+        Ok(Column::new(ends, payloads))
+    }
+
+    /// What its index was made with.
+    pub(crate) fn index_params(&self) -> &IndexParams {
+        &self.header.index
+    }
+
+    /// The index, `None` if there is none.
+    pub(crate) fn index(&self) -> Result<Option<Arc<Index>>> {
+        if self.header.index.kind == Kind::Flat {
+            return Ok(None);
+        }
+        let load = || {
+            let mut sections = Vec::new();
+            for place in self.places.iter().filter(|place| place.kind >= kind::INDEX) {
+                sections.push(Section {
+                    kind: place.kind,
+                    bytes: self.file.section(place)?,
+                })?;
+            }
+            self.opened(sections)
+        };
+        self.index.get_or_load(load).map(Some)
+    }
+
+    /// Opens the index whose sections were just written.
+    fn open_index(&self, sections: Sections) -> Result {
+        if self.header.index.kind == Kind::Flat {
+            return Ok(());
+        }
+        let mut of_index = Vec::new();
+        for section in sections {
+            if section.kind >= kind::INDEX {
+                of_index.push(section)?;
+            }
+        }
+        self.index.set(self.opened(of_index)?)
+    }
+
+    fn opened(&self, sections: Sections) -> Result<Index> {
+        let space = self.file.home().params.space();
+        Index::open(&space, self.count(), &self.header.index, sections).map_err(|e| match e {
+            Error::Corrupt(corrupt) => self.file.damaged(corrupt.what),
+            e => e,
+        })
+    }
+}
+
+/// The row with this id among ascending ids, of which those before `from` are known to be smaller. `Err` has the place where
+/// it would be.
+///
+/// Ids are often dense, so the first guess is where it would be then; from there the distance doubles (exponential search,
+/// Bentley and Yao 1976).
+pub(crate) fn find_id(ids: &[u64], from: usize, id: u64) -> core::result::Result<usize, usize> {
+    let rest = ids.get(from..).unwrap_or_default();
+    let (Some(first), Some(last)) = (rest.first(), rest.last()) else {
+        return Err(from);
+    };
+    if id < *first {
+        return Err(from);
+    }
+    if id > *last {
+        return Err(ids.len());
+    }
+    let guess = usize::try_from(id - first).unwrap_or(usize::MAX).min(rest.len() - 1);
+    let found = match rest.get(guess) {
+        Some(at) if *at == id => Ok(guess),
+        // Ids ascend by at least one, so the row is not behind the guess.
+        _ => {
+            let (mut low, mut high) = (0, guess);
+            let mut step = 1;
+            while let Some(below) = high.checked_sub(step) {
+                match rest.get(below) {
+                    Some(at) if *at > id => high = below,
+                    _ => {
+                        low = below;
+                        break;
+                    }
+                }
+                step = step.saturating_mul(2);
+            }
+            let range = rest.get(low..high).unwrap_or_default();
+            match range.binary_search(&id) {
+                Ok(at) => Ok(low + at),
+                Err(at) => Err(low + at),
+            }
+        }
+    };
+    match found {
+        Ok(at) => Ok(from + at),
+        Err(at) => Err(from + at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_found_where_a_binary_search_finds_it() {
+        let mut state = 5u64;
+        for gap in [1u64, 2, 50, 1 << 40] {
+            let mut ids = std::vec::Vec::new();
+            let mut next = gap;
+            for _ in 0..300 {
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                next += 1 + (state >> 33) % gap;
+                ids.push(next);
+            }
+            for (i, id) in ids.iter().enumerate() {
+                for id in [id - 1, *id, id + 1] {
+                    for from in [0, i / 2, i] {
+                        let want = ids[from..].binary_search(&id);
+                        let want = want.map(|at| from + at).map_err(|at| from + at);
+                        assert_eq!(find_id(&ids, from, id), want);
+                    }
+                }
+            }
+            assert_eq!(find_id(&ids, ids.len(), 7), Err(ids.len()));
+            assert_eq!(find_id(&ids, 0, u64::MAX), Err(ids.len()));
+        }
+        assert_eq!(find_id(&[], 0, 7), Err(0));
+    }
+}

@@ -272,7 +272,7 @@ pub struct Looking {
     /// Scan every row instead of using an index
     #[arg(long)]
     pub exact: bool,
-    /// Stop a query after this long with what was found: 500us, 20ms, 1.5s
+    /// Stop after this long with what was found: 500us, 20ms, 1.5s
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub time_limit: Option<u32>,
 }

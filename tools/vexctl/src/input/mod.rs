@@ -55,7 +55,7 @@ pub enum Format {
     Auto,
     /// JSON lines
     Jsonl,
-    /// numpy array, f32
+    /// numpy array of f32, f16 or bytes
     Npy,
     /// dimension and f32 values, row by row
     Fvecs,

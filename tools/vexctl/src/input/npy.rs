@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `.npy`: numpy's array format, versions 1 to 3, little-endian f32 in C order with one or two dimensions.
+//! `.npy`: numpy's array format, versions 1 to 3, in C order with one or two dimensions: little-endian f32 or f16, bytes
+//! with and without a sign.
 //!
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
 
@@ -8,6 +9,7 @@ use std::io::BufRead;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use vexfs::Element;
 
 use super::Row;
 use super::Rows;
@@ -18,6 +20,8 @@ pub const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Rows of an array; a one-dimensional array is one row.
 pub struct Npy<R> {
     reader: R,
+    element: Element,
+    dim: usize,
     rows: u64,
     row: u64,
     bytes: Vec<u8>,
@@ -51,10 +55,15 @@ impl<R: BufRead> Npy<R> {
         reader.read_exact(&mut header).context("the .npy header is cut short")?;
         let header = String::from_utf8(header).context("the .npy header is not text")?;
 
-        match field(&header, "descr")? {
-            "'<f4'" | "\"<f4\"" => {}
-            other => bail!("the array's elements are {other}, not '<f4'; save array.astype('<f4') instead"),
-        }
+        let element = match field(&header, "descr")?.trim_matches(['\'', '"']) {
+            "<f4" => Element::F32,
+            "<f2" => Element::F16,
+            "|i1" => Element::I8,
+            "|u1" => Element::U8,
+            other => {
+                bail!("the array's elements are {other}, not <f4, <f2, |i1 or |u1; save array.astype('<f4') instead")
+            }
+        };
         if field(&header, "fortran_order")? != "False" {
             bail!("the array is in Fortran order; save numpy.ascontiguousarray(array) instead");
         }
@@ -69,11 +78,14 @@ impl<R: BufRead> Npy<R> {
         if dim == 0 || dim > 1 << 20 {
             bail!("vectors of {dim} elements");
         }
+        let dim = dim as usize;
         Ok(Npy {
             reader,
+            element,
+            dim,
             rows,
             row: 0,
-            bytes: vec![0; dim as usize * 4],
+            bytes: vec![0; element.vector_bytes(dim)],
         })
     }
 }
@@ -123,7 +135,7 @@ impl<R: BufRead> Rows for Npy<R> {
             .with_context(|| format!("row {row} is cut short; the header promises {rows}"))?;
         self.row += 1;
         Ok(Some(Row {
-            vector: super::f32s(&self.bytes),
+            vector: self.element.decode(&self.bytes, self.dim),
             ..Row::default()
         }))
     }
@@ -175,6 +187,21 @@ mod tests {
         let mut rows = Npy::new(one.as_slice()).unwrap();
         assert_eq!(rows.next_row().unwrap().unwrap().vector, [1., 2.]);
         assert!(rows.next_row().unwrap().is_none());
+    }
+
+    #[test]
+    fn halves_and_bytes_become_numbers() {
+        for (descr, bytes, row) in [
+            ("<f2", &[0x00, 0x3c, 0x00, 0xc0][..], [1.0, -2.0]),
+            ("|i1", &[255, 7], [-1.0, 7.0]),
+            ("|u1", &[255, 7], [255.0, 7.0]),
+        ] {
+            let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (1, 2), }}");
+            let mut data = npy(1, &header, &[]);
+            data.extend(bytes);
+            let mut rows = Npy::new(data.as_slice()).unwrap();
+            assert_eq!(rows.next_row().unwrap().unwrap().vector, row);
+        }
     }
 
     #[test]

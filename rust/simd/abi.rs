@@ -90,31 +90,3 @@ pub struct Coding {
     pub element: u32,
     pub metric: u32,
 }
-
-impl Batch {
-    /// The number of the row of key `i`.
-    ///
-    /// # Safety
-    ///
-    /// The invariants hold, and `i < count`.
-    #[inline(always)]
-    pub unsafe fn row_number(&self, i: usize) -> usize {
-        if self.ids.is_null() {
-            i
-        } else {
-            // SAFETY: `ids` has `count` words if it is not null.
-            unsafe { *self.ids.add(i) as usize }
-        }
-    }
-
-    /// The row of key `i`.
-    ///
-    /// # Safety
-    ///
-    /// The invariants hold, and `i < count`.
-    #[inline(always)]
-    pub unsafe fn row(&self, i: usize) -> *const u8 {
-        // SAFETY: the caller's promise; the row lies in the rows' buffer.
-        unsafe { self.rows.add(self.row_number(i) * self.stride) }
-    }
-}

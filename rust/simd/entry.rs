@@ -47,7 +47,7 @@ pub unsafe extern "C" fn vexfs_simd_avx2(batch: *const abi::Batch) {
 ///
 /// # Safety
 ///
-/// As [`vexfs_simd_scalar`]; the CPU has AVX-512 F, BW, VL, VNNI and VPOPCNTDQ, FMA and F16C, and the OS saves the ZMM state.
+/// As [`vexfs_simd_scalar`]; the CPU has AVX-512 F, BW, VL, VBMI, VNNI and VPOPCNTDQ, FMA and F16C, and the OS saves the ZMM state.
 #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_avx512(batch: *const abi::Batch) {

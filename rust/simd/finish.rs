@@ -9,6 +9,34 @@ use crate::element::float;
 use crate::norms::sqrt;
 use crate::norms::EXTREME;
 
+impl abi::Batch {
+    /// The number of the row of key `i`.
+    ///
+    /// # Safety
+    ///
+    /// The invariants hold, and `i < count`.
+    #[inline(always)]
+    pub(crate) unsafe fn row_number(&self, i: usize) -> usize {
+        if self.ids.is_null() {
+            i
+        } else {
+            // SAFETY: `ids` has `count` words if it is not null.
+            unsafe { *self.ids.add(i) as usize }
+        }
+    }
+
+    /// The row of key `i`.
+    ///
+    /// # Safety
+    ///
+    /// The invariants hold, and `i < count`.
+    #[inline(always)]
+    pub(crate) unsafe fn row(&self, i: usize) -> *const u8 {
+        // SAFETY: the caller's promise; the row lies in the rows' buffer.
+        unsafe { self.rows.add(self.row_number(i) * self.stride) }
+    }
+}
+
 /// The order-preserving key of a distance: unsigned comparison of keys is comparison of distances.
 ///
 /// -0.0 and +0.0 share a key. A NaN, which no finite input produces, would order last.
@@ -59,8 +87,8 @@ pub(crate) unsafe fn finish(batch: &abi::Batch, i: usize, sum: f32) {
                     clamp_cosine(1.0 - sum * query_inv_norm * row_inv_norm)
                 }
             }
-            abi::INNER_PRODUCT => -sum,
-            _ => sum,
+            abi::L2 | abi::HAMMING => sum,
+            _ => -sum,
         };
         // Infinite or NaN: the exponent is all ones.
         if distance.to_bits() & 0x7f80_0000 == 0x7f80_0000 {

@@ -11,8 +11,11 @@ use crate::space::Element;
 use crate::space::Space;
 use core::ptr::null;
 
-/// Elements of rows handled in one FPU section.
-pub const SECTION: usize = 16 * 1024;
+/// Elements of rows handled in one FPU section by portable code.
+pub(crate) const SECTION: usize = 16 * 1024;
+
+/// Bytes of rows handled in one FPU section by vector instructions.
+pub(crate) const SECTION_BYTES: usize = 64 * 1024;
 
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
@@ -28,7 +31,7 @@ pub enum Variant {
     /// AVX2 with FMA, F16C and POPCNT.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// AVX-512 F, BW, VL, VNNI and VPOPCNTDQ.
+    /// AVX-512 F, BW, VL, VBMI, VNNI and VPOPCNTDQ.
     #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
     Avx512,
 }
@@ -119,8 +122,10 @@ impl Kernels {
         if space.element() == Element::Binary || out.len().checked_mul(bytes) != Some(rows.len()) {
             return Err(ShapeMismatch);
         }
-        let per_section = (SECTION / space.dim()).max(1);
-        let sections = rows.chunks(per_section * bytes).zip(out.chunks_mut(per_section));
+        let per_section = per(SECTION, space.dim());
+        let sections = rows
+            .chunks(per_section.saturating_mul(bytes).max(1))
+            .zip(out.chunks_mut(per_section));
         for (rows, out) in sections {
             let element = space.element() as u32;
             let _section = fpu::Section::begin();
@@ -139,11 +144,12 @@ impl Kernels {
     /// `rows` is not a whole number of rows, or their elements are not floats.
     pub fn normalize(&self, space: &Space, rows: &mut [u8]) -> Result<(), ShapeMismatch> {
         let bytes = space.row_bytes();
-        if !space.element().is_float() || rows.len() % bytes != 0 {
+        if !space.element().is_float() || rows.len().checked_rem(bytes) != Some(0) {
             return Err(ShapeMismatch);
         }
-        for rows in rows.chunks_mut((SECTION / space.dim()).max(1) * bytes) {
-            let count = rows.len() / bytes;
+        let section_bytes = per(SECTION, space.dim()).saturating_mul(bytes).max(1);
+        for rows in rows.chunks_mut(section_bytes) {
+            let count = rows.len().checked_div(bytes).unwrap_or(0);
             let _section = fpu::Section::begin();
             // SAFETY: the chunk holds `count` rows and is borrowed exclusively, and this is an FPU section.
             unsafe {
@@ -178,7 +184,7 @@ impl Kernels {
                 // SAFETY: the rows of all chunks together are the rows of `rows`.
                 unsafe { self.run(&batch) };
                 // In bounds or one section past the end, where it is not used; wrapping to need no unsafe block.
-                batch.rows = batch.rows.wrapping_add(keys.len() * rows.stride);
+                batch.rows = batch.rows.wrapping_add(keys.len().wrapping_mul(rows.stride));
                 batch.inv_norms = batch.inv_norms.wrapping_add(keys.len());
             }
         }
@@ -228,7 +234,12 @@ impl Kernels {
     }
 
     pub(crate) fn rows_per_section(&self, space: &Space) -> usize {
-        (SECTION / space.dim()).max(4)
+        // Portable code takes its time by elements, except those that it compares 64 at a time.
+        if self.variant == Variant::Scalar && space.element() != Element::Binary {
+            per(SECTION, space.dim()).max(4)
+        } else {
+            per(SECTION_BYTES, space.row_bytes()).max(4)
+        }
     }
 
     /// # Safety
@@ -269,6 +280,12 @@ pub fn prefetch<T: ?Sized>(at: &T) {
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = at;
+}
+
+/// How many items of `size` there are in `total`, at least one.
+#[inline]
+pub(crate) fn per(total: usize, size: usize) -> usize {
+    total.checked_div(size).unwrap_or(1).max(1)
 }
 
 /// A batch of this query and these rows that has no keys yet.

@@ -7,6 +7,7 @@
 use crate::abi;
 use crate::fpu;
 use crate::island;
+use crate::kernels::per;
 use crate::kernels::prefetch;
 use crate::kernels::Kernels;
 use crate::kernels::Variant;
@@ -207,15 +208,15 @@ impl Kernels {
     /// Runs `work` for some rows at a time, each time in an FPU section.
     fn in_sections(&self, count: usize, coding: &mut abi::Coding, work: impl Fn(&abi::Coding)) {
         // An element takes many times as long as in a comparison.
-        let per_section = (SECTION / 8 / coding.dim).max(1);
+        let per_section = per(SECTION / 8, coding.dim);
         let mut done = 0;
         while done < count {
-            coding.count = per_section.min(count - done);
+            coding.count = per_section.min(count.saturating_sub(done));
             {
                 let _section = fpu::Section::begin();
                 work(coding);
             }
-            done += coding.count;
+            done = done.saturating_add(coding.count);
             // In bounds or past the end, where they are not used; wrapping to need no unsafe block.
             coding.rows = coding.rows.wrapping_add(coding.count.wrapping_mul(coding.stride));
             coding.out = coding.out.wrapping_add(coding.count.wrapping_mul(coding.out_stride));

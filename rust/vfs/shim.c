@@ -141,8 +141,9 @@ bool vexfs_cpu_has_ymm_state(void)
 bool vexfs_cpu_has_avx512(void)
 {
 	return boot_cpu_has(X86_FEATURE_AVX512F) && boot_cpu_has(X86_FEATURE_AVX512BW) &&
-	       boot_cpu_has(X86_FEATURE_AVX512VL) && boot_cpu_has(X86_FEATURE_AVX512_VNNI) &&
-	       boot_cpu_has(X86_FEATURE_AVX512_VPOPCNTDQ) && cpu_has_xfeatures(XFEATURE_MASK_AVX512, NULL);
+	       boot_cpu_has(X86_FEATURE_AVX512VL) && boot_cpu_has(X86_FEATURE_AVX512VBMI) &&
+	       boot_cpu_has(X86_FEATURE_AVX512_VNNI) && boot_cpu_has(X86_FEATURE_AVX512_VPOPCNTDQ) &&
+	       cpu_has_xfeatures(XFEATURE_MASK_AVX512, NULL);
 }
 #endif
 

@@ -4,6 +4,7 @@
 mod codes;
 mod elements;
 
+use crate::kernels::SECTION_BYTES;
 use crate::*;
 use std::vec;
 use std::vec::Vec;
@@ -267,7 +268,7 @@ fn a_key_does_not_depend_on_the_place_of_the_row_or_on_its_companions() {
 #[test]
 fn a_call_larger_than_a_section_gives_the_keys_of_its_parts() {
     let mut random = Random(4);
-    let (dim, count) = (96, 3 * SECTION / 96 + 5);
+    let (dim, count) = (96, 3 * SECTION_BYTES / 96 + 5);
     let query = random.vector(Kind::Unit, dim);
     let rows: Vec<u32> = (0..count).flat_map(|_| random.vector(Kind::Unit, dim)).collect();
     for metric in METRICS {

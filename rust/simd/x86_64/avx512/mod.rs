@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! AVX-512 as of Ice Lake and Zen 4: F, BW, VL, VNNI and VPOPCNTDQ. CPUs with less of it are served by AVX2.
+//! AVX-512 as of Ice Lake and Zen 4: F, BW, VL, VBMI, VNNI and VPOPCNTDQ. CPUs with less of it are served by AVX2.
 #![allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
 #![allow(clippy::incompatible_msrv)] // Compiled only where `build.rs` or Kbuild has found them.
 

@@ -18,7 +18,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
 pub fn seal_tail(bytes: &mut [u8], file: u64) {
     const HEADER: usize = 64;
     let mut at = 0;
-    while let Some(len) = number(bytes, at + 16, 8) {
+    while let Some(len) = number(bytes, at + 16, 4) {
         let end = usize::try_from(len).ok().and_then(|len| (at + HEADER).checked_add(len));
         let Some(end) = end.filter(|end| *end <= bytes.len()) else {
             return;

@@ -24,7 +24,7 @@ fn fill(collection: &Collection) {
     builder.add("lang", Value::Keyword("en")).expect("a field");
     builder.add("size", Value::I64(7)).expect("a field");
     let payload = builder.finish().expect("a payload");
-    let vectors: Vec<u32> = (0..6 * DIM).map(|i| (0.5 + i as f32).to_bits()).collect();
+    let vectors: Vec<u8> = (0..6 * DIM).flat_map(|i| (0.5 + i as f32).to_le_bytes()).collect();
     let lens = [payload.len() as u32, 0, payload.len() as u32];
     let payloads = [&payload[..], &payload[..]].concat();
     let batches = [
@@ -33,7 +33,7 @@ fn fill(collection: &Collection) {
             ..Batch::default()
         },
         Batch {
-            vectors: &vectors[..3 * DIM],
+            vectors: &vectors[..4 * 3 * DIM],
             ids: Some(&[2, 9, 4]),
             payload_lens: &lens,
             payloads: &payloads,

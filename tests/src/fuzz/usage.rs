@@ -10,17 +10,18 @@ use vexfs_engine::Search;
 pub fn everything(collection: &Collection) {
     let dim = collection.params().dim();
     for turn in 0..2 {
-        let query: Vec<u32> = (0..dim).map(|i| ((i as f32) - 1.5).to_bits()).collect();
+        let query: Vec<u8> = (0..dim).flat_map(|i| ((i as f32) - 1.5).to_le_bytes()).collect();
         for radius in [None, Some(9f32.to_bits())] {
             let found = collection.search(&Search {
                 queries: &query,
                 k: 5,
                 radius,
+                ..Search::default()
             });
             if let Ok(found) = found {
                 assert!(found.hits.len() <= 5, "more hits than asked for");
                 for hit in found.hits.iter() {
-                    let mut vector = vec![0; dim];
+                    let mut vector = vec![0; 4 * dim];
                     found
                         .contents
                         .vector(&hit.row, &mut vector)
@@ -38,7 +39,7 @@ pub fn everything(collection: &Collection) {
         }
         let _ = collection.info();
         let _ = collection.delete(&[1, 3, 1000]);
-        let vectors: Vec<u32> = (0..2 * dim).map(|i| (1.0 + i as f32).to_bits()).collect();
+        let vectors: Vec<u8> = (0..2 * dim).flat_map(|i| (1.0 + i as f32).to_le_bytes()).collect();
         let batch = Batch {
             vectors: &vectors,
             ids: Some(&[2, 500 + turn]),

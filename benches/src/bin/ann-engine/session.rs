@@ -10,12 +10,17 @@ use crate::vectors;
 use crate::vectors::Element;
 use crate::vectors::Vectors;
 use crate::Answer;
+use anyhow::bail;
 use anyhow::ensure;
 use anyhow::Context as _;
 use anyhow::Result;
 use serde_json::json;
 use serde_json::Value;
+use vexfs_engine::Codes;
+use vexfs_engine::IndexParams;
 use vexfs_engine::Info;
+use vexfs_engine::Kind;
+use vexfs_engine::Knobs;
 use vexfs_engine::Params;
 use vexfs_engine::Search;
 
@@ -39,9 +44,47 @@ struct Files {
     queries: Vec<u8>,
 }
 
+/// Index parameters of a `build`.
+fn index_of(command: &Command) -> Result<IndexParams> {
+    let kind = match command.needed("index")? {
+        "flat" => Kind::Flat,
+        "hnsw" => Kind::Hnsw,
+        "ivf" => Kind::Ivf,
+        "pq" => Kind::Pq,
+        "ivf-pq" => Kind::IvfPq,
+        "lsh" => Kind::Lsh,
+        "vamana" => Kind::Vamana,
+        name => bail!("no such index: {name}"),
+    };
+    let mut params = IndexParams::new(kind);
+    params.codes = match command.text("codes").unwrap_or("none") {
+        "none" => Codes::None,
+        "sq8" => Codes::Sq8,
+        "bf16" => Codes::Bf16,
+        "binary" => Codes::Binary,
+        name => bail!("no such codes: {name}"),
+    };
+    params.m = command.number("m", params.m)?;
+    params.ef_construction = command.number("efc", params.ef_construction)?;
+    params.nlist = command.number("nlist", params.nlist)?;
+    params.pq_bytes = command.number("pq_bytes", params.pq_bytes)?;
+    params.pq_bits = command.number("pq_bits", params.pq_bits)?;
+    params.alpha_permille = command.number("alpha", params.alpha_permille)?;
+    params.recall_permille = command.number("recall", params.recall_permille)?;
+    params.disk_percent = command.number("disk", params.disk_percent)?;
+    params.seed = command.number("seed", params.seed)?;
+    Ok(params)
+}
+
 fn facts(info: &Info) -> Value {
     json!({
         "rows": info.rows,
+        "indexed_rows": info.indexed_rows,
+        "segments": info.segments,
+        "vector_bytes": info.vector_bytes,
+        "index_bytes": info.index_bytes,
+        "payload_bytes": info.payload_bytes,
+        "field_bytes": info.field_bytes,
         "disk_bytes": info.disk_bytes,
         "memory_bytes": info.memory_bytes,
     })
@@ -88,12 +131,14 @@ impl Session {
         let inserting = Clock::start();
         image.fill(&table, BATCH)?;
         let (insert_seconds, _) = inserting.stop();
-        ensure!(
-            command.needed("index")? == "flat",
-            "this engine has no other index than flat"
-        );
+        let index = index_of(command)?;
         let building = Clock::start();
-        image.collection.optimize(1, &|_, _| ())?;
+        if index.kind == Kind::Flat {
+            image.collection.optimize(1, &|_, _| {})?;
+        } else {
+            let threads = command.number("threads", 1)?;
+            image.collection.build_index(&index, threads, &|_, _| {})?;
+        }
         let (seconds, cpu) = building.stop();
         let mut answer = facts(&image.collection.info()?);
         image.close()?;
@@ -125,26 +170,44 @@ impl Session {
         let k: usize = command.number("k", 10)?;
         let row_bytes = files.queries.len() / files.query_count;
         let count = command.number("queries", files.query_count)?.min(files.query_count);
+        ensure!(command.text("below").is_none(), "searches have no filters yet");
+        let candidates: u32 = command.number("rerank", 0)?;
+        let search = Search {
+            k,
+            knobs: Knobs {
+                ef: command.number("ef", 0)?,
+                nprobe: command.number("nprobe", 0)?,
+                rerank: candidates.div_ceil(k.max(1) as u32),
+            },
+            exact: command.number("exact", 0)? != 0,
+            ..Search::default()
+        };
         let mut ids = Vec::with_capacity(4 * k * count);
-        let mut scanned = 0;
+        let mut cost = vexfs_engine::Cost::default();
         let passes: usize = command.number("passes", 1)?;
         let clock = Clock::start();
         for pass in 0..passes {
             for (i, query) in files.queries.chunks(row_bytes).take(count).enumerate() {
                 let found = image.collection.search(&Search {
                     queries: query,
-                    k,
-                    ..Search::default()
+                    ..search
                 })?;
                 if pass == 0 {
                     ids.extend(found.hits.iter().flat_map(|hit| (hit.row.id as i32).to_le_bytes()));
                     ids.resize(4 * k * (i + 1), 0xff);
-                    scanned += found.scanned;
+                    cost += found.cost;
                 }
             }
         }
         let (seconds, cpu) = clock.stop();
-        let answer = json!({ "seconds": seconds, "cpu": cpu, "distances": scanned as f64 / count as f64 });
+        let answer = json!({
+            "seconds": seconds,
+            "cpu": cpu,
+            "distances": (cost.distances + cost.codes) as f64 / count as f64,
+            "full_distances": cost.distances as f64 / count as f64,
+            "hops": cost.hops as f64 / count as f64,
+            "reads": cost.reads as f64 / count as f64,
+        });
         Ok((answer, ids))
     }
 }

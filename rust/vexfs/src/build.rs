@@ -68,25 +68,63 @@ impl fmt::Debug for Build<'_> {
 }
 
 impl Collection {
-    /// Gives the collection an index and builds it for the rows there are.
+    /// Gives the collection an index and builds it for the rows there are; rows that come later get it as they become
+    /// many. Searches and changes go on meanwhile.
+    ///
+    /// ```
+    /// use vexfs::{Build, Index, Metric, Row, Search, Vexfs};
+    ///
+    /// let fs = Vexfs::in_memory(256 << 20)?;
+    /// let points = fs.create_collection("/points", 2, Metric::L2)?;
+    /// points.insert((0..500).map(|i| Row::new([(i % 25) as f32, (i / 25) as f32])))?;
+    /// points.build_index(Index { m: 8, ..Index::HNSW }, &Build::new())?;
+    ///
+    /// let search = Search::new(3).ef(40);
+    /// let near = points.search(&[7.2, 3.1], &search)?;
+    /// assert_eq!(near[0].id, 82);
+    /// assert_eq!(near, points.search(&[7.2, 3.1], &search.exact())?);
+    /// # Ok::<(), vexfs::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` or `Unsupported` for parameters that make no sense for this collection; those of writing. The collection
+    /// is as before then, or as after one of the steps.
     pub fn build_index(&self, index: Index, build: &Build<'_>) -> Result<()> {
-        let _ = (index.to_engine()?, build.count(), build.progress);
-        Err(vexfs_host::Error::Unsupported("this version has no indexes").into())
+        self.engine
+            .build_index(&index.to_engine()?, build.count(), build.progress)?;
+        Ok(())
     }
 
-    /// Takes the index away.
+    /// Takes the index away: every search compares all rows from now on.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing.
     pub fn drop_index(&self) -> Result<()> {
-        Err(vexfs_host::Error::Unsupported("this version has no indexes").into())
+        self.engine.drop_index()?;
+        Ok(())
     }
 
-    /// Merges all rows into one segment.
-    pub fn optimize(&self, _build: &Build<'_>) -> Result<()> {
-        Err(vexfs_host::Error::Unsupported("this version has no segments").into())
+    /// Merges all rows into one segment, without those that are deleted, and indexes it: the fastest to search.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing.
+    pub fn optimize(&self, build: &Build<'_>) -> Result<()> {
+        self.engine.optimize(build.count(), build.progress)?;
+        Ok(())
     }
 
-    /// Does one thing that is due.
-    pub fn maintain(&self, _build: &Build<'_>) -> Result<bool> {
-        Err(vexfs_host::Error::Unsupported("this version has no segments").into())
+    /// Does one thing that is due: seals recent rows into a segment, merges small segments, indexes one that has no
+    /// index. Returns whether anything was; call it until nothing is, from a thread that has time for it. Inserting never
+    /// does it by itself, unless far too much has become due.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing.
+    pub fn maintain(&self, build: &Build<'_>) -> Result<bool> {
+        Ok(self.engine.maintain(build.count(), build.progress)?)
     }
 
     /// Says how a query is answered.

@@ -3,6 +3,7 @@
 
 use std::ops::Deref;
 use std::time::Duration;
+use std::time::Instant;
 
 use serde_json::Map;
 use serde_json::Value as Json;
@@ -227,17 +228,25 @@ impl Collection {
         // As many queries at a time as the engine takes.
         let most = (uapi::VEXFS_HITS_MAX as usize / search.k.max(1)).min(uapi::VEXFS_QUERIES_MAX as usize);
         let bytes = self.element().vector_bytes(self.dim() as usize);
+        let deadline = search.time_limit.and_then(|limit| Instant::now().checked_add(limit));
         for queries in queries.chunks(bytes.saturating_mul(most.max(1)).max(1)) {
-            self.search_some(queries, search, &mut answers)?;
+            self.search_some(queries, search, deadline, &mut answers)?;
         }
         Ok(answers)
     }
 
-    fn search_some(&self, queries: &[u8], search: &Search, answers: &mut Answers) -> Result<()> {
+    fn search_some(
+        &self,
+        queries: &[u8],
+        search: &Search,
+        deadline: Option<Instant>,
+        answers: &mut Answers,
+    ) -> Result<()> {
         let (element, dim) = (self.element(), self.dim());
-        if search.time_limit.is_some() || search.filter.is_some() {
+        if search.filter.is_some() {
             return Err(vexfs_host::Error::Unsupported("search parameter").into());
         }
+        let stop = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let found = self.engine.search(&engine::Search {
             queries,
             k: search.k,
@@ -248,7 +257,7 @@ impl Collection {
                 rerank: search.rerank,
             },
             exact: search.exact,
-            ..engine::Search::default()
+            stop: deadline.is_some().then_some(&stop),
         })?;
         for hits in found.by_query() {
             let hits = hits.iter().map(|hit| {

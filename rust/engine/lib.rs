@@ -40,6 +40,8 @@ mod index;
 mod kmeans;
 pub mod limits;
 pub mod payload;
+#[allow(dead_code, unused_imports)]
+mod plan;
 #[allow(dead_code)]
 mod pool;
 mod segment;
@@ -60,11 +62,16 @@ pub use collection::RowRef;
 pub use collection::Search;
 pub use collection::Tuning;
 
+pub use fields::Estimate;
+
 pub use index::Codes;
 pub use index::Cost;
 pub use index::IndexParams;
 pub use index::Kind;
 pub use index::Knobs;
+
+pub use plan::Choice;
+pub use plan::SegmentFacts;
 
 pub use vexfs_simd::Element;
 pub use vexfs_simd::Metric;

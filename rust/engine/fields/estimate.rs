@@ -30,7 +30,8 @@ const GUESS_EQUAL: u64 = 10;
 const GUESS_RANGE: u64 = 4;
 
 impl Estimate {
-    fn exactly(rows: u64) -> Self {
+    /// So many, no more and no less.
+    pub(crate) fn exactly(rows: u64) -> Self {
         Self {
             lower: rows,
             upper: rows,

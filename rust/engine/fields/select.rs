@@ -22,6 +22,8 @@ use vexfs_host::Result;
 pub(crate) struct Selection {
     /// The rows, dead ones included.
     pub(crate) rows: Bits,
+    /// Their number.
+    pub(crate) count: usize,
     /// Payloads that were looked at to find them.
     pub(crate) evaluated: u64,
 }
@@ -101,6 +103,7 @@ impl FieldIndex {
         let Truth { sure, maybe } = self.truth(program)?;
         let mut selection = Selection {
             rows: sure,
+            count: 0,
             evaluated: 0,
         };
         if let Some(mut doubtful) = maybe {
@@ -115,6 +118,7 @@ impl FieldIndex {
                 }
             }
         }
+        selection.count = selection.rows.count();
         Ok(selection)
     }
 

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Searching first and filtering afterwards.
+
+use super::choose;
+use super::cost;
+use super::select;
+use super::Accept;
+use super::Ask;
+use super::Choice;
+use super::Searcher;
+use super::SegmentFacts;
+use super::View;
+use crate::bits::Bits;
+use crate::filter::Program;
+use crate::index::Nearest;
+use vexfs_host::mem::Vec;
+use vexfs_host::relax;
+use vexfs_host::Result;
+use vexfs_simd::Query;
+
+/// What has been decided about rows: queries meet the same ones.
+struct Decided {
+    known: Bits,
+    matching: Bits,
+}
+
+impl Decided {
+    fn ask(&mut self, view: &View<'_>, program: &Program, row: u32, evaluated: &mut u64) -> Result<bool> {
+        if !self.known.get(row) {
+            *evaluated = evaluated.saturating_add(1);
+            if program.matches(view.payloads.payload(row))? {
+                self.matching.set(row);
+            }
+            self.known.set(row);
+        }
+        Ok(self.matching.get(row))
+    }
+}
+
+/// Searches the index for more rows than wanted and offers those whose payloads match. From the first query on for which
+/// these are too few, the matching rows are determined and the search goes on with them.
+pub(super) fn search(
+    view: &View<'_>,
+    ask: &Ask<'_>,
+    index: &dyn Searcher,
+    program: &Program,
+    queries: &[Query<'_>],
+    nearest: &mut [Nearest],
+    mut facts: SegmentFacts,
+) -> Result<SegmentFacts> {
+    let rows = view.rows.count();
+    let live = Accept::new(view, None)?;
+    let scope = view.scope(live.bits());
+    let mut decided = Decided {
+        known: Bits::new(rows)?,
+        matching: Bits::new(rows)?,
+    };
+    let mut done = 0;
+    for (query, nearest) in queries.iter().zip(nearest.iter_mut()) {
+        let want = cost::over_fetch(nearest.k(), &facts.estimate, facts.rows).min(rows);
+        let mut candidates = Nearest::new(want, rows, u32::MAX)?;
+        let knobs = cost::widen(view.params, &ask.knobs, want, facts.rows, facts.alive);
+        facts.cost += index.search(&scope, query, &knobs, &mut candidates)?;
+        let candidates = candidates.into_sorted();
+        let mut matching: Vec<(u32, u32)> = Vec::with_capacity(nearest.k())?;
+        for entry in &candidates {
+            let (key, row) = ((entry >> 32) as u32, *entry as u32);
+            if decided.ask(view, program, row, &mut facts.evaluated)? {
+                matching.push((key, row))?;
+                if matching.len() >= nearest.k() {
+                    break;
+                }
+            }
+        }
+        let is_enough = matching.len() >= nearest.k() || candidates.len() as u64 >= facts.alive;
+        if is_enough || facts.cost.stopped {
+            for (key, row) in &matching {
+                nearest.offer(*key, *row)?;
+            }
+            done += 1;
+        }
+        if !is_enough || facts.cost.stopped {
+            break;
+        }
+        relax()?;
+    }
+    if done == queries.len() || facts.cost.stopped {
+        return Ok(facts);
+    }
+    let selection = select(view, program, &mut facts)?;
+    let accept = Accept::new(view, Some(selection))?;
+    let (queries, nearest) = (queries.get(done..), nearest.get_mut(done..));
+    facts.fallbacks = facts.fallbacks.saturating_add(1);
+    let facts = choose(
+        view,
+        ask,
+        &accept,
+        queries.unwrap_or_default(),
+        nearest.unwrap_or_default(),
+        facts,
+    )?;
+    Ok(SegmentFacts {
+        choice: if done > 0 { Choice::PostFilter } else { facts.choice },
+        ..facts
+    })
+}

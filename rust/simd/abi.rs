@@ -71,13 +71,14 @@ pub struct Constants {
 /// and the step.
 pub const PARAM_BYTES: usize = 8;
 
-/// Some rows of floats that codes are made of, or learnt from.
+/// Some rows of floats that codes are made of or learnt from, or that are converted.
 ///
 /// # Invariants
 ///
-/// - `params` points to [`PARAM_BYTES`] for each of `dim` dimensions, which nobody else has access to while training.
+/// - `params`, if codes are asked for, points to [`PARAM_BYTES`] for each of `dim` dimensions, which nobody else has access to while training.
 /// - Row `i < count` starts at `rows + i * stride` and has `dim` elements of the float type `element`.
-/// - Codes of row `i` go to `out + i * out_stride`, if codes are asked for: `dim` bytes, and four more if `metric` is [`L2`].
+/// - What is made of row `i` goes to `out + i * out_stride`: codes (`dim` bytes, and four more if `metric` is [`L2`]), or elements of
+///   another type.
 #[repr(C)]
 pub struct Coding {
     pub params: *mut u8,

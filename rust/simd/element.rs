@@ -78,6 +78,33 @@ pub(crate) fn f32_to_bf16(x: f32) -> u16 {
     }
 }
 
+/// Writes a row of floats as a row of another type. A bit is set where an element is positive.
+///
+/// # Safety
+///
+/// `row` points to `dim` elements of the float type `FROM`, `out` to a row of `TO`s, a float type or bits, that nobody else has
+/// access to.
+pub(crate) unsafe fn convert<const FROM: u32, const TO: u32>(row: *const u8, dim: usize, out: *mut u8) {
+    if TO == abi::BINARY {
+        let mut byte = 0;
+        for i in 0..dim {
+            // SAFETY: `i < dim`.
+            unsafe {
+                byte |= u8::from(float::<FROM>(row, i) > 0.0) << (i % 8);
+                if i % 8 == 7 || i + 1 == dim {
+                    *out.add(i / 8) = byte;
+                    byte = 0;
+                }
+            }
+        }
+    } else {
+        for i in 0..dim {
+            // SAFETY: `i < dim`.
+            unsafe { set_float::<TO>(out, i, float::<FROM>(row, i)) };
+        }
+    }
+}
+
 /// Writes element `i` of a vector of floats.
 ///
 /// # Safety

@@ -5,6 +5,7 @@
 
 use crate::abi;
 use crate::codes;
+use crate::element;
 use crate::norms;
 use crate::scalar;
 
@@ -193,5 +194,41 @@ pub unsafe extern "C" fn vexfs_simd_codes_weigh(
             abi::F16 => codes::weigh::<{ abi::F16 }>(of, split != 0, padded),
             _ => codes::weigh::<{ abi::BF16 }>(of, split != 0, padded),
         };
+    }
+}
+
+/// Writes some rows of floats as rows of another type, `to`.
+///
+/// # Safety
+///
+/// `coding` holds its invariants, and `to` is a float type or bits; the caller is inside an FPU section.
+#[no_mangle]
+pub unsafe extern "C" fn vexfs_simd_convert(coding: *const abi::Coding, to: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let of = &*coding;
+        match of.element {
+            abi::F32 => convert_rows::<{ abi::F32 }>(of, to),
+            abi::F16 => convert_rows::<{ abi::F16 }>(of, to),
+            _ => convert_rows::<{ abi::BF16 }>(of, to),
+        }
+    }
+}
+
+/// # Safety
+///
+/// As [`vexfs_simd_convert`]; the rows are of `FROM`s.
+unsafe fn convert_rows<const FROM: u32>(of: &abi::Coding, to: u32) {
+    for i in 0..of.count {
+        // SAFETY: `i < count`.
+        unsafe {
+            let (row, out) = (of.rows.add(i * of.stride), of.out.add(i * of.out_stride));
+            match to {
+                abi::F32 => element::convert::<FROM, { abi::F32 }>(row, of.dim, out),
+                abi::F16 => element::convert::<FROM, { abi::F16 }>(row, of.dim, out),
+                abi::BF16 => element::convert::<FROM, { abi::BF16 }>(row, of.dim, out),
+                _ => element::convert::<FROM, { abi::BINARY }>(row, of.dim, out),
+            }
+        }
     }
 }

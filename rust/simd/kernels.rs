@@ -210,6 +210,14 @@ impl Kernels {
             return Err(ShapeMismatch);
         }
         let mut batch = batch_of(query, rows);
+        if self.fits_a_section(&query.space, ids.len()) {
+            batch.ids = ids.as_ptr();
+            batch.keys = keys.as_mut_ptr();
+            batch.count = keys.len();
+            // SAFETY: every id is that of a row.
+            unsafe { self.run(&batch) };
+            return Ok(());
+        }
         let per_section = self.rows_per_section(&query.space);
         for (ids, keys) in ids.chunks(per_section).zip(keys.chunks_mut(per_section)) {
             batch.ids = ids.as_ptr();
@@ -233,6 +241,13 @@ impl Kernels {
         }
     }
 
+    /// Whether so many rows surely fit one FPU section: what searches ask at every hop, without a division.
+    #[inline]
+    pub(crate) fn fits_a_section(&self, space: &Space, rows: usize) -> bool {
+        rows.saturating_mul(space.dim()) <= SECTION
+    }
+
+    /// How many rows are compared in one FPU section.
     pub(crate) fn rows_per_section(&self, space: &Space) -> usize {
         // Portable code takes its time by elements, except those that it compares 64 at a time.
         if self.variant == Variant::Scalar && space.element() != Element::Binary {

@@ -20,6 +20,7 @@
 #![cfg_attr(not(CONFIG_RUST), no_std)]
 
 mod abi;
+mod convert;
 mod fpu;
 mod kernels;
 mod keys;

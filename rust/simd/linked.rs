@@ -20,6 +20,7 @@ extern "C" {
         out: *mut u32,
     );
     pub(crate) fn vexfs_simd_normalize(element: u32, rows: *mut u8, dim: usize, bytes: usize, count: usize);
+    pub(crate) fn vexfs_simd_convert(coding: *const abi::Coding, to: u32);
     pub(crate) fn vexfs_simd_codes_begin(params: *mut u8, dim: usize);
     pub(crate) fn vexfs_simd_codes_train(coding: *const abi::Coding);
     pub(crate) fn vexfs_simd_codes_end(params: *mut u8, dim: usize);

@@ -5,14 +5,15 @@
 //! every variant: good for choosing candidates that are compared exactly afterwards.
 
 use crate::abi;
+use crate::convert::coding_of;
+use crate::convert::fits;
+use crate::convert::in_sections;
 use crate::fpu;
 use crate::island;
-use crate::kernels::per;
 use crate::kernels::prefetch;
 use crate::kernels::Kernels;
 use crate::kernels::Variant;
 use crate::kernels::LINE;
-use crate::kernels::SECTION;
 use crate::rows::Query;
 use crate::rows::Rows;
 use crate::rows::ShapeMismatch;
@@ -124,18 +125,6 @@ impl<'a> Codes<'a> {
     }
 }
 
-/// Whether `count` items of `len` bytes, `stride` apart, lie in `bytes` bytes.
-fn fits(bytes: usize, stride: usize, count: usize, len: usize) -> Result<(), ShapeMismatch> {
-    let end = match count.checked_sub(1) {
-        Some(before_last) => before_last.checked_mul(stride).and_then(|start| start.checked_add(len)),
-        None => Some(0),
-    };
-    if stride < len || end.is_none_or(|end| end > bytes) {
-        return Err(ShapeMismatch);
-    }
-    Ok(())
-}
-
 /// A query as integer weights, for the kernels that made it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sq8Query<'a> {
@@ -162,7 +151,7 @@ impl Kernels {
             unsafe { island::vexfs_simd_codes_begin(params.as_mut_ptr(), space.dim()) };
         }
         let mut coding = coding_of(sample, params.as_mut_ptr());
-        self.in_sections(sample.count(), &mut coding, |coding| {
+        in_sections(sample.count(), &mut coding, |coding| {
             // SAFETY: the rows are some of the sample; this is called in an FPU section.
             unsafe { island::vexfs_simd_codes_train(coding) }
         });
@@ -198,29 +187,11 @@ impl Kernels {
         let mut coding = coding_of(rows, params.as_ptr().cast_mut());
         coding.out = out.as_mut_ptr();
         coding.out_stride = stride;
-        self.in_sections(rows.count(), &mut coding, |coding| {
+        in_sections(rows.count(), &mut coding, |coding| {
             // SAFETY: the rows are some of `rows`, their codes lie in `out`; this is called in an FPU section.
             unsafe { island::vexfs_simd_codes_encode(coding) }
         });
         Ok(())
-    }
-
-    /// Runs `work` for some rows at a time, each time in an FPU section.
-    fn in_sections(&self, count: usize, coding: &mut abi::Coding, work: impl Fn(&abi::Coding)) {
-        // An element takes many times as long as in a comparison.
-        let per_section = per(SECTION / 8, coding.dim);
-        let mut done = 0;
-        while done < count {
-            coding.count = per_section.min(count.saturating_sub(done));
-            {
-                let _section = fpu::Section::begin();
-                work(coding);
-            }
-            done = done.saturating_add(coding.count);
-            // In bounds or past the end, where they are not used; wrapping to need no unsafe block.
-            coding.rows = coding.rows.wrapping_add(coding.count.wrapping_mul(coding.stride));
-            coding.out = coding.out.wrapping_add(coding.count.wrapping_mul(coding.out_stride));
-        }
     }
 
     /// Prepares a query for comparison with codes of these parameters.
@@ -295,6 +266,14 @@ impl Kernels {
             return Err(ShapeMismatch);
         }
         let mut batch = batch_of(query, codes);
+        if self.fits_a_section(&query.space, ids.len()) {
+            batch.ids = ids.as_ptr();
+            batch.keys = keys.as_mut_ptr();
+            batch.count = keys.len();
+            // SAFETY: as below.
+            unsafe { self.run(&batch) };
+            return Ok(());
+        }
         let per_section = self.rows_per_section(&query.space);
         for (ids, keys) in ids.chunks(per_section).zip(keys.chunks_mut(per_section)) {
             batch.ids = ids.as_ptr();
@@ -325,22 +304,6 @@ impl Kernels {
             batch.rows = batch.rows.wrapping_add(keys.len().wrapping_mul(codes.stride));
         }
         Ok(())
-    }
-}
-
-/// The coding of these rows; what is written where is not said yet.
-fn coding_of(rows: &Rows<'_>, params: *mut u8) -> abi::Coding {
-    let space = rows.space();
-    abi::Coding {
-        params,
-        rows: rows.bytes.as_ptr(),
-        out: null_mut(),
-        dim: space.dim(),
-        stride: rows.stride,
-        out_stride: 0,
-        count: 0,
-        element: space.element() as u32,
-        metric: space.metric() as u32,
     }
 }
 

@@ -200,6 +200,67 @@ fn vectors_without_room_for_their_products_have_the_distance_that_f64_gives() {
 }
 
 #[test]
+fn floats_are_converted_to_the_nearest_of_the_other_type() {
+    let kernels = Kernels::detect();
+    let floats: [f32; 16] = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.5,
+        65504.0,
+        65519.9,
+        65520.0,
+        -1e9,
+        1.0 + 1.0 / 2048.0,
+        1.0 + 3.0 / 2048.0,
+        6e-8,
+        2.9e-8,
+        3.1e-8,
+        -6.1e-5,
+        f32::MAX,
+        f32::from_bits(0x3f80_8001),
+    ];
+    let words = floats.map(f32::to_bits);
+    let space = space(Metric::L2, 16);
+    let rows = Rows::new(&space, bytes(&words), 64, 1, &[]).unwrap();
+    let mut out = [0; 32];
+    kernels.convert(&rows, Element::F16, &mut out, 32, 0).unwrap();
+    let f16: [u16; 16] = std::array::from_fn(|i| u16::from_le_bytes([out[2 * i], out[2 * i + 1]]));
+    let want = [
+        0, 0x8000, 0x3c00, 0xbe00, 0x7bff, 0x7bff, 0x7bff, 0xfbff, 0x3c00, 0x3c02, 1, 0, 1, 0x83ff, 0x7bff, 0x3c04,
+    ];
+    assert_eq!(f16, want);
+    kernels.convert(&rows, Element::Bf16, &mut out, 32, 0).unwrap();
+    let bf16: [u16; 16] = std::array::from_fn(|i| u16::from_le_bytes([out[2 * i], out[2 * i + 1]]));
+    assert_eq!(bf16[..4], [0, 0x8000, 0x3f80, 0xbfc0]);
+    assert_eq!(bf16[14..], [0x7f7f, 0x3f81]);
+    let mut bits = [0xff; 3];
+    kernels.convert(&rows, Element::Binary, &mut bits, 2, 1).unwrap();
+    assert_eq!(bits, [0xff, 0b0111_0100, 0b1101_1111]);
+    assert!(kernels.convert(&rows, Element::Binary, &mut bits, 2, 2).is_err());
+    assert!(kernels.convert(&rows, Element::U8, &mut [0; 16], 16, 0).is_err());
+
+    // Every binary16 there and back.
+    let halves: Vec<u8> = (0..=u16::MAX)
+        .filter(|half| half & 0x7c00 != 0x7c00)
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let space = Space::new(Element::F16, Metric::L2, 2).unwrap();
+    let rows = Rows::new(&space, &halves, 4, halves.len() / 4, &[]).unwrap();
+    let mut wide = vec![0; 2 * halves.len()];
+    kernels.convert(&rows, Element::F32, &mut wide, 8, 0).unwrap();
+    for (half, wide) in halves.chunks(2).zip(wide.chunks(4)) {
+        let half = u16::from_le_bytes(half.try_into().unwrap());
+        assert_eq!(f64::from(f32::from_le_bytes(wide.try_into().unwrap())), binary16(half));
+    }
+    let space = Space::new(Element::F32, Metric::L2, 2).unwrap();
+    let rows = Rows::new(&space, &wide, 8, wide.len() / 8, &[]).unwrap();
+    let mut back = vec![0; halves.len()];
+    kernels.convert(&rows, Element::F16, &mut back, 4, 0).unwrap();
+    assert_eq!(back, halves);
+}
+
+#[test]
 fn check_refuses_what_no_vector_of_the_type_may_have() {
     let space = |element, metric, dim| Space::new(element, metric, dim).unwrap();
     let f16 = space(Element::F16, Metric::L2, 2);

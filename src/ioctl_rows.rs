@@ -16,6 +16,7 @@ use vexfs_engine::Params;
 use vexfs_engine::RowRef;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
+use vexfs_host::Error;
 use vexfs_uapi as uapi;
 use vexfs_vfs::Result;
 use zerocopy::IntoBytes;
@@ -68,12 +69,15 @@ pub fn check_count(count: u32, max: u32) -> Result<usize> {
     }
 }
 
-/// Checks that an element type is the collection's.
-pub fn check_element(element: u32, params: &Params) -> Result {
-    match element == params.element_code() {
-        true => Ok(()),
-        false => Err(EINVAL.into()),
+/// Checks that a caller's vectors are of the collection's dimension and element type.
+pub fn check_vectors(dim: u32, element: u32, params: &Params) -> Result {
+    if element > uapi::VEXFS_ELEMENT_BINARY {
+        return Err(Error::Unsupported("element type").into());
     }
+    if dim as usize != params.dim() || element != params.element_code() {
+        return Err(EINVAL.into());
+    }
+    Ok(())
 }
 
 const INSERT_FLAGS: u32 = uapi::VEXFS_INSERT_SYNC | uapi::VEXFS_INSERT_UPSERT | uapi::VEXFS_INSERT_NORMALIZE;
@@ -87,10 +91,7 @@ pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     let count = check_count(arg.count, uapi::VEXFS_BATCH_ROWS_MAX)?;
     let (target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Write)?;
     let params = collection.params();
-    check_element(arg.element, &params)?;
-    if arg.dim as usize != params.dim() {
-        return Err(EINVAL.into());
-    }
+    check_vectors(arg.dim, arg.element, &params)?;
     let bytes = (count as u64)
         .saturating_mul(params.row_bytes() as u64)
         .saturating_add(arg.payload_bytes);

@@ -10,6 +10,7 @@ use vexfs_engine::Found;
 use vexfs_engine::Knobs;
 use vexfs_engine::Search;
 use vexfs_host::mem::Vec;
+use vexfs_host::monotonic;
 use vexfs_host::relax;
 use vexfs_host::Error;
 use vexfs_uapi as uapi;
@@ -23,7 +24,7 @@ use crate::ioctl_arg::read_vectors;
 use crate::ioctl_arg::Arg;
 use crate::ioctl_arg::Output;
 use crate::ioctl_rows::check_count;
-use crate::ioctl_rows::check_element;
+use crate::ioctl_rows::check_vectors;
 use crate::ioctl_rows::counters;
 use crate::ioctl_rows::fit_payloads;
 use crate::ioctl_rows::row_flags;
@@ -38,13 +39,11 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     if arg.flags & !SEARCH_FLAGS != 0 || arg.reserved != 0 {
         return Err(EINVAL.into());
     }
-    if arg.time_limit_us != 0 || arg.filter != 0 || arg.filter_bytes != 0 {
+    if arg.filter != 0 || arg.filter_bytes != 0 {
         return Err(Error::Unsupported("search parameter").into());
     }
-    let with_radius = arg.flags & uapi::VEXFS_SEARCH_RADIUS != 0;
-    if !with_radius && arg.radius.0 != 0 {
-        return Err(EINVAL.into());
-    }
+    let deadline = Deadline::new(arg.time_limit_us);
+    let radius = radius(arg.flags, arg.radius)?;
     let count = check_count(arg.count, uapi::VEXFS_QUERIES_MAX)?;
     let k = check_count(arg.k, uapi::VEXFS_K_MAX)?;
     let slots = count * k;
@@ -53,10 +52,7 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     }
     let (_target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Read)?;
     let params = collection.params();
-    check_element(arg.element, &params)?;
-    if arg.dim as usize != params.dim() {
-        return Err(EINVAL.into());
-    }
+    check_vectors(arg.dim, arg.element, &params)?;
     if arg.hits_max < slots as u64 {
         arg.hits_max = slots as u64;
         arg.write()?;
@@ -72,17 +68,18 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     )?;
     let hits = Output::new(arg.hits, slots * size_of::<uapi::Hit>(), align_of::<uapi::Hit>())?;
     let queries = read_vectors(arg.queries, count, &params, arg.stride)?;
+    let stop = || deadline.is_over();
     let found = collection.search(&Search {
         queries: &queries,
         k,
-        radius: with_radius.then_some(arg.radius.0),
+        radius,
         knobs: Knobs {
             ef: arg.ef,
             nprobe: arg.nprobe,
             rerank: arg.rerank,
         },
         exact: arg.flags & uapi::VEXFS_SEARCH_EXACT != 0,
-        ..Search::default()
+        stop: deadline.is_set().then_some(&stop),
     })?;
     counters(caller).searched(count as u64, found.scanned);
 
@@ -109,6 +106,35 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     Ok(0)
 }
 
+/// The radius of a search, if its flags say that there is one.
+pub fn radius(flags: u32, radius: uapi::F32) -> Result<Option<u32>> {
+    match flags & uapi::VEXFS_SEARCH_RADIUS != 0 {
+        true => Ok(Some(radius.0)),
+        false if radius.0 != 0 => Err(EINVAL.into()),
+        false => Ok(None),
+    }
+}
+
+/// When a call is to stop searching.
+pub struct Deadline(Option<u64>);
+
+impl Deadline {
+    /// So many microseconds from now; never if they are 0.
+    pub fn new(micros: u32) -> Self {
+        Self((micros != 0).then(|| monotonic().saturating_add(u64::from(micros) * 1000)))
+    }
+
+    /// Whether there is one.
+    pub fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether it has passed.
+    pub fn is_over(&self) -> bool {
+        self.0.is_some_and(|deadline| monotonic() >= deadline)
+    }
+}
+
 /// Where the parts of an answer go.
 struct Answer {
     results: Output,
@@ -124,7 +150,10 @@ impl Answer {
         for (query, hits) in found.by_query().enumerate() {
             let result = uapi::QueryResult {
                 count: hits.len() as u32,
-                flags: 0,
+                flags: match found.stopped {
+                    true => uapi::VEXFS_RESULT_STOPPED_EARLY,
+                    false => 0,
+                },
             };
             self.results
                 .write(query * size_of::<uapi::QueryResult>(), result.as_bytes())?;

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Building indexes, and saying what a collection consists of.
+
+use kernel::error::code::EINVAL;
+use kernel::ffi::c_long;
+use kernel::uaccess::UserPtr;
+use vexfs_engine::Codes;
+use vexfs_engine::IndexParams;
+use vexfs_engine::Kind;
+use vexfs_host::Error;
+use vexfs_uapi as uapi;
+use vexfs_vfs::Result;
+use zerocopy::FromZeros;
+
+use crate::ioctl::Access;
+use crate::ioctl::Caller;
+use crate::ioctl_arg;
+use crate::ioctl_arg::Arg;
+
+/// Threads that build: the caller's own.
+const THREADS: usize = 1;
+
+/// BUILD_INDEX. The caller's thread does the work; a fatal signal ends it between two steps.
+pub fn build(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
+    let mut arg = Arg::<uapi::BuildIndex>::read(arg)?;
+    if arg.flags & !uapi::VEXFS_BUILD_WAIT != 0 || arg.reserved != 0 {
+        return Err(EINVAL.into());
+    }
+    let params = match arg.action {
+        uapi::VEXFS_BUILD_SET => Some(index_params(&arg.params)?),
+        _ if arg.params != uapi::IndexParams::new_zeroed() => return Err(EINVAL.into()),
+        _ => None,
+    };
+    if arg.flags & uapi::VEXFS_BUILD_WAIT == 0 {
+        return Err(Error::Unsupported("building in the background").into());
+    }
+    let (target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Write)?;
+    let _access = caller.file.want_write()?;
+    arg.write()?;
+    let quiet = |_, _| {};
+    let txg = match (arg.action, params) {
+        (uapi::VEXFS_BUILD_SET, Some(params)) => Some(collection.build_index(&params, THREADS, &quiet)?),
+        (uapi::VEXFS_BUILD_DROP, _) => Some(collection.drop_index()?),
+        (uapi::VEXFS_BUILD_OPTIMIZE, _) => Some(collection.optimize(THREADS, &quiet)?),
+        (uapi::VEXFS_BUILD_MAINTAIN, _) => {
+            while collection.maintain(THREADS, &quiet)? {}
+            None
+        }
+        _ => return Err(EINVAL.into()),
+    };
+    // After maintenance the rows are the same: there is nothing an fsync would have to wait for.
+    if let Some(txg) = txg {
+        target.inode().data().note_txg(txg);
+    }
+    let info = collection.info()?;
+    arg.indexed_rows = info.indexed_rows;
+    arg.segments = info.segments;
+    arg.write()?;
+    Ok(0)
+}
+
+/// The engine's form of the ABI's parameters.
+fn index_params(params: &uapi::IndexParams) -> Result<IndexParams> {
+    if params.reserved != [0; 2] {
+        return Err(EINVAL.into());
+    }
+    let kind = Kind::from_code(params.kind).ok_or(Error::Unsupported("index"))?;
+    let codes = Codes::from_code(params.codes).ok_or(Error::Unsupported("codes"))?;
+    let params = IndexParams {
+        codes,
+        m: params.m,
+        ef_construction: params.ef_construction,
+        nlist: params.nlist,
+        pq_bytes: params.pq_bytes,
+        pq_bits: params.pq_bits,
+        alpha_permille: params.alpha_permille,
+        recall_permille: params.recall_permille,
+        disk_percent: params.disk_percent,
+        seed: params.seed,
+        ..IndexParams::new(kind)
+    };
+    params.check()?;
+    Ok(params)
+}
+
+/// The ABI's form of the engine's parameters.
+fn abi_params(params: &IndexParams) -> uapi::IndexParams {
+    uapi::IndexParams {
+        kind: params.kind as u32,
+        codes: params.codes as u32,
+        m: params.m,
+        ef_construction: params.ef_construction,
+        nlist: params.nlist,
+        pq_bytes: params.pq_bytes,
+        pq_bits: params.pq_bits,
+        alpha_permille: params.alpha_permille,
+        recall_permille: params.recall_permille,
+        disk_percent: params.disk_percent,
+        seed: params.seed,
+        reserved: [0; 2],
+    }
+}
+
+/// GET_VECTOR_STATS.
+pub fn stats(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
+    let mut arg = Arg::<uapi::GetVectorStats>::read(arg)?;
+    if arg.flags != 0 {
+        return Err(EINVAL.into());
+    }
+    let (_target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Read)?;
+    let info = collection.info()?;
+    arg.index = abi_params(&info.index);
+    arg.rows = info.rows;
+    arg.dead_rows = info.dead_rows;
+    arg.tail_rows = info.tail_rows;
+    arg.indexed_rows = info.indexed_rows;
+    arg.segments = info.segments;
+    arg.tail_bytes = info.tail_bytes;
+    arg.segment_bytes = info.segment_bytes;
+    arg.vector_bytes = info.vector_bytes;
+    arg.index_bytes = info.index_bytes;
+    arg.payload_bytes = info.payload_bytes;
+    arg.field_bytes = info.field_bytes;
+    arg.memory_bytes = info.memory_bytes;
+    arg.build_done = info.build_done;
+    arg.build_total = info.build_total;
+    arg.reserved = [0; 8];
+    arg.write()?;
+    Ok(0)
+}

@@ -82,6 +82,11 @@ fn a_damaged_tail_is_a_clean_error_or_a_working_collection() {
 }
 
 #[test]
+fn a_damaged_segment_is_a_clean_error_or_a_working_collection() {
+    try_all("segment");
+}
+
+#[test]
 fn any_filter_program_is_refused_or_answers() {
     try_all("filter");
 }

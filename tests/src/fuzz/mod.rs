@@ -9,6 +9,7 @@
 //! are made right first.
 
 mod filter;
+mod segment;
 mod sums;
 mod tail;
 mod template;
@@ -33,6 +34,11 @@ pub const TARGETS: &[Target] = &[
         name: "tail",
         run: tail::run,
         seeds: tail::seeds,
+    },
+    Target {
+        name: "segment",
+        run: segment::run,
+        seeds: segment::seeds,
     },
     Target {
         name: "filter",

@@ -32,3 +32,29 @@ pub fn seal_tail(bytes: &mut [u8], file: u64) {
         at = end;
     }
 }
+
+/// Makes a segment one of `file` of the collection `dir` with right checksums, as far as its sections lie in it.
+pub fn seal_segment(bytes: &mut [u8], dir: u64, file: u64) {
+    const HEADER: usize = 256;
+    const ENTRY: usize = 32;
+    put(bytes, 0, b"VXSG");
+    put(bytes, 16, &dir.to_le_bytes());
+    put(bytes, 24, &file.to_le_bytes());
+    let len = bytes.len() as u64;
+    put(bytes, 64, &len.to_le_bytes());
+    let sections = number(bytes, 84, 4).unwrap_or(0).min(64) as usize;
+    for entry in (HEADER..).step_by(ENTRY).take(sections) {
+        let place = number(bytes, entry + 8, 8).zip(number(bytes, entry + 16, 8));
+        let section = place.and_then(|(at, len)| {
+            let at = usize::try_from(at).ok()?;
+            bytes.get(at..at.checked_add(usize::try_from(len).ok()?)?)
+        });
+        if let Some(sum) = section.map(|section| crc32c(0, section)) {
+            put(bytes, entry + 4, &sum.to_le_bytes());
+        }
+    }
+    if let Some(head) = bytes.get(8..HEADER + ENTRY * sections) {
+        let sum = crc32c(0, head);
+        put(bytes, 4, &sum.to_le_bytes());
+    }
+}

@@ -20,7 +20,8 @@ const INODES: u64 = 64;
 /// An unmounted filesystem with a collection, and a file of that.
 pub struct Template {
     partition: RamBackend,
-    dir: u64,
+    /// The collection.
+    pub dir: u64,
     /// The file that inputs take the place of.
     pub file: u64,
     /// What it holds.

@@ -3,43 +3,85 @@
 
 use vexfs_engine::Batch;
 use vexfs_engine::Collection;
+use vexfs_engine::Found;
 use vexfs_engine::InsertMode;
+use vexfs_engine::Knobs;
 use vexfs_engine::Search;
+use vexfs_uapi as uapi;
 
-/// Searches, reads, deletes, inserts, and reads again what is then on disk.
+/// Hits asked for.
+const K: usize = 5;
+
+/// A vector of the collection's form that any metric allows.
+pub fn vector(collection: &Collection, seed: u64) -> Vec<u8> {
+    let params = collection.params();
+    let number = |i: usize| ((i as u64 + 3 * seed) * 7 % 23) as f32 - 4.5;
+    match params.element_code() {
+        uapi::VEXFS_ELEMENT_F32 => (0..params.dim()).flat_map(|i| number(i).to_le_bytes()).collect(),
+        // Upper halves of f32: all of them numbers as f16, too.
+        uapi::VEXFS_ELEMENT_F16 | uapi::VEXFS_ELEMENT_BF16 => (0..params.dim())
+            .flat_map(|i| ((number(i).to_bits() >> 16) as u16).to_le_bytes())
+            .collect(),
+        uapi::VEXFS_ELEMENT_BINARY => vec![0x5a ^ (seed as u8); params.dim() / 8],
+        _ => (0..params.dim())
+            .map(|i| (i as u64 * 5 + seed) as u8 % 100 + 1)
+            .collect(),
+    }
+}
+
+/// Reads all of an answer.
+fn look_at(collection: &Collection, found: &Found) {
+    assert!(found.hits.len() <= K, "more hits than asked for");
+    for hit in found.hits.iter() {
+        let mut vector = vec![0; collection.params().row_bytes()];
+        let mut payload = vexfs_host::mem::Vec::new();
+        // Payloads and vectors may be read only now.
+        if found.contents.vector(&hit.row, &mut vector).is_ok()
+            && found.contents.payload(&hit.row, &mut payload).is_ok()
+        {
+            assert_eq!(payload.len(), hit.row.payload_len);
+        }
+    }
+}
+
+/// Searches in every way, reads, deletes, inserts, merges, and reads again what is then on disk.
 pub fn everything(collection: &Collection) {
-    let dim = collection.params().dim();
     for turn in 0..2 {
-        let query: Vec<u8> = (0..dim).flat_map(|i| ((i as f32) - 1.5).to_le_bytes()).collect();
-        for radius in [None, Some(9f32.to_bits())] {
-            let found = collection.search(&Search {
-                queries: &query,
-                k: 5,
-                radius,
-                ..Search::default()
-            });
-            if let Ok(found) = found {
-                assert!(found.hits.len() <= 5, "more hits than asked for");
-                for hit in found.hits.iter() {
-                    let mut vector = vec![0; 4 * dim];
-                    found
-                        .contents
-                        .vector(&hit.row, &mut vector)
-                        .expect("the vector of a hit");
-                }
+        let query = vector(collection, turn);
+        let plain = Search {
+            queries: &query,
+            k: K,
+            ..Search::default()
+        };
+        let wide = Knobs {
+            ef: 100,
+            nprobe: 4,
+            rerank: 3,
+        };
+        let searches = [
+            plain,
+            Search { exact: true, ..plain },
+            Search { knobs: wide, ..plain },
+            Search {
+                radius: Some(900f32.to_bits()),
+                ..plain
+            },
+        ];
+        for search in &searches {
+            if let Ok(found) = collection.search(search) {
+                look_at(collection, &found);
             }
         }
-        let ids: Vec<u64> = (0..24).chain([u64::MAX]).collect();
+        let ids: Vec<u64> = (0..60).chain([u64::MAX]).collect();
         if let Ok(got) = collection.get(&ids) {
             for row in got.rows.iter().flatten() {
                 let mut payload = vexfs_host::mem::Vec::new();
-                got.contents.payload(row, &mut payload).expect("the payload of a row");
-                assert_eq!(payload.len(), row.payload_len);
+                let _ = got.contents.payload(row, &mut payload);
             }
         }
         let _ = collection.info();
         let _ = collection.delete(&[1, 3, 1000]);
-        let vectors: Vec<u8> = (0..2 * dim).flat_map(|i| (1.0 + i as f32).to_le_bytes()).collect();
+        let vectors = [vector(collection, 5), vector(collection, 6)].concat();
         let batch = Batch {
             vectors: &vectors,
             ids: Some(&[2, 500 + turn]),
@@ -50,6 +92,9 @@ pub fn everything(collection: &Collection) {
             normalize: false,
         };
         let _ = collection.insert(&batch, mode);
+        if turn == 0 {
+            let _ = collection.optimize(1, &|_, _| {});
+        }
         collection.drop_cache();
     }
 }

@@ -4,6 +4,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import sys
 import time
@@ -63,7 +64,9 @@ class Lab:
         """Where an index is kept, under a name that says all that it depends on."""
         words = {k: v for k, v in plan.build.items()}
         if plan.ours:
-            words |= {"ours": 1, "element": self.settings.element}
+            # Of this build of the engine, and of this run alone unless it may be used again.
+            words |= {"engine": str(self.settings.engine), "element": self.settings.element}
+            words |= {} if self.settings.reuse else {"run": os.getpid()}
         else:
             words |= {"version": self.settings.version_of(plan), "by": BUILD_VERSION}
         words |= {"threads": self.settings.threads}
@@ -95,6 +98,8 @@ class Lab:
             facts = worker.ask("open", path=path, **plan.build)
         except Refused as e:
             print(f"  {plan.name}: skipped: {e}", flush=True)
+            if plan.ours:
+                self.place(plan).unlink(missing_ok=True)
             return None
         if plan.ours and not self.settings.reuse:
             path.unlink(missing_ok=True)  # the process keeps it open

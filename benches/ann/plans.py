@@ -103,7 +103,7 @@ def chosen(plans, wanted, quick):
             if plan.family in ("hnsw", "hnsw-codes", "vamana"):
                 plan.searches = plan.searches[::2]
             elif plan.family == "ivfpq":
-                plan.searches = [s for s in plan.searches if s["rerank"] in (40, 160) and s["nprobe"] in (2, 8, 16, 32)]
+                plan.searches = [s for s in plan.searches if s["rerank"] in (40, 160) and s["nprobe"] in (4, 16, 32, 64)]
     return plans
 
 

@@ -39,6 +39,8 @@ mod index;
 #[allow(dead_code)]
 mod kmeans;
 pub mod limits;
+#[allow(dead_code)]
+mod lsh;
 pub mod payload;
 #[allow(dead_code, unused_imports)]
 mod plan;

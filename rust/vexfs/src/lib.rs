@@ -47,6 +47,7 @@ mod element;
 mod error;
 mod explain;
 mod filesystem;
+pub mod filter;
 mod index;
 mod lock;
 mod payload;

@@ -94,7 +94,32 @@ impl Search {
         self
     }
 
-    /// Only rows that this program accepts: see [`filter`](crate::filter).
+    /// Only rows whose payload matches a filter, written as JSON: see [`filter`](crate::filter).
+    ///
+    /// ```
+    /// # let fs = vexfs::Vexfs::in_memory(64 << 20)?;
+    /// # let docs = fs.create_collection("/docs", 2, vexfs::Metric::L2)?;
+    /// # use vexfs::{Row, Search};
+    /// use serde_json::json;
+    ///
+    /// docs.insert([
+    ///     Row::new([1.0, 0.0]).payload(json!({"year": 2019})),
+    ///     Row::new([0.0, 1.0]).payload(json!({"year": 2024})),
+    /// ])?;
+    /// let recent = Search::new(5).filter(&json!({"year": {"gte": 2020}}))?;
+    /// let hits = docs.search(&[1.0, 0.0], &recent)?;
+    /// assert_eq!(hits.iter().map(|hit| hit.id).collect::<Vec<_>>(), [1]);
+    /// # Ok::<(), vexfs::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`: no filter; what is wrong and where is said.
+    pub fn filter(self, filter: &Json) -> Result<Self> {
+        Ok(self.filter_program(crate::filter::compile(filter)?))
+    }
+
+    /// Only rows that this compiled filter accepts: see [`filter::compile`](crate::filter::compile).
     pub fn filter_program(mut self, program: Vec<u8>) -> Self {
         self.filter = Some(program);
         self

@@ -257,7 +257,7 @@ pub struct Looking {
     /// Only rows at most this far away
     #[arg(short, long, value_name = "DISTANCE", allow_hyphen_values = true)]
     pub radius: Option<f32>,
-    /// Only rows whose payload matches, for example {"must": [{"range": {"year": {"gte": 2020}}}]}; see vexctl(1)
+    /// Only rows whose payload matches, for example {"arch": "all", "size": {"gte": 1000}}; see vexctl(1)
     #[arg(long, value_name = "JSON")]
     pub filter: Option<String>,
     /// Width of the search of a graph (hnsw, vamana) [default: the index's]

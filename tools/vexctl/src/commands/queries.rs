@@ -127,10 +127,8 @@ pub struct Labels<'a> {
 
 /// Returns the program of a filter.
 pub fn filter_program(text: Option<&str>) -> Result<Option<Vec<u8>>> {
-    match text {
-        None => Ok(None),
-        Some(_) => Err(Usage("--filter is not in this version".into()).into()),
-    }
+    let program = text.map(vexfs::filter::parse).transpose();
+    program.map_err(|e| Usage(format!("--{e}")).into())
 }
 
 /// Returns a search for these queries.

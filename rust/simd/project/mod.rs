@@ -10,6 +10,7 @@ mod sketch;
 mod tests;
 
 use crate::fpu;
+use crate::kernels::per;
 use crate::kernels::Kernels;
 use crate::kernels::Variant;
 use crate::kernels::SECTION;
@@ -105,9 +106,9 @@ impl Kernels {
         }
         // A block of outputs takes some three times the width's logarithm passes over it, each faster than a distance.
         let work = p.signs.len().saturating_mul(4);
-        let per_section = (SECTION / work).max(1);
+        let per_section = per(SECTION, work);
         let mut first = 0;
-        for out in out.chunks_mut(per_section * p.outputs) {
+        for out in out.chunks_mut(per_section.saturating_mul(p.outputs).max(1)) {
             let args = abi::Project {
                 // In bounds, as `first < count`; wrapping only to need no unsafe block.
                 rows: rows.bytes.as_ptr().wrapping_add(first * rows.stride()),
@@ -122,13 +123,13 @@ impl Kernels {
                 dim: space.dim(),
                 width: p.width,
                 outputs: p.outputs,
-                count: out.len() / p.outputs,
+                count: out.len().checked_div(p.outputs).unwrap_or(0),
                 element: space.element() as u32,
                 scale: p.scale,
                 lengthen: u32::from(p.length.is_some()),
                 length: p.length.unwrap_or(0),
             };
-            first += args.count;
+            first = first.saturating_add(args.count);
             let _section = fpu::Section::begin();
             // SAFETY: the checks above are `Project`'s invariants; this is an FPU section, and a variant with AVX2 exists only
             // on a CPU with it.

@@ -38,6 +38,10 @@ mod hnsw;
 mod index;
 #[allow(dead_code)]
 mod kmeans;
+#[allow(dead_code)]
+mod ivf;
+#[allow(dead_code)]
+mod pq;
 pub mod limits;
 #[allow(dead_code)]
 mod lsh;

@@ -75,7 +75,7 @@ pub(crate) fn train(training: &Training<'_>) -> Result<Buffer> {
         }
         sums.fill(0);
         sizes.fill(0);
-        let chunk = (WORK / dim / 4).max(1);
+        let chunk = (WORK / 4).checked_div(dim).unwrap_or(1).max(1);
         for (i, nearest) in nearest.as_u32s().chunks(chunk).enumerate() {
             let first = i * chunk;
             let vectors = fits(vectors.slice(first..first + nearest.len()))?;
@@ -131,7 +131,7 @@ fn seeds(training: &Training<'_>) -> Result<Buffer> {
     for distance in distances.as_u32s_mut() {
         *distance = INFINITY;
     }
-    let chunk = (WORK / dim / 4).max(1);
+    let chunk = (WORK / 4).checked_div(dim).unwrap_or(1).max(1);
     let mut next = random.below(some);
     for to in centroids.as_u32s_mut().chunks_mut(dim) {
         let seed = sample.get(next).ok_or(Error::Overflow)?;
@@ -211,7 +211,7 @@ pub(crate) fn assign(
         return Err(Error::Invalid("shapes of an index do not fit together"));
     }
     let each = panels.dim().saturating_mul(panels.count()).max(1);
-    let chunk = (WORK / each).clamp(4, 1 << 14) / 4 * 4;
+    let chunk = WORK.checked_div(each).unwrap_or(4).clamp(4, 1 << 14) & !3;
     let chunks = nearest.chunks_mut(chunk).enumerate();
     let left = Mutex::new(chunks)?;
     threads::run(threads.max(1), &|_| loop {

@@ -28,7 +28,13 @@ impl Random {
     /// A number of the `i`-th of `slices` equal slices of the numbers below `end`: in turn, they make a sample without
     /// repetition. `i < slices <= end`.
     pub(crate) fn of_slice(&mut self, i: usize, slices: usize, end: usize) -> usize {
-        let start = |i: usize| (i as u128 * end as u128 / slices.max(1) as u128) as usize;
+        // Rows are numbered by 32 bits, so nothing saturates.
+        let start = |i: usize| {
+            (i as u64)
+                .saturating_mul(end as u64)
+                .checked_div(slices as u64)
+                .unwrap_or(0) as usize
+        };
         let (from, to) = (start(i), start(i.saturating_add(1)));
         from + self.below(to.saturating_sub(from))
     }

@@ -73,6 +73,11 @@ pub(super) unsafe fn assign(args: &abi::Assign) {
 /// `x` points to `dim` floats, `panels` to `count` panels of that dimension, `out` to 16 words a panel; the CPU has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn scores(x: *const f32, panels: *const f32, count: usize, dim: usize, out: *mut f32) {
+    if count == 1 {
+        // SAFETY: the caller's promise.
+        unsafe { *out.cast() = portable::scores(x, panels, dim) };
+        return;
+    }
     let words = panel_words(dim);
     let mut p = 0;
     while p < count {

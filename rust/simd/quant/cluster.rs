@@ -7,6 +7,7 @@ use super::level;
 use super::LANES;
 use super::WORK;
 use crate::fpu;
+use crate::kernels::per;
 use crate::Element;
 use crate::Kernels;
 use crate::Query;
@@ -58,6 +59,19 @@ impl<'a> Vectors<'a> {
             dim,
             count,
         })
+    }
+
+    /// Vectors of `dim` words that follow each other without a gap.
+    ///
+    /// # Errors
+    ///
+    /// `words` is not a whole number of them.
+    pub fn packed(words: &'a [u32], dim: usize) -> Result<Self, ShapeMismatch> {
+        let count = words.len().checked_div(dim).ok_or(ShapeMismatch)?;
+        if count * dim != words.len() {
+            return Err(ShapeMismatch);
+        }
+        Self::new(words, dim, dim, count)
     }
 
     /// Elements `at..at + dim` of each vector.
@@ -209,7 +223,7 @@ impl Kernels {
         {
             return Err(ShapeMismatch);
         }
-        let per_section = (WORK / stride / 4).max(1);
+        let per_section = per(WORK / 4, stride);
         let mut first = 0;
         for out in out.chunks_mut(per_section.saturating_mul(stride)) {
             let args = abi::Unpack {
@@ -224,7 +238,7 @@ impl Kernels {
                 element: space.element() as u32,
                 stride: rows.stride(),
                 dim: space.dim(),
-                count: out.len() / stride,
+                count: out.len().checked_div(stride).unwrap_or(0),
                 out_stride: stride,
             };
             let _section = fpu::Section::begin();
@@ -279,7 +293,7 @@ impl Kernels {
         {
             return Err(ShapeMismatch);
         }
-        let per_section = (WORK / stride.max(1) / 4).max(1);
+        let per_section = per(WORK / 4, stride);
         for (vectors, nearest) in vectors
             .chunks_mut(per_section.saturating_mul(stride))
             .zip(nearest.chunks(per_section))
@@ -328,7 +342,7 @@ impl Kernels {
         /// Vectors that meet a section's panels, while these are in the first cache.
         const ROWS: usize = 32;
         let panel = abi::panel_words(panels.dim);
-        let per_section = (WORK / ROWS / panel).max(1);
+        let per_section = per(WORK / ROWS, panel);
         for (range, nearest) in vectors.ranges(ROWS).zip(nearest.chunks_mut(ROWS)) {
             let mut best = [INFINITY; ROWS];
             nearest.fill(0);
@@ -337,7 +351,7 @@ impl Kernels {
                 let args = abi::Assign {
                     vectors: vectors.abi(range.clone()),
                     panels: words.as_ptr(),
-                    count: words.len() / panel,
+                    count: words.len().checked_div(panel).unwrap_or(0),
                     first,
                     best: best.as_mut_ptr(),
                     nearest: nearest.as_mut_ptr(),
@@ -369,13 +383,13 @@ impl Kernels {
             return Err(ShapeMismatch);
         }
         let panel = abi::panel_words(panels.dim);
-        let per_section = (2 * WORK / panel).max(1);
+        let per_section = per(2 * WORK, panel);
         for (words, keys) in panels
             .words
             .chunks(per_section.saturating_mul(panel))
             .zip(keys.chunks_mut(per_section.saturating_mul(LANES)))
         {
-            let count = words.len() / panel;
+            let count = words.len().checked_div(panel).unwrap_or(0);
             let _section = fpu::Section::begin();
             // SAFETY: the chunks have `count` panels and room for their keys; this is an FPU section, and the level is the
             // variant's.
@@ -400,10 +414,10 @@ impl Kernels {
     ///
     /// `nearest` has not one word a vector, or there is no sum for one of them.
     pub fn add_to_sums(&self, vectors: &Vectors<'_>, nearest: &[u32], sums: &mut [u64]) -> Result<(), ShapeMismatch> {
-        if nearest.len() != vectors.count || !all_below(nearest, sums.len() / vectors.dim) {
+        if nearest.len() != vectors.count || !all_below(nearest, sums.len().checked_div(vectors.dim).unwrap_or(0)) {
             return Err(ShapeMismatch);
         }
-        let per_section = (WORK / vectors.dim / 4).max(1);
+        let per_section = per(WORK / 4, vectors.dim);
         for (range, nearest) in vectors.ranges(per_section).zip(nearest.chunks(per_section)) {
             let _section = fpu::Section::begin();
             // SAFETY: the vectors are in their buffer, and each has a number of a sum; this is an FPU section.
@@ -456,7 +470,7 @@ impl Kernels {
         if distances.len() != vectors.count || seed.len() != vectors.dim {
             return Err(ShapeMismatch);
         }
-        let per_section = (WORK / vectors.dim / 4).clamp(1, WORK / 16);
+        let per_section = per(WORK / 4, vectors.dim).min(WORK / 16);
         for (range, distances) in vectors.ranges(per_section).zip(distances.chunks_mut(per_section)) {
             let _section = fpu::Section::begin();
             // SAFETY: the vectors are in their buffer, the seed has their dimension; this is an FPU section.

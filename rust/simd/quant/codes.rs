@@ -10,6 +10,7 @@ use super::BLOCK;
 use super::LANES;
 use super::WORK;
 use crate::fpu;
+use crate::kernels::per;
 use crate::Kernels;
 use crate::ShapeMismatch;
 use core::ptr::null;
@@ -38,10 +39,10 @@ impl Pq {
         if !matches!(bits, 4 | 8) || !(1..=Self::BYTES_MAX).contains(&bytes) || !(1..=1 << 16).contains(&dim) {
             return None;
         }
-        let parts = bytes * 8 / bits;
+        let parts = if bits == 4 { 2 * bytes } else { bytes };
         Some(Self {
             parts: parts as u32,
-            part_dim: dim.div_ceil(parts) as u32,
+            part_dim: (dim - 1).checked_div(parts)? as u32 + 1,
             bits: bits as u32,
         })
     }
@@ -272,7 +273,7 @@ impl Kernels {
     ) -> Result<usize, ShapeMismatch> {
         let bytes = table.pq.code_bytes();
         let end = first.checked_add(count).ok_or(ShapeMismatch)?;
-        let blocks = codes.len() / (bytes * BLOCK);
+        let blocks = codes.len().checked_div(bytes * BLOCK).unwrap_or(0);
         if end > blocks * BLOCK
             || rows.len() < count
             || keys.len() < count
@@ -280,7 +281,7 @@ impl Kernels {
         {
             return Err(ShapeMismatch);
         }
-        let per_section = (4 * WORK / bytes / BLOCK).max(1) * BLOCK;
+        let per_section = per(4 * WORK / BLOCK, bytes) * BLOCK;
         let (mut at, mut written) = (first, 0);
         while at < end {
             let block = at / BLOCK * BLOCK;
@@ -340,7 +341,7 @@ impl Kernels {
         if ids.len() != keys.len() || end.is_none_or(|end| end > codes.len()) {
             return Err(ShapeMismatch);
         }
-        let per_section = (WORK / 4 / bytes).max(1);
+        let per_section = per(WORK / 4, bytes);
         for (ids, keys) in ids.chunks(per_section).zip(keys.chunks_mut(per_section)) {
             let args = abi::Gather {
                 codes: codes.as_ptr(),
@@ -388,7 +389,7 @@ impl Kernels {
         {
             return Err(ShapeMismatch);
         }
-        let per_section = (WORK / pq.dim() / 4).max(1);
+        let per_section = per(WORK / 4, pq.dim());
         let mut first = 0;
         for terms in terms.chunks_mut(per_section) {
             let args = abi::Terms {

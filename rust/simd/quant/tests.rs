@@ -335,7 +335,8 @@ fn terms_complete_the_distance() {
             .map(|(c, s)| (float(*c) + float(*s)) as f32)
             .map(f32::to_bits)
             .collect();
-        let expected = square(&q, &sum) - square(&residuals[row * pq.dim()..][..pq.dim()], &decoded);
+        let error = square(&residuals[row * pq.dim()..][..pq.dim()], &decoded);
+        let expected = square(&q, &sum) + error / 2.0;
         assert!((estimate - expected).abs() < 1e-4, "{estimate} {expected}");
     }
     let (min, max) = (-2f32, 6f32);

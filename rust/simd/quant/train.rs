@@ -234,10 +234,12 @@ pub(super) unsafe fn pick(distances: *const u32, count: usize, target: &mut f64)
 }
 
 /// Writes the term of each row: with `c` its centroid, `r` its residual and `s` the decoded residual,
-/// `|s|^2 + 2 <c, s> - |r - s|^2`.
+/// `|s|^2 + 2 <c, s> + |r - s|^2 / 2`.
 ///
-/// With it, `|q - c|^2 - 2 <q, s> + term` estimates the squared distance from `q` to the row, `|q - c - r|^2`. The exact
-/// `|q - c - s|^2` lacks the last part: without it a row's distance is overestimated by its error of encoding, on average.
+/// With the first two parts, `|q - c|^2 - 2 <q, s> + term` is the squared distance from `q` to the decoded row `c + s`. The last
+/// part puts rows that are encoded badly behind those that are encoded well: what is thought to be near is then more often so
+/// (measured: 0.93 to 0.94 recall@10 with 50 candidates on text embeddings, 0.90 to 0.90 on SIFT; taking the error off instead,
+/// which makes the estimate unbiased, is worse, as Jégou et al. found, TPAMI 2011, section III.D).
 ///
 /// # Safety
 ///
@@ -260,7 +262,7 @@ pub(super) unsafe fn terms(args: &abi::Terms) {
                         c = f64::from(element(args.centroids, args.dim, list, d));
                     }
                     let error = f64::from(*r.add(d)) - s;
-                    sum += s * (s + 2.0 * c) - error * error;
+                    sum += s * (s + 2.0 * c) + error * error * 0.5;
                 }
             }
             *args.terms.add(i) = (sum as f32).to_bits();

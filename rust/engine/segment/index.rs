@@ -9,13 +9,19 @@ use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
 use crate::index::Sections;
+use crate::ivf::Ivf;
+use crate::pq::PqIndex;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd::Query;
 use vexfs_simd::Space;
 
 /// An open index.
-pub(crate) enum Index {}
+pub(crate) enum Index {
+    Ivf(Ivf),
+    /// Pq and ivf-pq.
+    Pq(Kind, PqIndex),
+}
 
 /// What an index is extended from.
 pub(crate) struct Base<'a> {
@@ -31,15 +37,18 @@ impl Index {
         let _ = base;
         match build.params.kind {
             Kind::Flat => Ok(Sections::new()),
+            Kind::Ivf => Ivf::build(build),
+            Kind::Pq | Kind::IvfPq => PqIndex::build(build),
             _ => Err(Error::Unsupported("this kind of index")),
         }
     }
 
     /// Whether an index with these parameters can be made for such rows.
     pub(crate) fn check(space: &Space, params: &IndexParams) -> Result {
-        let _ = space;
         match params.kind {
             Kind::Flat => Ok(()),
+            Kind::Ivf => Ivf::check(space, params),
+            Kind::Pq | Kind::IvfPq => PqIndex::check(space, params),
             _ => Err(Error::Unsupported("this kind of index")),
         }
     }
@@ -51,30 +60,42 @@ impl Index {
 
     /// Opens an index, checking every byte.
     pub(crate) fn open(space: &Space, count: usize, params: &IndexParams, sections: Sections) -> Result<Self> {
-        let _ = (space, count, sections);
         match params.kind {
+            Kind::Ivf => Ivf::open(space, count, params, sections).map(Self::Ivf),
+            kind @ (Kind::Pq | Kind::IvfPq) => {
+                PqIndex::open(space, count, params, sections).map(|index| Self::Pq(kind, index))
+            }
             _ => Err(Error::Unsupported("this kind of index")),
         }
     }
 
     /// Its kind.
     pub(crate) fn kind(&self) -> Kind {
-        match *self {}
+        match self {
+            Self::Ivf(_) => Kind::Ivf,
+            Self::Pq(kind, _) => *kind,
+        }
     }
 
     /// Offers the rows nearest to the query.
     pub(crate) fn search(
         &self,
-        _scope: &Scope<'_>,
-        _query: &Query<'_>,
-        _knobs: &Knobs,
-        _nearest: &mut Nearest,
+        scope: &Scope<'_>,
+        query: &Query<'_>,
+        knobs: &Knobs,
+        nearest: &mut Nearest,
     ) -> Result<Cost> {
-        match *self {}
+        match self {
+            Self::Ivf(index) => index.search(scope, query, knobs, nearest),
+            Self::Pq(_, index) => index.search(scope, query, knobs, nearest),
+        }
     }
 
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        match *self {}
+        match self {
+            Self::Ivf(index) => index.memory_bytes(),
+            Self::Pq(_, index) => index.memory_bytes(),
+        }
     }
 }

@@ -31,6 +31,7 @@ mod fields;
 #[allow(dead_code)]
 pub mod filter;
 mod flat;
+mod graph;
 mod heap;
 #[allow(dead_code)]
 mod hnsw;
@@ -50,6 +51,7 @@ pub mod payload;
 mod plan;
 #[allow(dead_code)]
 mod pool;
+mod random;
 mod segment;
 
 pub use collection::Batch;

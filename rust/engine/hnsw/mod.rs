@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Hierarchical navigable small world graphs (Malkov, Yashunin: arXiv 1603.09320, "the paper").
 
-mod beam;
 mod build;
 mod draft;
 mod filtered;
@@ -13,10 +12,11 @@ mod search;
 mod select;
 #[cfg(test)]
 mod tests;
-mod visited;
 mod walk;
 mod weave;
 
+use crate::graph::beam;
+use crate::graph::visited;
 use crate::index::Build;
 use crate::index::Codes;
 use crate::index::IndexParams;

@@ -218,7 +218,7 @@ mod tests {
     use std::vec::Vec as StdVec;
 
     fn outputs() -> StdVec<i32> {
-        let mut random = super::super::project::Random(7);
+        let mut random = crate::random::Random(7);
         (0..256)
             .map(|_| (random.next() % 2_000_000) as i32 - 1_000_000)
             .collect()

@@ -9,6 +9,7 @@ use super::format::Family;
 use super::format::Shape;
 use super::format::SKETCH_BITS;
 use super::format::SKETCH_BYTES;
+use crate::random::Random;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -56,19 +57,6 @@ impl Workspace {
         space.norms.resize(rows, 0)?;
         space.outputs.resize(rows * SKETCH_BITS, 0)?;
         Ok(space)
-    }
-}
-
-/// A sequence of random numbers (Steele et al.: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014).
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 

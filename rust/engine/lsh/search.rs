@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_selection_keeps_what_sorting_keeps() {
-        let mut random = super::super::project::Random(3);
+        let mut random = crate::random::Random(3);
         for wanted in [1, 10, 100, 5000] {
             let mut selection = Selection::new().unwrap();
             selection.start(wanted);

@@ -12,21 +12,21 @@ use vexfs_host::Result;
 /// # Invariants
 ///
 /// A node is in the set if its mark is `epoch`; `epoch` is never 0.
-pub(super) struct Visited {
+pub(crate) struct Visited {
     marks: Vec<u8>,
     epoch: u8,
 }
 
 impl Visited {
     /// The empty set of nodes below `count`.
-    pub(super) fn new(count: usize) -> Result<Self> {
+    pub(crate) fn new(count: usize) -> Result<Self> {
         let mut marks = Vec::new();
         marks.resize(count, 0)?;
         Ok(Self { marks, epoch: 1 })
     }
 
     /// Empties the set.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         match self.epoch.checked_add(1) {
             Some(epoch) => self.epoch = epoch,
             None => {
@@ -38,7 +38,7 @@ impl Visited {
 
     /// Adds a node; whether it was not in the set. A node that does not exist counts as met.
     #[inline]
-    pub(super) fn insert(&mut self, node: u32) -> bool {
+    pub(crate) fn insert(&mut self, node: u32) -> bool {
         match self.marks.get_mut(node as usize) {
             Some(mark) => {
                 let new = *mark != self.epoch;
@@ -50,7 +50,7 @@ impl Visited {
     }
 
     /// Bytes of memory held.
-    pub(super) fn memory_bytes(&self) -> u64 {
+    pub(crate) fn memory_bytes(&self) -> u64 {
         self.marks.capacity() as u64
     }
 }

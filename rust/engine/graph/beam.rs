@@ -8,7 +8,7 @@ use vexfs_host::mem::Vec;
 use vexfs_host::Result;
 
 /// Nodes are below this number: an entry has 31 bits for one.
-pub(super) const NODES_MAX: usize = 1 << 31;
+pub(crate) const NODES_MAX: usize = 1 << 31;
 
 /// A bounded list of nodes, nearest first.
 ///
@@ -16,7 +16,7 @@ pub(super) const NODES_MAX: usize = 1 << 31;
 ///
 /// `entries[..len]`, `len <= width`, ascends; an entry is `key << 32 | node << 1 | expanded`. All entries before `next` are
 /// expanded. `entries` has `width` elements.
-pub(super) struct Beam {
+pub(crate) struct Beam {
     entries: Vec<u64>,
     width: usize,
     len: usize,
@@ -25,7 +25,7 @@ pub(super) struct Beam {
 
 impl Beam {
     /// A list that has no room until [`Beam::reset`].
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             entries: Vec::new(),
             width: 0,
@@ -35,7 +35,7 @@ impl Beam {
     }
 
     /// Empties the list and gives it room for `width` nodes.
-    pub(super) fn reset(&mut self, width: usize) -> Result {
+    pub(crate) fn reset(&mut self, width: usize) -> Result {
         if self.entries.len() < width {
             self.entries.resize(width, 0)?;
         }
@@ -46,18 +46,18 @@ impl Beam {
     }
 
     /// Nodes in the list.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Whether a further node would push one out.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.len == self.width
     }
 
     /// No node with a larger key would be taken.
     #[inline]
-    pub(super) fn limit(&self) -> u32 {
+    pub(crate) fn limit(&self) -> u32 {
         if self.len < self.width {
             return u32::MAX;
         }
@@ -69,7 +69,7 @@ impl Beam {
 
     /// Puts a node into its place if it is among the nearest. Each node may be offered once only.
     #[inline]
-    pub(super) fn offer(&mut self, key: u32, node: u32) {
+    pub(crate) fn offer(&mut self, key: u32, node: u32) {
         let entry = u64::from(key) << 32 | u64::from(node) << 1;
         let Some(list) = self.entries.get_mut(..self.len) else {
             return;
@@ -92,7 +92,13 @@ impl Beam {
 
     /// Takes the nearest node that is not expanded, and marks it as that.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<u32> {
+    pub(crate) fn pop(&mut self) -> Option<u32> {
+        self.pop_entry().map(|(_, node)| node)
+    }
+
+    /// As [`Beam::pop`], with the node's key.
+    #[inline]
+    pub(crate) fn pop_entry(&mut self) -> Option<(u32, u32)> {
         let list = self.entries.get_mut(..self.len)?;
         let next = self.next;
         let (skipped, entry) = list
@@ -102,26 +108,26 @@ impl Beam {
             .find(|(_, entry)| **entry & 1 == 0)?;
         *entry |= 1;
         self.next = next + skipped + 1;
-        Some((*entry >> 1) as u32 & (NODES_MAX as u32 - 1))
+        Some(((*entry >> 32) as u32, (*entry >> 1) as u32 & (NODES_MAX as u32 - 1)))
     }
 
     /// The node that [`Beam::pop`] would take.
     #[inline]
-    pub(super) fn peek(&self) -> Option<u32> {
+    pub(crate) fn peek(&self) -> Option<u32> {
         let list = self.entries.get(self.next..self.len)?;
         let entry = list.iter().find(|entry| **entry & 1 == 0)?;
         Some((*entry >> 1) as u32 & (NODES_MAX as u32 - 1))
     }
 
     /// Keys and nodes, nearest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let list = self.entries.get(..self.len).unwrap_or_default();
         list.iter()
             .map(|entry| ((entry >> 32) as u32, (entry >> 1) as u32 & (NODES_MAX as u32 - 1)))
     }
 
     /// Bytes of memory held.
-    pub(super) fn memory_bytes(&self) -> u64 {
+    pub(crate) fn memory_bytes(&self) -> u64 {
         8 * self.entries.capacity() as u64
     }
 }

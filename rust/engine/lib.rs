@@ -26,7 +26,7 @@ extern crate std;
 #[allow(dead_code)]
 mod bits;
 mod collection;
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code)]
 mod fields;
 #[allow(dead_code)]
 pub mod filter;
@@ -47,9 +47,7 @@ pub mod limits;
 #[allow(dead_code)]
 mod lsh;
 pub mod payload;
-#[allow(dead_code, unused_imports)]
 mod plan;
-#[allow(dead_code)]
 mod pool;
 mod random;
 mod segment;
@@ -59,6 +57,7 @@ pub use collection::Collection;
 pub use collection::Collections;
 pub use collection::Contents;
 pub use collection::Deleted;
+pub use collection::Explained;
 pub use collection::Found;
 pub use collection::Got;
 pub use collection::Hit;
@@ -66,6 +65,7 @@ pub use collection::Info;
 pub use collection::InsertMode;
 pub use collection::Inserted;
 pub use collection::Params;
+pub use collection::PartFacts;
 pub use collection::RowRef;
 pub use collection::Search;
 pub use collection::Tuning;

@@ -11,6 +11,7 @@ use super::Collection;
 use super::Dead;
 use super::Writer;
 use crate::bits::Bits;
+use crate::fields;
 use crate::index::Build;
 use crate::index::IndexParams;
 use crate::index::Sections;
@@ -157,10 +158,14 @@ impl Collection {
             threads: work.threads.max(1),
             progress: &progress,
         };
-        let sections = Index::build(&build, base);
+        let mut sections = fields::build(material.count(), material)?;
+        let of_index = Index::build(&build, base);
         self.build_done.store(0, Ordering::Relaxed);
         self.build_total.store(0, Ordering::Relaxed);
-        sections
+        for section in of_index? {
+            sections.push(section)?;
+        }
+        Ok(sections)
     }
 
     /// Merges segments into one, which has an index if they ask for one. The caller holds `maintenance`, and `writer` no more.

@@ -73,6 +73,8 @@ impl Chunk {
 pub(crate) struct Snapshot {
     /// Rows that existed.
     pub(crate) count: usize,
+    /// Those of them that were alive.
+    pub(crate) live: usize,
     seq: Seq,
 }
 
@@ -162,6 +164,7 @@ impl Rows {
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             count: self.count,
+            live: self.live,
             seq: self.seq,
         }
     }

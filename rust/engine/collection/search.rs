@@ -12,19 +12,27 @@ use super::write::refusal;
 use super::Collection;
 use super::Dead;
 use super::Image;
+use crate::filter::Program;
 use crate::flat;
 use crate::flat::Candidate;
 use crate::flat::TopK;
 use crate::index::Cost;
+use crate::index::Kind;
 use crate::index::Knobs;
 use crate::index::Nearest;
-use crate::index::Scope;
 use crate::limits::HITS_MAX;
 use crate::limits::K_MAX;
 use crate::limits::QUERIES_MAX;
+use crate::plan;
+use crate::plan::Ask;
+use crate::plan::Searcher;
+use crate::plan::SegmentFacts;
+use crate::plan::View;
+use crate::segment::Column;
 use crate::segment::Segment;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
+use vexfs_host::sync::Arc;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd as simd;
@@ -43,6 +51,8 @@ pub struct Search<'a> {
     pub knobs: Knobs,
     /// Compare every row, whatever indexes there are.
     pub exact: bool,
+    /// What the payload of a hit must match.
+    pub filter: Option<&'a Program>,
     /// Asked now and then: whether to stop with what has been found.
     pub stop: Option<&'a dyn Fn() -> bool>,
 }
@@ -72,6 +82,33 @@ pub struct Found {
     pub contents: Contents,
 }
 
+/// How a part of a collection was searched.
+#[derive(Clone, Copy, Debug)]
+pub struct PartFacts {
+    /// The number of the segment, 0 for the rows that are in none.
+    pub segment: u64,
+    /// The index that it has.
+    pub kind: Kind,
+    /// What was done, and why.
+    pub facts: SegmentFacts,
+}
+
+/// The answer to a question how a search is done.
+pub struct Explained {
+    /// Hits, over all queries.
+    pub hits: u64,
+    /// The segments, then the rows that are in none.
+    pub parts: Vec<PartFacts>,
+}
+
+/// A moment of a collection, and what is searched for in it.
+struct Task<'a> {
+    image: &'a Image,
+    search: &'a Search<'a>,
+    queries: &'a [Query<'a>],
+    stop: &'a dyn Fn() -> bool,
+}
+
 impl Found {
     /// The hits of each query.
     pub fn by_query(&self) -> impl Iterator<Item = &[Hit]> + '_ {
@@ -92,10 +129,34 @@ impl Collection {
     /// `Invalid` for no queries, queries of another dimension, with a NaN, an infinity or (cosine) only zeros, `k` 0, or a
     /// radius that is NaN; `TooBig` beyond the limits; `Interrupted` by a fatal signal; those of loading the collection.
     pub fn search(&self, search: &Search<'_>) -> Result<Found> {
+        self.search_parts(search, &mut |_| Ok(()))
+    }
+
+    /// Searches, and tells how.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Collection::search`].
+    pub fn explain(&self, search: &Search<'_>) -> Result<Explained> {
+        let mut parts = Vec::new();
+        let found = self.search_parts(search, &mut |part| parts.push(part))?;
+        Ok(Explained {
+            hits: found.hits.len() as u64,
+            parts,
+        })
+    }
+
+    /// Searches, and tells `part` of each segment and of the tail.
+    fn search_parts(&self, search: &Search<'_>, part: &mut dyn FnMut(PartFacts) -> Result) -> Result<Found> {
         let (queries, limit) = self.check_search(search)?;
         let image = self.image()?;
         let (snapshot, dead) = image.moment()?;
-        let stop = search.stop.unwrap_or(&|| false);
+        let task = Task {
+            image: &image,
+            search,
+            queries: &queries,
+            stop: search.stop.unwrap_or(&|| false),
+        };
         let mut tops = Vec::with_capacity(queries.len())?;
         let rows = image
             .segments
@@ -105,10 +166,28 @@ impl Collection {
             tops.push(TopK::new(search.k, rows, limit)?)?;
         }
         let mut cost = Cost::default();
-        for (i, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
-            cost += self.search_segment(&image, i, segment, dead, search, &queries, &mut tops, stop)?;
+        for (place, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
+            let facts = self.search_segment(&task, place, segment, dead, &mut tops)?;
+            cost += facts.cost;
+            part(PartFacts {
+                segment: segment.header().number,
+                kind: segment.index_params().kind,
+                facts,
+            })?;
         }
-        cost += flat::scan(self.kernels, &image.state, snapshot, &queries, stop, &mut tops)?;
+        let scan = flat::Scan {
+            kernels: self.kernels,
+            snapshot,
+            filter: search.filter,
+            stop: task.stop,
+        };
+        let facts = scan.search(&image.state, &queries, &mut tops)?;
+        cost += facts.cost;
+        part(PartFacts {
+            segment: 0,
+            kind: Kind::Flat,
+            facts,
+        })?;
         self.answer(image, tops, cost)
     }
 
@@ -148,49 +227,44 @@ impl Collection {
 
     /// Offers the nearest rows of a segment.
     #[inline(never)] // Its frame is not to be part of every caller's.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one moment, used here only")]
     fn search_segment(
         &self,
-        image: &Image,
+        task: &Task<'_>,
         place: usize,
         segment: &Segment,
         dead: &Dead,
-        search: &Search<'_>,
-        queries: &[Query<'_>],
         tops: &mut [TopK],
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Cost> {
+    ) -> Result<SegmentFacts> {
+        let search = task.search;
         let vectors = segment.vectors()?;
-        let index = match image.use_indexes && !search.exact {
+        let index = match task.image.use_indexes && !search.exact {
             true => segment.index()?,
             false => None,
         };
-        let mut accept = None;
-        if let Some(dead) = &dead.rows {
-            let mut alive = dead.try_clone()?;
-            alive.invert();
-            accept = Some(alive);
-        }
-        let scope = Scope {
+        let (fields, column) = match search.filter {
+            Some(_) => (Some(segment.fields()?), segment.column()?),
+            None => (None, Column::empty()),
+        };
+        let view = View {
             kernels: self.kernels,
             rows: vectors.rows(segment)?,
-            accept: accept.as_ref(),
-            stop,
+            dead: dead.rows.as_deref(),
+            index: index.as_deref().map(|index| index as &dyn Searcher),
+            params: segment.index_params(),
+            fields: fields.as_deref(),
+            payloads: &column,
+            stop: task.stop,
         };
-        let mut nearests = Vec::with_capacity(queries.len())?;
+        let ask = Ask {
+            filter: search.filter,
+            knobs: search.knobs,
+            exact: search.exact,
+        };
+        let mut nearests = Vec::with_capacity(task.queries.len())?;
         for top in tops.iter() {
             nearests.push(Nearest::new(search.k, segment.count(), top.limit())?)?;
         }
-        let mut cost = Cost::default();
-        match index {
-            Some(index) => {
-                for (query, nearest) in queries.iter().zip(&mut nearests) {
-                    cost += index.search(&scope, query, &search.knobs, nearest)?;
-                    relax()?;
-                }
-            }
-            None => cost += flat::scan_rows(&scope, queries, &mut nearests)?,
-        }
+        let facts = plan::search(&view, &ask, task.queries, &mut nearests)?;
         let ids = segment.ids()?;
         for (nearest, top) in nearests.into_iter().zip(tops) {
             for entry in &nearest.into_sorted() {
@@ -203,11 +277,11 @@ impl Collection {
                 })?;
             }
         }
-        Ok(cost)
+        Ok(facts)
     }
 
     #[inline(never)] // Its frame is not to be part of every caller's.
-    fn answer(&self, image: vexfs_host::sync::Arc<Image>, tops: Vec<TopK>, cost: Cost) -> Result<Found> {
+    fn answer(&self, image: Arc<Image>, tops: Vec<TopK>, cost: Cost) -> Result<Found> {
         let mut hits: Vec<Hit> = Vec::new();
         let mut counts = Vec::with_capacity(tops.len())?;
         for top in tops {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The exact scan: every query against every row.
+//! The exact scan of a tail: every query against every row.
 //!
 //! Rows are taken in blocks that fit a core's cache, and each block meets all queries, so that a batch of queries reads
-//! memory once. Of a tail the rows' lock is held for one group of queries and one block, at most [`WORK`] bytes (well under
+//! memory once. The rows' lock is held for one group of queries and one block, at most [`WORK`] bytes (well under
 //! 100 µs), and between two holds the scan may be rescheduled or stopped. What it returns is the state of its snapshot all
 //! the same: later rows are beyond its count, and a row that died later counts as alive (see `collection::rows`).
 
@@ -14,9 +14,11 @@ pub(crate) use topk::TopK;
 use crate::collection::rows::Snapshot;
 use crate::collection::State;
 use crate::collection::TAIL;
+use crate::fields::Estimate;
+use crate::filter::Program;
 use crate::index::Cost;
-use crate::index::Nearest;
-use crate::index::Scope;
+use crate::plan::Choice;
+use crate::plan::SegmentFacts;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::sync::RwLock;
@@ -69,101 +71,93 @@ impl Plan {
     }
 }
 
-/// Finds the nearest rows of a tail; `tops` has one heap a query.
-///
-/// # Errors
-///
-/// `NoMemory`; `Interrupted` by a fatal signal.
-pub(crate) fn scan(
-    kernels: Kernels,
-    state: &RwLock<State>,
-    snapshot: Snapshot,
-    queries: &[Query<'_>],
-    stop: &dyn Fn() -> bool,
-    tops: &mut [TopK],
-) -> Result<Cost> {
-    let mut cost = Cost::default();
-    let row_bytes = queries.first().map_or(1, |query| query.bytes().len());
-    let mut plan = Plan::new(row_bytes, queries.len())?;
-    let mut first = 0;
-    while first < snapshot.count {
-        if stop() {
-            cost.stopped = true;
-            break;
-        }
-        let mut block_len = 0;
-        for (queries, tops) in queries.chunks(plan.group).zip(tops.chunks_mut(plan.group)) {
-            let guard = state.read();
-            let block = guard.rows.block(first, plan.block.min(snapshot.count - first))?;
-            block_len = block.ids.len();
-            let keys = plan.keys.get_mut(..block_len * queries.len()).ok_or(Error::Overflow)?;
-            kernels
-                .scan(queries, &block.vectors, keys)
-                .map_err(|_| Error::Invalid("dimension"))?;
-            for (keys, top) in keys.chunks(block_len).zip(tops.iter_mut()) {
-                for (i, key) in keys.iter().enumerate() {
-                    if *key > top.limit() {
-                        continue;
-                    }
-                    if let (Some(id), Some(died)) = (block.ids.get(i), block.died.get(i)) {
-                        if snapshot.sees(*died) {
-                            top.offer(Candidate {
-                                key: *key,
-                                id: *id,
-                                segment: TAIL,
-                                row: (first + i) as u32,
-                            })?;
-                        }
-                    }
-                }
-            }
-            drop(guard);
-            cost.distances = cost.distances.saturating_add((block_len * queries.len()) as u64);
-            plan.did(block_len * queries.len() * row_bytes)?;
-        }
-        first += block_len;
-    }
-    Ok(cost)
+/// A scan of a tail.
+pub(crate) struct Scan<'a> {
+    pub(crate) kernels: Kernels,
+    /// The moment that is looked at.
+    pub(crate) snapshot: Snapshot,
+    /// What the payload of a row must match.
+    pub(crate) filter: Option<&'a Program>,
+    /// Asked now and then: whether to stop with what has been found.
+    pub(crate) stop: &'a dyn Fn() -> bool,
 }
 
-/// Finds the nearest rows that a search may see; `nearests` has one heap a query.
-///
-/// # Errors
-///
-/// `NoMemory`; `Interrupted` by a fatal signal.
-pub(crate) fn scan_rows(scope: &Scope<'_>, queries: &[Query<'_>], nearests: &mut [Nearest]) -> Result<Cost> {
-    let mut cost = Cost::default();
-    let row_bytes = scope.rows.space().row_bytes();
-    let mut plan = Plan::new(row_bytes, queries.len())?;
-    let mut first = 0;
-    while first < scope.rows.count() {
-        if (scope.stop)() {
-            cost.stopped = true;
-            break;
-        }
-        let end = first.saturating_add(plan.block).min(scope.rows.count());
-        let block = scope.rows.slice(first..end).ok_or(Error::Overflow)?;
-        for (queries, nearests) in queries.chunks(plan.group).zip(nearests.chunks_mut(plan.group)) {
-            let keys = plan
-                .keys
-                .get_mut(..block.count() * queries.len())
-                .ok_or(Error::Overflow)?;
-            scope
-                .kernels
-                .scan(queries, &block, keys)
-                .map_err(|_| Error::Invalid("dimension"))?;
-            for (keys, nearest) in keys.chunks(block.count()).zip(nearests.iter_mut()) {
-                for (i, key) in keys.iter().enumerate() {
-                    let row = (first + i) as u32;
-                    if *key <= nearest.limit() && scope.accepts(row) {
-                        nearest.offer(*key, row)?;
+impl Scan<'_> {
+    /// Finds the nearest rows; `tops` has one heap a query.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; `Interrupted` by a fatal signal.
+    pub(crate) fn search(
+        &self,
+        state: &RwLock<State>,
+        queries: &[Query<'_>],
+        tops: &mut [TopK],
+    ) -> Result<SegmentFacts> {
+        let count = self.snapshot.count;
+        let (mut cost, mut evaluated) = (Cost::default(), 0u64);
+        let row_bytes = queries.first().map_or(1, |query| query.bytes().len());
+        let mut plan = Plan::new(row_bytes, queries.len())?;
+        let mut first = 0;
+        while first < count {
+            if (self.stop)() {
+                cost.stopped = true;
+                break;
+            }
+            let mut block_len = 0;
+            for (queries, tops) in queries.chunks(plan.group).zip(tops.chunks_mut(plan.group)) {
+                let guard = state.read();
+                let block = guard.rows.block(first, plan.block.min(count - first))?;
+                block_len = block.ids.len();
+                let keys = plan.keys.get_mut(..block_len * queries.len()).ok_or(Error::Overflow)?;
+                self.kernels
+                    .scan(queries, &block.vectors, keys)
+                    .map_err(|_| Error::Invalid("dimension"))?;
+                for (keys, top) in keys.chunks(block_len).zip(tops.iter_mut()) {
+                    for (i, key) in keys.iter().enumerate() {
+                        if *key > top.limit() {
+                            continue;
+                        }
+                        let (Some(id), Some(died)) = (block.ids.get(i), block.died.get(i)) else {
+                            continue;
+                        };
+                        let row = (first + i) as u32;
+                        if !self.snapshot.sees(*died) {
+                            continue;
+                        }
+                        if let Some(filter) = self.filter {
+                            evaluated = evaluated.saturating_add(1);
+                            if !filter.matches(guard.rows.payload(row).unwrap_or_default())? {
+                                continue;
+                            }
+                        }
+                        top.offer(Candidate {
+                            key: *key,
+                            id: *id,
+                            segment: TAIL,
+                            row,
+                        })?;
                     }
                 }
+                drop(guard);
+                cost.distances = cost.distances.saturating_add((block_len * queries.len()) as u64);
+                plan.did(block_len * queries.len() * row_bytes)?;
             }
-            cost.distances = cost.distances.saturating_add((block.count() * queries.len()) as u64);
-            plan.did(block.count() * queries.len() * row_bytes)?;
+            first += block_len;
         }
-        first = end;
+        let rows = count as u64;
+        Ok(SegmentFacts {
+            choice: Choice::Scan,
+            rows,
+            alive: self.snapshot.live as u64,
+            estimate: Estimate::exactly(rows),
+            matching: None,
+            scan_cost: rows,
+            index_cost: u64::MAX,
+            cached: false,
+            evaluated,
+            fallbacks: 0,
+            cost,
+        })
     }
-    Ok(cost)
 }

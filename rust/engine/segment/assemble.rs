@@ -5,6 +5,7 @@ use super::column::Column;
 use super::format::kind;
 use crate::bits::Bits;
 use crate::collection::rows::Rows as TailRows;
+use crate::fields::Payloads;
 use crate::heap;
 use crate::index::Section;
 use crate::index::Sections;
@@ -128,15 +129,6 @@ impl Material {
         .map_err(|_| Error::Invalid("vectors of another dimension"))
     }
 
-    /// The payload of a row, empty if it has none.
-    pub(crate) fn payload(&self, row: u32) -> &[u8] {
-        if !self.has_payloads {
-            return &[];
-        }
-        let (start, end) = super::column::bounds(self.ends.as_u64s(), row);
-        self.payloads.get(start..end).unwrap_or_default()
-    }
-
     pub(super) fn into_sections(self) -> Result<Sections> {
         let mut sections = Sections::new();
         let mut add = |kind, bytes| sections.push(Section { kind, bytes });
@@ -150,6 +142,16 @@ impl Material {
             add(kind::PAYLOADS, self.payloads)?;
         }
         Ok(sections)
+    }
+}
+
+impl Payloads for Material {
+    fn payload(&self, row: u32) -> &[u8] {
+        if !self.has_payloads {
+            return &[];
+        }
+        let (start, end) = super::column::bounds(self.ends.as_u64s(), row);
+        self.payloads.get(start..end).unwrap_or_default()
     }
 }
 

@@ -3,12 +3,14 @@
 
 use super::Index;
 use super::Vectors;
+use crate::fields::FieldIndex;
+use crate::fields::Payloads;
 use vexfs_host::mem::Buffer;
 use vexfs_host::sync::Arc;
 
 /// What knows how much memory it takes.
 pub(crate) trait Held {
-    /// Bytes of memory; the same as long as it lives.
+    /// Bytes of memory.
     fn memory_bytes(&self) -> u64;
 }
 
@@ -27,6 +29,12 @@ impl Held for Vectors {
 impl Held for Index {
     fn memory_bytes(&self) -> u64 {
         Index::memory_bytes(self)
+    }
+}
+
+impl Held for FieldIndex {
+    fn memory_bytes(&self) -> u64 {
+        FieldIndex::memory_bytes(self)
     }
 }
 
@@ -49,10 +57,17 @@ impl Column {
     }
 
     /// The payload of a row, empty if it has none.
+    #[inline]
     pub(crate) fn get(&self, row: u32) -> &[u8] {
         let Some((ends, bytes)) = &self.0 else { return &[] };
         let (start, end) = bounds(ends.as_u64s(), row);
         bytes.get(start..end).unwrap_or_default()
+    }
+}
+
+impl Payloads for Column {
+    fn payload(&self, row: u32) -> &[u8] {
+        self.get(row)
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The index of a segment, whatever its kind.
 
+use crate::hnsw;
+use crate::hnsw::Hnsw;
 use crate::index::Build;
 use crate::index::Cost;
 use crate::index::IndexParams;
@@ -10,6 +12,8 @@ use crate::index::Nearest;
 use crate::index::Scope;
 use crate::index::Sections;
 use crate::ivf::Ivf;
+use crate::lsh::Lsh;
+use crate::plan::Searcher;
 use crate::pq::PqIndex;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -18,9 +22,11 @@ use vexfs_simd::Space;
 
 /// An open index.
 pub(crate) enum Index {
+    Hnsw(Hnsw),
     Ivf(Ivf),
     /// Pq and ivf-pq.
-    Pq(Kind, PqIndex),
+    Pq(PqIndex),
+    Lsh(Lsh),
 }
 
 /// What an index is extended from.
@@ -34,68 +40,62 @@ pub(crate) struct Base<'a> {
 impl Index {
     /// Makes the sections of an index, if possible from that of a part of the rows.
     pub(crate) fn build(build: &Build<'_>, base: Option<Base<'_>>) -> Result<Sections> {
-        let _ = base;
+        let _ = base.map(|base| (base.index, base.map));
         match build.params.kind {
             Kind::Flat => Ok(Sections::new()),
+            Kind::Hnsw => hnsw::build(build),
             Kind::Ivf => Ivf::build(build),
             Kind::Pq | Kind::IvfPq => PqIndex::build(build),
-            _ => Err(Error::Unsupported("this kind of index")),
+            Kind::Lsh => Lsh::build(build),
+            Kind::Vamana => Err(Error::Unsupported("this kind of index")),
         }
     }
 
     /// Whether an index with these parameters can be made for such rows.
     pub(crate) fn check(space: &Space, params: &IndexParams) -> Result {
         match params.kind {
-            Kind::Flat => Ok(()),
+            Kind::Flat | Kind::Hnsw | Kind::Lsh => Ok(()),
             Kind::Ivf => Ivf::check(space, params),
             Kind::Pq | Kind::IvfPq => PqIndex::check(space, params),
-            _ => Err(Error::Unsupported("this kind of index")),
+            Kind::Vamana => Err(Error::Unsupported("this kind of index")),
         }
     }
 
     /// Whether an index with parameters `of` can be extended to one with these.
     pub(crate) fn can_extend(params: &IndexParams, of: &IndexParams) -> bool {
-        params == of && params.kind == Kind::Hnsw
+        let _ = (params, of);
+        false
     }
 
     /// Opens an index, checking every byte.
     pub(crate) fn open(space: &Space, count: usize, params: &IndexParams, sections: Sections) -> Result<Self> {
         match params.kind {
+            Kind::Hnsw => Hnsw::open(space, count, params, sections).map(Self::Hnsw),
             Kind::Ivf => Ivf::open(space, count, params, sections).map(Self::Ivf),
-            kind @ (Kind::Pq | Kind::IvfPq) => {
-                PqIndex::open(space, count, params, sections).map(|index| Self::Pq(kind, index))
-            }
-            _ => Err(Error::Unsupported("this kind of index")),
-        }
-    }
-
-    /// Its kind.
-    pub(crate) fn kind(&self) -> Kind {
-        match self {
-            Self::Ivf(_) => Kind::Ivf,
-            Self::Pq(kind, _) => *kind,
-        }
-    }
-
-    /// Offers the rows nearest to the query.
-    pub(crate) fn search(
-        &self,
-        scope: &Scope<'_>,
-        query: &Query<'_>,
-        knobs: &Knobs,
-        nearest: &mut Nearest,
-    ) -> Result<Cost> {
-        match self {
-            Self::Ivf(index) => index.search(scope, query, knobs, nearest),
-            Self::Pq(_, index) => index.search(scope, query, knobs, nearest),
+            Kind::Pq | Kind::IvfPq => PqIndex::open(space, count, params, sections).map(Self::Pq),
+            Kind::Lsh => Lsh::open(space, count, params, sections).map(Self::Lsh),
+            Kind::Flat | Kind::Vamana => Err(Error::Unsupported("this kind of index")),
         }
     }
 
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> u64 {
         match self {
+            Self::Hnsw(index) => index.memory_bytes(),
             Self::Ivf(index) => index.memory_bytes(),
-            Self::Pq(_, index) => index.memory_bytes(),
+            Self::Pq(index) => index.memory_bytes(),
+            Self::Lsh(index) => index.memory_bytes(),
+        }
+    }
+}
+
+impl Searcher for Index {
+    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
+        match self {
+            Self::Hnsw(index) => index.search(scope, query, knobs, nearest),
+            Self::Ivf(index) => index.search(scope, query, knobs, nearest),
+            Self::Pq(index) => index.search(scope, query, knobs, nearest),
+            Self::Lsh(index) => index.search(scope, query, knobs, nearest),
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) use index::Base;
 pub(crate) use index::Index;
 
 use crate::collection::Info;
+use crate::fields::FieldIndex;
 use crate::index::IndexParams;
 use crate::index::Kind;
 use crate::index::Section;
@@ -57,6 +58,7 @@ pub(crate) struct Segment {
     vectors: Part<Vectors>,
     ends: Part<Buffer>,
     payloads: Part<Buffer>,
+    fields: Part<FieldIndex>,
     index: Part<Index>,
 }
 
@@ -100,6 +102,7 @@ impl Segment {
             vectors: Part::new(&meter)?,
             ends: Part::new(&meter)?,
             payloads: Part::new(&meter)?,
+            fields: Part::new(&meter)?,
             index: Part::new(&meter)?,
         })
     }
@@ -134,7 +137,7 @@ impl Segment {
         drop(sections);
         let segment = Self::with(file, header, places)?;
         segment.keep(own)?;
-        segment.open_index(more)?;
+        segment.open_sections(more)?;
         Arc::new(segment)
     }
 
@@ -305,39 +308,60 @@ impl Segment {
         if self.header.index.kind == Kind::Flat {
             return Ok(None);
         }
-        let load = || {
-            let mut sections = Vec::new();
-            for place in self.places.iter().filter(|place| place.kind >= kind::INDEX) {
-                sections.push(Section {
-                    kind: place.kind,
-                    bytes: self.file.section(place)?,
-                })?;
-            }
-            self.opened(sections)
-        };
+        let load = || self.opened_index(self.sections(|kind| kind >= kind::INDEX)?);
         self.index.get_or_load(load).map(Some)
     }
 
-    /// Opens the index whose sections were just written.
-    fn open_index(&self, sections: Sections) -> Result {
-        if self.header.index.kind == Kind::Flat {
-            return Ok(());
-        }
-        let mut of_index = Vec::new();
-        for section in sections {
-            if section.kind >= kind::INDEX {
-                of_index.push(section)?;
-            }
-        }
-        self.index.set(self.opened(of_index)?)
+    /// The indexes of payload fields.
+    pub(crate) fn fields(&self) -> Result<Arc<FieldIndex>> {
+        self.fields
+            .get_or_load(|| self.opened_fields(self.sections(|kind| (kind::FIELDS..kind::INDEX).contains(&kind))?))
     }
 
-    fn opened(&self, sections: Sections) -> Result<Index> {
+    /// Reads the sections of some kinds.
+    fn sections(&self, wanted: fn(u32) -> bool) -> Result<Sections> {
+        let mut sections = Vec::new();
+        for place in self.places.iter().filter(|place| wanted(place.kind)) {
+            sections.push(Section {
+                kind: place.kind,
+                bytes: self.file.section(place)?,
+            })?;
+        }
+        Ok(sections)
+    }
+
+    /// Opens what was just written.
+    fn open_sections(&self, sections: Sections) -> Result {
+        let (mut of_index, mut of_fields) = (Vec::new(), Vec::new());
+        for section in sections {
+            match section.kind >= kind::INDEX {
+                true => of_index.push(section)?,
+                false => of_fields.push(section)?,
+            }
+        }
+        self.fields.set(self.opened_fields(of_fields)?)?;
+        match self.header.index.kind {
+            Kind::Flat => Ok(()),
+            _ => self.index.set(self.opened_index(of_index)?),
+        }
+    }
+
+    fn opened_index(&self, sections: Sections) -> Result<Index> {
         let space = self.file.home().params.space();
-        Index::open(&space, self.count(), &self.header.index, sections).map_err(|e| match e {
+        let opened = Index::open(&space, self.count(), &self.header.index, sections);
+        opened.map_err(|e| self.blame(e))
+    }
+
+    fn opened_fields(&self, sections: Sections) -> Result<FieldIndex> {
+        FieldIndex::open(self.count(), sections).map_err(|e| self.blame(e))
+    }
+
+    /// An error that says which file is damaged, if one is.
+    fn blame(&self, e: Error) -> Error {
+        match e {
             Error::Corrupt(corrupt) => self.file.damaged(corrupt.what),
             e => e,
-        })
+        }
     }
 }
 

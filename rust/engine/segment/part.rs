@@ -3,6 +3,8 @@
 
 use super::column::Held;
 use super::file::Meter;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering;
 use vexfs_host::nofs;
 use vexfs_host::sync::Arc;
 use vexfs_host::sync::Mutex;
@@ -15,6 +17,8 @@ pub(crate) struct Part<T: Held> {
     /// Held by who loads: others wait instead of reading the same.
     loading: Mutex<()>,
     meter: Arc<Meter>,
+    /// Bytes that the meter was told of.
+    counted: AtomicU64,
 }
 
 impl<T: Held> Part<T> {
@@ -24,6 +28,7 @@ impl<T: Held> Part<T> {
             value: RwLock::new(None)?,
             loading: Mutex::new(())?,
             meter: meter.clone(),
+            counted: AtomicU64::new(0),
         })
     }
 
@@ -45,22 +50,22 @@ impl<T: Held> Part<T> {
         self.put(value).map(|_| ())
     }
 
-    /// Bytes in memory.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.value.read().as_ref().map_or(0, |value| value.memory_bytes())
-    }
-
     fn put(&self, value: T) -> Result<Arc<T>> {
         let value = Arc::new(value)?;
         let before = self.value.write().replace(value.clone());
-        let before = before.map_or(0, |before| before.memory_bytes());
-        self.meter.change(before, value.memory_bytes());
+        drop(before);
+        self.count(value.memory_bytes());
         Ok(value)
+    }
+
+    fn count(&self, bytes: u64) {
+        let before = self.counted.swap(bytes, Ordering::Relaxed);
+        self.meter.change(before, bytes);
     }
 }
 
 impl<T: Held> Drop for Part<T> {
     fn drop(&mut self) {
-        self.meter.change(self.memory_bytes(), 0);
+        self.count(0);
     }
 }

@@ -268,9 +268,7 @@ impl Collection {
         answers: &mut Answers,
     ) -> Result<()> {
         let (element, dim) = (self.element(), self.dim());
-        if search.filter.is_some() {
-            return Err(vexfs_host::Error::Unsupported("search parameter").into());
-        }
+        let filter = search.filter.as_deref().map(engine::filter::Program::parse).transpose()?;
         let stop = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let found = self.engine.search(&engine::Search {
             queries,
@@ -282,6 +280,7 @@ impl Collection {
                 rerank: search.rerank,
             },
             exact: search.exact,
+            filter: filter.as_ref(),
             stop: deadline.is_some().then_some(&stop),
         })?;
         for hits in found.by_query() {

@@ -7,25 +7,31 @@ use super::support::Rows;
 use super::support::World;
 use super::support::PLAIN;
 use super::support::UPSERT;
+use crate::IndexParams;
 use crate::Info;
+use crate::Kind;
 use std::collections::BTreeSet;
 use std::vec::Vec;
 use vexfs_host::Error;
 use vexfs_simd::Metric;
 
 fn history(seed: u64, dim: usize, metric: Metric, steps: u32) {
+    history_of(World::new(dim, metric), seed, dim, steps);
+}
+
+fn history_of(mut world: World, seed: u64, dim: usize, steps: u32) {
     let mut random = Random(seed);
-    let mut world = World::new(dim, metric);
     let mut oracle = Oracle::new(dim);
     let mut next_id = 0;
     for _ in 0..steps {
         let collection = world.collection();
         let count = 1 + if random.below(10) == 0 {
-            random.below(3000)
+            // A batch has at most 16 MiB.
+            random.below(3000).min((10 << 20) / (4 * dim as u64 + 1600))
         } else {
             random.below(20)
         };
-        match random.below(12) {
+        match random.below(17) {
             // Assigned ids.
             0..3 => {
                 let rows = Rows::random(&mut random, 0..count, dim);
@@ -79,6 +85,20 @@ fn history(seed: u64, dim: usize, metric: Metric, steps: u32) {
                 world = world.remount();
             }
             10 => oracle.check_all(&collection),
+            // What a program would do in the background.
+            11..15 => _ = collection.maintain(1, &|_, _| ()).unwrap(),
+            15 if random.below(3) == 0 => match random.below(3) {
+                0 => _ = collection.optimize(1, &|_, _| ()).unwrap(),
+                1 => _ = collection.drop_index().unwrap(),
+                _ => {
+                    let params = IndexParams {
+                        m: 4,
+                        ef_construction: 20,
+                        ..IndexParams::new(Kind::Hnsw)
+                    };
+                    collection.build_index(&params, 1, &|_, _| ()).unwrap();
+                }
+            },
             _ => oracle.check(&collection, &mut random),
         }
         assert_eq!(world.collection().info().unwrap().next_id, next_id);
@@ -94,6 +114,13 @@ fn history(seed: u64, dim: usize, metric: Metric, steps: u32) {
 fn l2_collections_answer_as_the_oracle_does() {
     history(1, 3, Metric::L2, 300);
     history(2, 128, Metric::L2, 100);
+}
+
+#[test]
+fn rows_in_segments_are_those_of_the_oracle() {
+    history_of(World::small(3, Metric::L2), 11, 3, 400);
+    history_of(World::small(40, Metric::Cosine), 12, 40, 200);
+    history_of(World::small(16, Metric::InnerProduct), 13, 16, 200);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::InsertMode;
 use crate::Params;
 use crate::Search;
 use crate::Time;
+use crate::Tuning;
 use std::collections::BTreeMap;
 use std::vec;
 use std::vec::Vec;
@@ -41,7 +42,18 @@ pub(super) struct World {
     pub(super) fs: Arc<Fs>,
     pub(super) all: Collections,
     pub(super) dir: u64,
+    tuning: Tuning,
 }
+
+/// Sizes so small that a few batches reach them.
+pub(super) const SMALL: Tuning = Tuning {
+    seal_rows: 300,
+    seal_bytes: 1 << 20,
+    tail_rows_max: 1500,
+    tail_bytes_max: 8 << 20,
+    fan: 3,
+    index_rows_min: 500,
+};
 
 impl World {
     pub(super) fn new(dim: usize, metric: Metric) -> Self {
@@ -49,6 +61,19 @@ impl World {
     }
 
     pub(super) fn on(backend: std::sync::Arc<dyn Backend>, dim: usize, metric: Metric) -> Self {
+        Self::tuned(backend, &params(dim, metric), Tuning::default())
+    }
+
+    /// One that moves rows into segments early.
+    pub(super) fn small(dim: usize, metric: Metric) -> Self {
+        Self::tuned(
+            std::sync::Arc::new(RamBackend::new(1 << 30)),
+            &params(dim, metric),
+            SMALL,
+        )
+    }
+
+    pub(super) fn tuned(backend: std::sync::Arc<dyn Backend>, params: &Params, tuning: Tuning) -> Self {
         Fs::format(&Device::from_backend(backend.clone()), &FormatOptions::default()).unwrap();
         let fs = mount(&backend);
         let new = NewInode {
@@ -61,9 +86,15 @@ impl World {
             xattrs: &[],
         };
         let dir = fs.create(ROOT, b"c", &new).unwrap().ino;
-        let all = Collections::new(fs.clone()).unwrap();
-        all.create(dir, &params(dim, metric)).unwrap();
-        Self { backend, fs, all, dir }
+        let all = Collections::tuned(fs.clone(), tuning).unwrap();
+        all.create(dir, params).unwrap();
+        Self {
+            backend,
+            fs,
+            all,
+            dir,
+            tuning,
+        }
     }
 
     pub(super) fn collection(&self) -> Arc<Collection> {
@@ -72,13 +103,25 @@ impl World {
 
     /// Unmounts and mounts again.
     pub(super) fn remount(self) -> Self {
-        let Self { backend, fs, all, dir } = self;
+        let Self {
+            backend,
+            fs,
+            all,
+            dir,
+            tuning,
+        } = self;
         drop(all);
         fs.unmount().unwrap();
         drop(fs);
         let fs = mount(&backend);
-        let all = Collections::new(fs.clone()).unwrap();
-        Self { backend, fs, all, dir }
+        let all = Collections::tuned(fs.clone(), tuning).unwrap();
+        Self {
+            backend,
+            fs,
+            all,
+            dir,
+            tuning,
+        }
     }
 
     /// The tail's inode number, from the collection item.
@@ -237,9 +280,11 @@ impl Oracle {
             queries: &queries.concat(),
             k,
             radius: radius.map(f32::to_bits),
+            exact: true,
             ..Search::default()
         };
         let found = collection.search(&search).unwrap();
+        self.check_plausible(collection, &search);
         assert_eq!(found.counts.len(), count);
         for (query, hits) in queries.iter().zip(found.by_query()) {
             let mut want = self.distances(metric, query);
@@ -268,6 +313,31 @@ impl Oracle {
                 let mut out = vexfs_host::mem::Vec::new();
                 found.contents.payload(&hit.row, &mut out).unwrap();
                 assert_eq!(&out[..], payload);
+            }
+        }
+    }
+
+    /// Checks what is true of a search that may use indexes: hits are live rows, each once, as many as there can be, with the
+    /// distances that they have.
+    fn check_plausible(&self, collection: &Collection, search: &Search<'_>) {
+        let metric = collection.params().metric();
+        let search = Search {
+            exact: false,
+            radius: None,
+            ..*search
+        };
+        let found = collection.search(&search).unwrap();
+        for (query, hits) in search.queries.chunks(4 * self.dim).zip(found.by_query()) {
+            assert_eq!(hits.len(), search.k.min(self.rows.len()));
+            let ids: std::collections::BTreeSet<u64> = hits.iter().map(|hit| hit.row.id).collect();
+            assert_eq!(ids.len(), hits.len(), "a row twice");
+            assert!(hits
+                .windows(2)
+                .all(|pair| pair[0].distance != pair[1].distance || pair[0].row.id < pair[1].row.id));
+            for hit in hits {
+                let is = f64::from(f32::from_bits(hit.distance));
+                let should = distance(metric, query, &self.rows[&hit.row.id].0);
+                assert!((is - should).abs() < 1e-5, "{is} {should}");
             }
         }
     }

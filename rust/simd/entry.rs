@@ -56,6 +56,18 @@ pub unsafe extern "C" fn vexfs_simd_avx512(batch: *const abi::Batch) {
     unsafe { crate::x86_64::avx512::run(&*batch) }
 }
 
+/// Keys of a batch with NEON.
+///
+/// # Safety
+///
+/// As [`vexfs_simd_scalar`].
+#[cfg(target_arch = "aarch64")]
+#[no_mangle]
+pub unsafe extern "C" fn vexfs_simd_neon(batch: *const abi::Batch) {
+    // SAFETY: the caller's promise.
+    unsafe { crate::aarch64::run(&*batch) }
+}
+
 /// Writes the inverse norm of each of `count` packed rows to `out`; that of a binary row is never asked for.
 ///
 /// # Safety

@@ -9,12 +9,17 @@
 #![cfg_attr(vexfs_avx512, allow(stable_features))]
 #![cfg_attr(vexfs_avx512, feature(stdarch_x86_avx512, avx512_target_feature))]
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod abi;
 mod codes;
 mod element;
 mod entry;
 mod finish;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod groups;
 mod norms;
+mod prefetch;
 mod project {
     mod abi;
     mod island;

@@ -4,6 +4,7 @@
 use crate::abi;
 use crate::fpu;
 use crate::island;
+use crate::prefetch::ask_for;
 use crate::rows::Query;
 use crate::rows::Rows;
 use crate::rows::ShapeMismatch;
@@ -34,6 +35,9 @@ pub enum Variant {
     /// AVX-512 F, BW, VL, VBMI, VNNI and VPOPCNTDQ.
     #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
     Avx512,
+    /// NEON, which every AArch64 has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 /// The kernels of one instruction set.
@@ -52,6 +56,8 @@ impl Kernels {
             Variant::Avx2,
             #[cfg(target_arch = "x86_64")]
             Variant::Sse2,
+            #[cfg(target_arch = "aarch64")]
+            Variant::Neon,
             Variant::Scalar,
         ];
         let scalar = Self {
@@ -70,6 +76,8 @@ impl Kernels {
             Variant::Avx2 => fpu::has_avx2(),
             #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
             Variant::Avx512 => fpu::has_avx512(),
+            #[cfg(target_arch = "aarch64")]
+            Variant::Neon => true,
         };
         usable.then_some(Self { variant })
     }
@@ -89,6 +97,8 @@ impl Kernels {
             Variant::Avx2 => "avx2+fma",
             #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
             Variant::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Variant::Neon => "neon",
         }
     }
 
@@ -273,6 +283,8 @@ impl Kernels {
                 Variant::Avx2 => island::vexfs_simd_avx2(batch),
                 #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
                 Variant::Avx512 => island::vexfs_simd_avx512(batch),
+                #[cfg(target_arch = "aarch64")]
+                Variant::Neon => island::vexfs_simd_neon(batch),
             }
         }
     }
@@ -281,20 +293,7 @@ impl Kernels {
 /// Asks for the cache line with the first byte of `at`, which will soon be read.
 #[inline(always)]
 pub fn prefetch<T: ?Sized>(at: &T) {
-    let at = core::ptr::from_ref(at).cast::<u8>();
-    // By hand, as the intrinsic is a float instruction to the compiler, and the kernel's target has none.
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch changes nothing but the cache.
-    unsafe {
-        core::arch::asm!("prefetcht0 [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: a prefetch changes nothing but the cache.
-    unsafe {
-        core::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = at;
+    ask_for(core::ptr::from_ref(at).cast());
 }
 
 /// How many items of `size` there are in `total`, at least one.

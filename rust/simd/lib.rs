@@ -24,6 +24,7 @@ mod convert;
 mod fpu;
 mod kernels;
 mod keys;
+mod prefetch;
 mod project;
 pub mod quant;
 mod rows;
@@ -37,6 +38,8 @@ use linked as island;
 
 #[cfg(not(CONFIG_RUST))]
 extern crate std;
+#[cfg(all(not(CONFIG_RUST), target_arch = "aarch64"))]
+mod aarch64;
 #[cfg(not(CONFIG_RUST))]
 mod codes;
 #[cfg(not(CONFIG_RUST))]
@@ -45,6 +48,8 @@ mod element;
 mod entry;
 #[cfg(not(CONFIG_RUST))]
 mod finish;
+#[cfg(all(not(CONFIG_RUST), any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod groups;
 #[cfg(not(CONFIG_RUST))]
 mod norms;
 #[cfg(not(CONFIG_RUST))]

@@ -11,6 +11,8 @@ extern "C" {
     pub(crate) fn vexfs_simd_avx2(batch: *const abi::Batch);
     #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
     pub(crate) fn vexfs_simd_avx512(batch: *const abi::Batch);
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) fn vexfs_simd_neon(batch: *const abi::Batch);
     pub(crate) fn vexfs_simd_inv_norms(
         element: u32,
         rows: *const u8,

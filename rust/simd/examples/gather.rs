@@ -65,6 +65,8 @@ fn main() {
         Variant::Avx2,
         #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
         Variant::Avx512,
+        #[cfg(target_arch = "aarch64")]
+        Variant::Neon,
     ];
     let kernels: Vec<Kernels> = variants.into_iter().filter_map(Kernels::with).collect();
     let mut times = vec![Vec::new(); kernels.len()];

@@ -13,16 +13,17 @@ const METRICS: [Metric; 3] = [Metric::L2, Metric::Cosine, Metric::InnerProduct];
 
 /// The variants of this CPU.
 fn variants() -> Vec<Kernels> {
-    #[cfg(target_arch = "x86_64")]
     let all = [
         Variant::Scalar,
+        #[cfg(target_arch = "x86_64")]
         Variant::Sse2,
+        #[cfg(target_arch = "x86_64")]
         Variant::Avx2,
         #[cfg(vexfs_avx512)]
         Variant::Avx512,
+        #[cfg(target_arch = "aarch64")]
+        Variant::Neon,
     ];
-    #[cfg(not(target_arch = "x86_64"))]
-    let all = [Variant::Scalar];
     all.into_iter().filter_map(Kernels::with).collect()
 }
 

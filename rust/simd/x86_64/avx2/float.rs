@@ -7,6 +7,8 @@
 
 use super::partial::bytes32;
 use crate::abi;
+use crate::groups::in_groups;
+use crate::x86_64::finish::finish;
 use core::arch::x86_64::*;
 
 /// # Safety

@@ -3,6 +3,9 @@
 
 use super::partial::bytes32;
 use crate::abi;
+use crate::groups::in_groups;
+use crate::x86_64::finish::finish_codes;
+use crate::x86_64::finish::finish_integers;
 use core::arch::x86_64::*;
 
 /// # Safety

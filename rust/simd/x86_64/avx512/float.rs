@@ -6,6 +6,8 @@
 //! lanes as in [`sums`].
 
 use crate::abi;
+use crate::groups::in_groups;
+use crate::x86_64::finish::finish;
 use core::arch::x86_64::*;
 
 /// # Safety

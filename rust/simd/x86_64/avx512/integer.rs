@@ -6,6 +6,9 @@
 //! taken as `d * (d - 128) + 128 * d`.
 
 use crate::abi;
+use crate::groups::in_groups;
+use crate::x86_64::finish::finish_codes;
+use crate::x86_64::finish::finish_integers;
 use core::arch::x86_64::*;
 
 /// # Safety

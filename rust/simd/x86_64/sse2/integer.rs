@@ -2,6 +2,9 @@
 //! i8, u8 and codes. The sums are exact, so their order is of no importance.
 
 use crate::abi;
+use crate::groups::in_groups;
+use crate::x86_64::finish::finish_codes;
+use crate::x86_64::finish::finish_integers;
 use crate::x86_64::partial::bytes16;
 use core::arch::x86_64::*;
 

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! NEON, which every AArch64 has. `groups.rs` says what all vectorised kernels have in common.
+#![allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
+
+mod float;
+mod integer;
+
+use crate::abi;
+use core::arch::aarch64::*;
+
+/// # Safety
+///
+/// `batch` holds its invariants.
+pub(crate) unsafe fn run(batch: &abi::Batch) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let l2 = batch.metric == abi::L2;
+        match batch.element {
+            abi::F32 if l2 => float::run::<{ abi::F32 }, true>(batch),
+            abi::F32 => float::run::<{ abi::F32 }, false>(batch),
+            abi::F16 if l2 => float::run::<{ abi::F16 }, true>(batch),
+            abi::F16 => float::run::<{ abi::F16 }, false>(batch),
+            abi::BF16 if l2 => float::run::<{ abi::BF16 }, true>(batch),
+            abi::BF16 => float::run::<{ abi::BF16 }, false>(batch),
+            abi::I8 if l2 => integer::bytes::<{ abi::I8 }, true>(batch),
+            abi::I8 => integer::bytes::<{ abi::I8 }, false>(batch),
+            abi::U8 if l2 => integer::bytes::<{ abi::U8 }, true>(batch),
+            abi::U8 => integer::bytes::<{ abi::U8 }, false>(batch),
+            abi::BINARY => integer::bits(batch),
+            _ => integer::codes(batch),
+        }
+    }
+}
+
+/// Writes keys `i .. i + LIVE`, given their rows' sums in the first lanes.
+///
+/// # Safety
+///
+/// `batch` holds its invariants, and `i + LIVE <= batch.count`.
+#[inline(always)]
+unsafe fn finish<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: float32x4_t) {
+    let mut lanes = [0f32; 4];
+    // SAFETY: as the caller's; the lanes are four floats.
+    unsafe {
+        vst1q_f32(lanes.as_mut_ptr(), sums);
+        for (k, sum) in lanes.iter().enumerate() {
+            if k < LIVE {
+                crate::finish::finish(batch, i + k, *sum);
+            }
+        }
+    }
+}
+
+/// The same for sums that are integers.
+///
+/// # Safety
+///
+/// As [`finish`].
+#[inline(always)]
+unsafe fn finish_integers<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: int32x4_t) {
+    // SAFETY: as the caller's.
+    unsafe { finish::<LIVE>(batch, i, vcvtq_f32_s32(sums)) }
+}
+
+/// The same for sums of weights times codes.
+///
+/// # Safety
+///
+/// As [`finish`], and the batch is of codes.
+#[inline(always)]
+unsafe fn finish_codes<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: int32x4_t) {
+    let mut lanes = [0i32; 4];
+    // SAFETY: as the caller's; the lanes are four integers.
+    unsafe {
+        vst1q_s32(lanes.as_mut_ptr(), sums);
+        for (k, sum) in lanes.iter().enumerate() {
+            if k < LIVE {
+                crate::finish::finish_codes(batch, i + k, *sum);
+            }
+        }
+    }
+}
+
+/// The `n < 16` bytes at `p`, the rest zero.
+///
+/// # Safety
+///
+/// `p` points to `n` bytes, and `n` is less than sixteen.
+#[inline(always)]
+unsafe fn bytes16(p: *const u8, n: usize) -> uint8x16_t {
+    let mut padded = [0u8; 16];
+    // SAFETY: both sides have `n` bytes, and `padded` has sixteen.
+    unsafe {
+        core::ptr::copy_nonoverlapping(p, padded.as_mut_ptr(), n);
+        vld1q_u8(padded.as_ptr())
+    }
+}

@@ -90,3 +90,8 @@ fn a_damaged_segment_is_a_clean_error_or_a_working_collection() {
 fn any_filter_program_is_refused_or_answers() {
     try_all("filter");
 }
+
+#[test]
+fn what_json_filters_become_is_accepted() {
+    try_all("json");
+}

@@ -9,6 +9,7 @@
 //! are made right first.
 
 mod filter;
+mod json;
 mod segment;
 mod sums;
 mod tail;
@@ -44,6 +45,11 @@ pub const TARGETS: &[Target] = &[
         name: "filter",
         run: filter::run,
         seeds: filter::seeds,
+    },
+    Target {
+        name: "json",
+        run: json::run,
+        seeds: json::seeds,
     },
 ];
 

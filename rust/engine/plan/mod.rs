@@ -30,6 +30,7 @@ use crate::index::IndexParams;
 use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use cost::Model;
 use vexfs_host::relax;
 use vexfs_host::sync::Arc;
 use vexfs_host::Error;
@@ -67,6 +68,10 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    fn model<'s>(&'s self, ask: &'s Ask<'_>) -> Model<'s> {
+        Model::new(self.params, &ask.knobs, &self.rows.space(), self.rows.count() as u64)
+    }
+
     fn scope<'s>(&self, accept: Option<&'s Bits>) -> Scope<'s>
     where
         'a: 's,
@@ -179,11 +184,11 @@ pub(crate) fn search(
         return Ok(facts);
     }
     if let (Some(index), false) = (view.index, ask.exact || fields.is_cached(program)) {
-        let k = most(nearest);
-        if let Some(cost) = cost::post_filter(view.params, &ask.knobs, &facts.estimate, rows, k, queries.len()) {
+        let model = view.model(ask);
+        if let Some(cost) = model.post_filter(&facts.estimate, most(nearest), queries.len()) {
             facts.choice = Choice::PostFilter;
-            facts.scan_cost = cost::scan(facts.estimate.expected);
-            facts.index_cost = cost;
+            facts.scan_cost = facts.estimate.expected;
+            facts.index_cost = model.in_rows(cost);
             return post::search(view, ask, index, program, queries, nearest, facts);
         }
     }
@@ -207,11 +212,12 @@ fn choose(
 ) -> Result<SegmentFacts> {
     let matching = accept.count(view) as u64;
     facts.matching = Some(matching);
-    facts.scan_cost = cost::scan(matching);
+    facts.scan_cost = matching;
     if let (Some(index), false) = (view.index, ask.exact) {
-        let k = most(nearest);
-        facts.index_cost = cost::index(view.params, &ask.knobs, k, facts.rows, matching);
-        if matching > k as u64 && facts.index_cost < facts.scan_cost {
+        let (model, k) = (view.model(ask), most(nearest));
+        let cost = model.index(k, matching);
+        facts.index_cost = model.in_rows(cost);
+        if matching > k as u64 && cost < model.scan(matching) {
             facts.choice = match ask.filter {
                 Some(_) => Choice::Filtered,
                 None => Choice::Index,
@@ -292,9 +298,9 @@ fn with_index(
 ) -> Result<SegmentFacts> {
     let scope = view.scope(accept.bits());
     let matching = facts.matching.unwrap_or(facts.alive);
+    let knobs = view.model(ask).knobs(matching);
     for (query, nearest) in queries.iter().zip(nearest.iter_mut()) {
         let (k, limit) = (nearest.k(), nearest.limit());
-        let knobs = cost::widen(view.params, &ask.knobs, k, facts.rows, matching);
         let found = if limit == u32::MAX {
             facts.cost += index.search(&scope, query, &knobs, nearest)?;
             nearest.len()

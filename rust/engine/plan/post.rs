@@ -2,7 +2,6 @@
 //! Searching first and filtering afterwards.
 
 use super::choose;
-use super::cost;
 use super::select;
 use super::Accept;
 use super::Ask;
@@ -51,15 +50,16 @@ pub(super) fn search(
     let rows = view.rows.count();
     let live = Accept::new(view, None)?;
     let scope = view.scope(live.bits());
+    let model = view.model(ask);
     let mut decided = Decided {
         known: Bits::new(rows)?,
         matching: Bits::new(rows)?,
     };
     let mut done = 0;
     for (query, nearest) in queries.iter().zip(nearest.iter_mut()) {
-        let want = cost::over_fetch(nearest.k(), &facts.estimate, facts.rows).min(rows);
+        let want = model.over_fetch(nearest.k(), &facts.estimate).min(rows);
         let mut candidates = Nearest::new(want, rows, u32::MAX)?;
-        let knobs = cost::widen(view.params, &ask.knobs, want, facts.rows, facts.alive);
+        let knobs = model.knobs(facts.alive);
         facts.cost += index.search(&scope, query, &knobs, &mut candidates)?;
         let candidates = candidates.into_sorted();
         let mut matching: Vec<(u32, u32)> = Vec::with_capacity(nearest.k())?;

@@ -11,7 +11,9 @@
 //! - Finite vectors never give NaN: where `f32` is too narrow the distance is computed in `f64` and rounded once.
 //! - A variant's order of summation is fixed: the same query and row give the same key wherever the row lies and whatever
 //!   other queries and rows share the call. Different variants may differ in the last bits, since they sum in another
-//!   order and AVX2 rounds once a multiply-add; so results repeat exactly on one CPU type, not across all of them.
+//!   order and some round once a multiply-add; so results repeat exactly on one CPU type, not across all of them.
+//! - Distances of bytes and bits are exact integers that become floats once, and keys of codes are rounded alike everywhere:
+//!   these are the same in every variant.
 //!
 //! # FPU sections
 //!

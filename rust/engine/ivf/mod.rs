@@ -8,6 +8,8 @@ mod lists;
 mod probe;
 mod select;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use lists::check;

@@ -5,7 +5,6 @@
 //! all lists: with `c` the centroid and `s` the decoded residual, `|q - c - s|^2 = |q - c|^2 - 2 <q, s> + (|s|^2 + 2 <c, s>)`, and
 //! only the middle part needs the table.
 
-use super::book_is_sound;
 use super::search::Scratch;
 use crate::index::take_section;
 use crate::index::IndexParams;
@@ -110,16 +109,11 @@ impl PqIndex {
             min: shape.term_min.get(),
             step: shape.term_step.get(),
         };
-        let finite = |bits: u32| bits & 0x7f80_0000 != 0x7f80_0000;
         if shape.reserved != [0; 16]
             || bytes > Pq::SCAN_BYTES_MAX
             || (params.kind == Kind::Pq && lists.count() != 1)
-            || book.len() % 4 != 0
-            || !book_is_sound(pq, book.as_u32s())
+            || book.len() != pq.book_words() * 4
             || Some(codes.len()) != blocks.checked_mul(BLOCK * bytes)
-            || !finite(range.min)
-            || !finite(range.step)
-            || range.step >> 31 != 0
         {
             return Err(damaged());
         }

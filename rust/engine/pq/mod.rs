@@ -96,9 +96,3 @@ fn pack(pq: Pq, parts: &[u32]) -> impl Iterator<Item = u8> + '_ {
         byte as u8
     })
 }
-
-/// Whether the words are those of finite panels, whose half norms are positive.
-fn book_is_sound(pq: Pq, words: &[u32]) -> bool {
-    let finite = words.iter().all(|word| word & 0x7f80_0000 != 0x7f80_0000);
-    words.len() == pq.book_words() && finite
-}

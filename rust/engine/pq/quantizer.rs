@@ -4,7 +4,6 @@
 //! Vectors are encoded by what they differ from their mean; for inner products the mean counts as zero, since the query's product
 //! with it is the same for all rows.
 
-use super::book_is_sound;
 use super::encode;
 use super::pack;
 use super::sample_rows;
@@ -121,11 +120,7 @@ impl Quantizer {
         let damaged = || Error::corrupt("a product quantizer is damaged", u64::MAX, 0);
         ivf::check(space)?;
         let pq = Pq::new(space.dim(), bytes, bits).ok_or_else(damaged)?;
-        let centre_words = Panels::words(space.dim(), 1);
-        let used = centre_words - vexfs_simd::quant::LANES;
-        let (centre, book) = words.as_u32s().split_at_checked(centre_words).ok_or_else(damaged)?;
-        let finite = centre.iter().take(used).all(|word| word & 0x7f80_0000 != 0x7f80_0000);
-        if words.len() % 4 != 0 || !finite || !book_is_sound(pq, book) {
+        if words.len() != (Panels::words(space.dim(), 1) + pq.book_words()) * 4 {
             return Err(damaged());
         }
         Ok(Self {

@@ -30,6 +30,7 @@ use vexfs_vfs::Result;
 
 use crate::ioctl_arg::Arg;
 use crate::ioctl_collection;
+use crate::ioctl_explain;
 use crate::ioctl_index;
 use crate::ioctl_rows;
 use crate::ioctl_search;
@@ -80,6 +81,7 @@ fn collection_call(caller: &Caller<'_>, cmd: u32, arg: UserPtr) -> Result<c_long
         uapi::VEXFS_NR_GET_VECTORS => ioctl_rows::get(caller, arg),
         uapi::VEXFS_NR_DELETE_VECTORS => ioctl_rows::delete(caller, arg),
         uapi::VEXFS_NR_SEARCH_VECTORS => ioctl_search::search(caller, arg),
+        uapi::VEXFS_NR_EXPLAIN => ioctl_explain::explain(caller, arg),
         uapi::VEXFS_NR_BUILD_INDEX => ioctl_index::build(caller, arg),
         uapi::VEXFS_NR_GET_VECTOR_STATS => ioctl_index::stats(caller, arg),
         _ => any_file(caller.file, cmd, arg),

@@ -6,13 +6,13 @@ use kernel::error::code::EINVAL;
 use kernel::error::code::ERANGE;
 use kernel::ffi::c_long;
 use kernel::uaccess::UserPtr;
+use vexfs_engine::filter::Program;
 use vexfs_engine::Found;
 use vexfs_engine::Knobs;
 use vexfs_engine::Search;
 use vexfs_host::mem::Vec;
 use vexfs_host::monotonic;
 use vexfs_host::relax;
-use vexfs_host::Error;
 use vexfs_uapi as uapi;
 use vexfs_vfs::Result;
 use zerocopy::IntoBytes;
@@ -20,6 +20,7 @@ use zerocopy::IntoBytes;
 use crate::ioctl::Access;
 use crate::ioctl::Caller;
 use crate::ioctl_arg;
+use crate::ioctl_arg::read_array;
 use crate::ioctl_arg::read_vectors;
 use crate::ioctl_arg::Arg;
 use crate::ioctl_arg::Output;
@@ -31,16 +32,14 @@ use crate::ioctl_rows::row_flags;
 use crate::ioctl_rows::PayloadOutput;
 use crate::ioctl_rows::VectorOutput;
 
-const SEARCH_FLAGS: u32 = uapi::VEXFS_SEARCH_EXACT | uapi::VEXFS_SEARCH_RADIUS;
+/// What a search may be told.
+pub const SEARCH_FLAGS: u32 = uapi::VEXFS_SEARCH_EXACT | uapi::VEXFS_SEARCH_RADIUS;
 
 /// SEARCH_VECTORS.
 pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     let mut arg = Arg::<uapi::SearchVectors>::read(arg)?;
     if arg.flags & !SEARCH_FLAGS != 0 || arg.reserved != 0 {
         return Err(EINVAL.into());
-    }
-    if arg.filter != 0 || arg.filter_bytes != 0 {
-        return Err(Error::Unsupported("search parameter").into());
     }
     let deadline = Deadline::new(arg.time_limit_us);
     let radius = radius(arg.flags, arg.radius)?;
@@ -68,6 +67,7 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     )?;
     let hits = Output::new(arg.hits, slots * size_of::<uapi::Hit>(), align_of::<uapi::Hit>())?;
     let queries = read_vectors(arg.queries, count, &params, arg.stride)?;
+    let filter = read_filter(arg.filter, arg.filter_bytes)?;
     let stop = || deadline.is_over();
     let found = collection.search(&Search {
         queries: &queries,
@@ -79,6 +79,7 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
             rerank: arg.rerank,
         },
         exact: arg.flags & uapi::VEXFS_SEARCH_EXACT != 0,
+        filter: filter.as_ref(),
         stop: deadline.is_set().then_some(&stop),
     })?;
     counters(caller).searched(count as u64, found.scanned);
@@ -113,6 +114,21 @@ pub fn radius(flags: u32, radius: uapi::F32) -> Result<Option<u32>> {
         false if radius.0 != 0 => Err(EINVAL.into()),
         false => Ok(None),
     }
+}
+
+/// Copies a filter program in and verifies it.
+pub fn read_filter(addr: u64, bytes: u32) -> Result<Option<Program>> {
+    if addr == 0 && bytes == 0 {
+        return Ok(None);
+    }
+    if addr == 0 || bytes == 0 {
+        return Err(EINVAL.into());
+    }
+    if bytes > uapi::VEXFS_FILTER_MAX {
+        return Err(E2BIG.into());
+    }
+    let program: Vec<u8> = read_array(addr, bytes as usize)?;
+    Ok(Some(Program::parse(&program)?))
 }
 
 /// When a call is to stop searching.

@@ -27,6 +27,7 @@ mod inode;
 mod ioctl;
 mod ioctl_arg;
 mod ioctl_collection;
+mod ioctl_explain;
 mod ioctl_index;
 mod ioctl_rows;
 mod ioctl_search;

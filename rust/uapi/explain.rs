@@ -23,7 +23,7 @@ pub const VEXFS_PART_CACHED: u32 = 1 << 0;
 /// The time limit stopped it.
 pub const VEXFS_PART_STOPPED: u32 = 1 << 1;
 
-/// Rows that match were not counted.
+/// There is no such number.
 pub const VEXFS_NOT_COUNTED: u64 = u64::MAX;
 
 /// How one part of a collection was searched: a segment, or the rows that are in none yet.
@@ -46,11 +46,11 @@ pub struct ExplainPart {
     pub expected_min: u64,
     /// and at most.
     pub expected_max: u64,
-    /// Live rows that do match, or VEXFS_NOT_COUNTED.
+    /// Live rows that do match; VEXFS_NOT_COUNTED if they were not counted.
     pub matching: u64,
     /// What comparing all matching rows was expected to cost, in compared rows.
     pub scan_cost: u64,
-    /// What using the index was expected to cost, in compared rows.
+    /// What using the index was expected to cost, in compared rows; VEXFS_NOT_COUNTED if there is none to use.
     pub index_cost: u64,
     /// Payloads that the filter was evaluated for one by one.
     pub evaluated: u64,

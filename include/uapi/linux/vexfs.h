@@ -84,7 +84,7 @@
 /* The time limit stopped it. */
 #define VEXFS_PART_STOPPED (1 << 1)
 
-/* Rows that match were not counted. */
+/* There is no such number. */
 #define VEXFS_NOT_COUNTED UINT64_MAX
 
 /* Version of the form of filters. */
@@ -787,14 +787,19 @@ struct vexfs_explain_part {
 	__u64 expected_min;
 	/* and at most. */
 	__u64 expected_max;
-	/* Live rows that do match, or VEXFS_NOT_COUNTED. */
+	/*
+	 * Live rows that do match; VEXFS_NOT_COUNTED if they were not counted.
+	 */
 	__u64 matching;
 	/*
 	 * What comparing all matching rows was expected to cost, in compared
 	 * rows.
 	 */
 	__u64 scan_cost;
-	/* What using the index was expected to cost, in compared rows. */
+	/*
+	 * What using the index was expected to cost, in compared rows;
+	 * VEXFS_NOT_COUNTED if there is none to use.
+	 */
 	__u64 index_cost;
 	/* Payloads that the filter was evaluated for one by one. */
 	__u64 evaluated;

@@ -126,13 +126,4 @@ impl Collection {
     pub fn maintain(&self, build: &Build<'_>) -> Result<bool> {
         Ok(self.engine.maintain(build.count(), build.progress)?)
     }
-
-    /// Says how a query is answered.
-    pub fn explain<'v>(
-        &self,
-        _query: impl Into<crate::Vectors<'v>>,
-        _search: &crate::Search,
-    ) -> Result<crate::Explained> {
-        Err(vexfs_host::Error::Unsupported("this version has nothing to choose").into())
-    }
 }

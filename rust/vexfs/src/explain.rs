@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use vexfs_engine as engine;
 
 use crate::IndexKind;
 
@@ -47,8 +48,8 @@ pub struct Part {
     pub matching: Option<u64>,
     /// What comparing all matching rows was expected to cost, in compared rows.
     pub scan_cost: u64,
-    /// What using the index was expected to cost, in compared rows.
-    pub index_cost: u64,
+    /// What using the index was expected to cost, in compared rows, if there is one that could be used.
+    pub index_cost: Option<u64>,
     /// Whether the rows that match were known from an earlier search.
     pub cached: bool,
     /// Payloads that the filter was evaluated for one by one.
@@ -77,6 +78,38 @@ pub struct Explained {
     pub hits: u64,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+impl Part {
+    pub(crate) fn of(part: &engine::PartFacts) -> Self {
+        let facts = &part.facts;
+        Part {
+            segment: part.segment,
+            index: IndexKind::from_code(part.kind as u32).unwrap_or_default(),
+            choice: match facts.choice {
+                engine::Choice::Scan => Choice::Scan,
+                engine::Choice::Index => Choice::Index,
+                engine::Choice::Filtered => Choice::Filtered,
+                engine::Choice::PostFilter => Choice::PostFilter,
+            },
+            rows: facts.rows,
+            live: facts.alive,
+            expected: facts.estimate.expected,
+            expected_min: facts.estimate.lower,
+            expected_max: facts.estimate.upper,
+            matching: facts.matching,
+            scan_cost: facts.scan_cost,
+            index_cost: (facts.index_cost != u64::MAX).then_some(facts.index_cost),
+            cached: facts.cached,
+            evaluated: facts.evaluated,
+            fallbacks: facts.fallbacks,
+            distances: facts.cost.distances,
+            codes: facts.cost.codes,
+            hops: facts.cost.hops,
+            reads: facts.cost.reads,
+            stopped: facts.cost.stopped,
+        }
+    }
 }
 
 impl Choice {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Searching a collection.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 use std::time::Duration;
 use std::time::Instant;
@@ -8,12 +9,15 @@ use std::time::Instant;
 use serde_json::Map;
 use serde_json::Value as Json;
 use vexfs_engine as engine;
+use vexfs_engine::filter::Program;
 use vexfs_uapi as uapi;
 
 use crate::collection;
 use crate::Collection;
 use crate::Element;
 use crate::Error;
+use crate::Explained;
+use crate::Part;
 use crate::Payload;
 use crate::Result;
 use crate::Vectors;
@@ -136,6 +140,36 @@ impl Search {
         self.want_payloads = true;
         self
     }
+
+    /// The verified program of its filter.
+    fn program(&self) -> Result<Option<Program>> {
+        Ok(self.filter.as_deref().map(Program::parse).transpose()?)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.time_limit?)
+    }
+
+    fn to_engine<'a>(
+        &self,
+        queries: &'a [u8],
+        filter: Option<&'a Program>,
+        stop: Option<&'a dyn Fn() -> bool>,
+    ) -> engine::Search<'a> {
+        engine::Search {
+            queries,
+            k: self.k,
+            radius: self.radius.map(f32::to_bits),
+            knobs: engine::Knobs {
+                ef: self.ef,
+                nprobe: self.nprobe,
+                rerank: self.rerank,
+            },
+            exact: self.exact,
+            filter,
+            stop,
+        }
+    }
 }
 
 /// A row near a query.
@@ -216,13 +250,7 @@ impl Collection {
     /// `Invalid`: a query of another dimension or with elements that have no distance, `k` 0, a radius that is NaN;
     /// `TooBig`: `k` above 4096; those of reading.
     pub fn search<'v>(&self, query: impl Into<Vectors<'v>>, search: &Search) -> Result<Answer> {
-        let (bytes, count) = query.into().in_form(self.element(), self.dim() as usize)?;
-        if count != 1 {
-            return Err(Error::invalid(format!(
-                "a query of {} dimensions was wanted; search_many takes several",
-                self.dim()
-            )));
-        }
+        let bytes = self.one_query(query.into())?;
         let answers = self.search_bytes(&bytes, search)?;
         Ok(answers.answers.into_iter().next().unwrap_or_default())
     }
@@ -253,36 +281,19 @@ impl Collection {
         // As many queries at a time as the engine takes.
         let most = (uapi::VEXFS_HITS_MAX as usize / search.k.max(1)).min(uapi::VEXFS_QUERIES_MAX as usize);
         let bytes = self.element().vector_bytes(self.dim() as usize);
-        let deadline = search.time_limit.and_then(|limit| Instant::now().checked_add(limit));
+        let filter = search.program()?;
+        let deadline = search.deadline();
+        let stop = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let stop: Option<&dyn Fn() -> bool> = deadline.is_some().then_some(&stop);
         for queries in queries.chunks(bytes.saturating_mul(most.max(1)).max(1)) {
-            self.search_some(queries, search, deadline, &mut answers)?;
+            let found = self.engine.search(&search.to_engine(queries, filter.as_ref(), stop))?;
+            self.add_answers(&found, search, &mut answers)?;
         }
         Ok(answers)
     }
 
-    fn search_some(
-        &self,
-        queries: &[u8],
-        search: &Search,
-        deadline: Option<Instant>,
-        answers: &mut Answers,
-    ) -> Result<()> {
+    fn add_answers(&self, found: &engine::Found, search: &Search, answers: &mut Answers) -> Result<()> {
         let (element, dim) = (self.element(), self.dim());
-        let filter = search.filter.as_deref().map(engine::filter::Program::parse).transpose()?;
-        let stop = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let found = self.engine.search(&engine::Search {
-            queries,
-            k: search.k,
-            radius: search.radius.map(f32::to_bits),
-            knobs: engine::Knobs {
-                ef: search.ef,
-                nprobe: search.nprobe,
-                rerank: search.rerank,
-            },
-            exact: search.exact,
-            filter: filter.as_ref(),
-            stop: deadline.is_some().then_some(&stop),
-        })?;
         for hits in found.by_query() {
             let hits = hits.iter().map(|hit| {
                 Ok(Hit {
@@ -307,5 +318,48 @@ impl Collection {
         }
         answers.scanned += found.scanned;
         Ok(())
+    }
+
+    /// Answers a query and says how: for each segment, what was chosen and why, and what it cost.
+    ///
+    /// ```
+    /// # let fs = vexfs::Vexfs::in_memory(64 << 20)?;
+    /// # let docs = fs.create_collection("/docs", 2, vexfs::Metric::L2)?;
+    /// # use vexfs::{Choice, Row, Search};
+    /// docs.insert([Row::new([1.0, 0.0]), Row::new([0.0, 1.0])])?;
+    /// let explained = docs.explain(&[0.9, 0.0], &Search::new(1))?;
+    /// assert_eq!(explained.parts[0].choice, Choice::Scan);
+    /// assert_eq!(explained.parts[0].distances, 2);
+    /// # Ok::<(), vexfs::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::search`].
+    pub fn explain<'v>(&self, query: impl Into<Vectors<'v>>, search: &Search) -> Result<Explained> {
+        let bytes = self.one_query(query.into())?;
+        let filter = search.program()?;
+        let deadline = search.deadline();
+        let stop = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let stop: Option<&dyn Fn() -> bool> = deadline.is_some().then_some(&stop);
+        let begin = Instant::now();
+        let explained = self.engine.explain(&search.to_engine(&bytes, filter.as_ref(), stop))?;
+        Ok(Explained {
+            elapsed: begin.elapsed(),
+            hits: explained.hits,
+            parts: explained.parts.iter().map(Part::of).collect(),
+        })
+    }
+
+    /// The form of one query.
+    fn one_query<'v>(&self, query: Vectors<'v>) -> Result<Cow<'v, [u8]>> {
+        let (bytes, count) = query.in_form(self.element(), self.dim() as usize)?;
+        match count {
+            1 => Ok(bytes),
+            _ => Err(Error::invalid(format!(
+                "a query of {} dimensions was wanted; search_many takes several",
+                self.dim()
+            ))),
+        }
     }
 }

@@ -182,7 +182,8 @@ pub struct Part {
     /// When they were counted.
     pub matching: Option<u64>,
     pub scan_cost: u64,
-    pub index_cost: u64,
+    /// When there is an index that could be used.
+    pub index_cost: Option<u64>,
     pub cached: bool,
     pub evaluated: u64,
     pub fallbacks: u64,

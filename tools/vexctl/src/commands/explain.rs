@@ -105,7 +105,7 @@ fn cells(part: &Part) -> Vec<String> {
             false => format!("{} ({}..{})", part.expected, part.expected_min, part.expected_max),
         },
         part.scan_cost.to_string(),
-        part.index_cost.to_string(),
+        part.index_cost.map_or("-".into(), |n| n.to_string()),
         part.distances.to_string(),
         part.codes.to_string(),
         part.hops.to_string(),

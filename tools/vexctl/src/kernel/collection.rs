@@ -434,7 +434,7 @@ fn part_of(part: &uapi::ExplainPart) -> Result<Part> {
         expected_max: part.expected_max,
         matching: (part.matching != uapi::VEXFS_NOT_COUNTED).then_some(part.matching),
         scan_cost: part.scan_cost,
-        index_cost: part.index_cost,
+        index_cost: (part.index_cost != uapi::VEXFS_NOT_COUNTED).then_some(part.index_cost),
         cached: part.flags & uapi::VEXFS_PART_CACHED != 0,
         evaluated: part.evaluated,
         fallbacks: part.fallbacks.into(),

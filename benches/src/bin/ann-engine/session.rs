@@ -11,11 +11,11 @@ use crate::vectors::Element;
 use crate::vectors::Vectors;
 use crate::Answer;
 use anyhow::bail;
-use anyhow::ensure;
 use anyhow::Context as _;
 use anyhow::Result;
 use serde_json::json;
 use serde_json::Value;
+use vexfs_engine::filter::Program;
 use vexfs_engine::Codes;
 use vexfs_engine::IndexParams;
 use vexfs_engine::Info;
@@ -88,6 +88,18 @@ fn facts(info: &Info) -> Value {
         "disk_bytes": info.disk_bytes,
         "memory_bytes": info.memory_bytes,
     })
+}
+
+/// The filter `part < below`, in the ABI's form.
+fn filter(below: i64) -> Vec<u8> {
+    use vexfs_uapi as uapi;
+    let flags = uapi::filter::VEXFS_RANGE_UPPER | uapi::filter::VEXFS_RANGE_UPPER_OPEN;
+    let mut out = vec![uapi::filter::VEXFS_FILTER_VERSION as u8, 0, 1, 0];
+    out.extend([uapi::filter::VEXFS_FILTER_RANGE as u8, 4, 0, flags as u8, 9, 0, 0, 0]);
+    out.extend(b"part");
+    out.push(uapi::payload::VEXFS_FIELD_I64 as u8);
+    out.extend(below.to_le_bytes());
+    out
 }
 
 impl Session {
@@ -170,7 +182,11 @@ impl Session {
         let k: usize = command.number("k", 10)?;
         let row_bytes = files.queries.len() / files.query_count;
         let count = command.number("queries", files.query_count)?.min(files.query_count);
-        ensure!(command.text("below").is_none(), "searches have no filters yet");
+        let below: i64 = command.number("below", -1)?;
+        let program = match below {
+            ..0 => None,
+            below => Some(Program::parse(&filter(below))?),
+        };
         let candidates: u32 = command.number("rerank", 0)?;
         let search = Search {
             k,
@@ -180,6 +196,7 @@ impl Session {
                 rerank: candidates.div_ceil(k.max(1) as u32),
             },
             exact: command.number("exact", 0)? != 0,
+            filter: program.as_ref(),
             ..Search::default()
         };
         let mut ids = Vec::with_capacity(4 * k * count);
@@ -200,7 +217,7 @@ impl Session {
             }
         }
         let (seconds, cpu) = clock.stop();
-        let answer = json!({
+        let mut answer = json!({
             "seconds": seconds,
             "cpu": cpu,
             "distances": (cost.distances + cost.codes) as f64 / count as f64,
@@ -208,6 +225,15 @@ impl Session {
             "hops": cost.hops as f64 / count as f64,
             "reads": cost.reads as f64 / count as f64,
         });
+        if program.is_some() {
+            // What the planner does for the first query.
+            let explained = image.collection.explain(&Search {
+                queries: &files.queries[..row_bytes],
+                ..search
+            })?;
+            let largest = explained.parts.iter().max_by_key(|part| part.facts.rows);
+            answer["choice"] = largest.map(|part| part.facts.choice.name()).into();
+        }
         Ok((answer, ids))
     }
 }

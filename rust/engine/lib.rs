@@ -38,17 +38,17 @@ mod hnsw;
 #[allow(dead_code)]
 mod index;
 #[allow(dead_code)]
-mod kmeans;
-#[allow(dead_code)]
 mod ivf;
 #[allow(dead_code)]
-mod pq;
+mod kmeans;
 pub mod limits;
 #[allow(dead_code)]
 mod lsh;
 pub mod payload;
 mod plan;
 mod pool;
+#[allow(dead_code)]
+mod pq;
 mod random;
 mod segment;
 

@@ -5,6 +5,7 @@ mod concurrent;
 mod damage;
 mod faults;
 mod model;
+mod moving;
 mod rules;
 mod space;
 mod support;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The last filters and the rows they let through.
 //!
-//! A segment never changes, so what was found once stays right; there is no invalidation.
+//! A segment never changes, so what was found once stays right; there is no invalidation. They go with the field indexes when
+//! memory is short.
 
 use super::select::Selection;
 use crate::filter::Program;
@@ -70,10 +71,5 @@ impl Cache {
         let _ = entries.push(entry);
         drop(entries);
         drop(oldest);
-    }
-
-    pub(super) fn clear(&self) {
-        let entries = core::mem::take(&mut *self.entries.lock());
-        drop(entries);
     }
 }

@@ -200,11 +200,6 @@ impl FieldIndex {
             .saturating_add(fields)
             .saturating_add(cache::most_bytes(self.count))
     }
-
-    /// Forgets selections that were kept for the next search with the same filter.
-    pub(crate) fn drop_cache(&self) {
-        self.cache.clear();
-    }
 }
 
 /// `len` elements from `at` on; none if they are not there.

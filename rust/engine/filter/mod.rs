@@ -203,11 +203,6 @@ impl Program {
         &self.bytes
     }
 
-    /// The number of instructions.
-    pub(crate) fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
     /// The instruction `at`; `None` behind the last.
     #[inline]
     pub(crate) fn step(&self, at: usize) -> Option<Step<'_>> {

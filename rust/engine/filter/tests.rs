@@ -261,7 +261,7 @@ fn the_limits_are_reached_and_not_passed() {
         )
     };
     assert_eq!(
-        Program::parse(&wide(INSTRUCTIONS_MAX - 1)).unwrap().len(),
+        Program::parse(&wide(INSTRUCTIONS_MAX - 1)).unwrap().nodes.len(),
         INSTRUCTIONS_MAX
     );
     assert!(matches!(refused(&wide(INSTRUCTIONS_MAX)), Error::TooBig(_)));

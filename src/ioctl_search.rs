@@ -124,7 +124,7 @@ pub fn read_filter(addr: u64, bytes: u32) -> Result<Option<Program>> {
     if addr == 0 || bytes == 0 {
         return Err(EINVAL.into());
     }
-    if bytes > uapi::VEXFS_FILTER_MAX {
+    if bytes > uapi::filter::VEXFS_FILTER_MAX {
         return Err(E2BIG.into());
     }
     let program: Vec<u8> = read_array(addr, bytes as usize)?;

@@ -157,7 +157,8 @@ impl Kernels {
         if !space.element().is_float() || rows.len().checked_rem(bytes) != Some(0) {
             return Err(ShapeMismatch);
         }
-        let section_bytes = per(SECTION, space.dim()).saturating_mul(bytes).max(1);
+        // A division an element takes a few times as long as a product.
+        let section_bytes = per(SECTION / 4, space.dim()).saturating_mul(bytes).max(1);
         for rows in rows.chunks_mut(section_bytes) {
             let count = rows.len().checked_div(bytes).unwrap_or(0);
             let _section = fpu::Section::begin();

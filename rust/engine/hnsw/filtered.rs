@@ -20,6 +20,10 @@ use crate::index::Scope;
 use vexfs_host::relax;
 use vexfs_host::Result;
 
+/// If fewer than one row in so many is accepted, a walk goes from accepted row to accepted row. Where more are, one that goes
+/// through the others finds what accepted rows do not lead to, and is no slower: it makes four times as many hops, but a hop takes
+/// a fifth of the time (measured: 50,000 vectors of SIFT, from a half to a twentieth of them accepted).
+const LEAP: usize = 8;
 /// Hops between two cooperative points; one may look at a thousand nodes.
 const HOPS: u64 = 16;
 
@@ -40,7 +44,7 @@ impl Plan {
         Self {
             width,
             budget: accepted,
-            leap: accepted < count / 3,
+            leap: accepted < count / LEAP,
         }
     }
 }

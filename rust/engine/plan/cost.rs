@@ -21,6 +21,9 @@ const M: u64 = 16;
 /// dimensions, 1,139 and 2,006 of 384.
 const COMPARED_PER_EF: u64 = 12;
 const COMPARED_FIXED: u64 = 220;
+/// How many more rows are compared for each that does not match, in percent: at width 32, 977 if a half matches, 1,419 if
+/// three tenths do and 2,546 if 13 % do, instead of 608.
+const PASSED_PERCENT: u64 = 55;
 /// Looking at an edge when a walk leaps over rows that do not match: a hop took 4.5 µs for 32 * 32 of them.
 const LEAP_EDGE_TENTHS: u64 = 44;
 /// A walk leaps if fewer than one row in so many matches (`hnsw::filtered`).
@@ -133,8 +136,9 @@ impl<'a> Model<'a> {
             let edges = ef.saturating_mul(4).saturating_mul(m).saturating_mul(m);
             return cost.saturating_add(edges.saturating_mul(LEAP_EDGE_TENTHS) / 10);
         }
-        // Rows that do not match are gone through as if they did.
-        scale(cost, self.rows, matching)
+        // Rows that do not match are gone through, not all as if they did.
+        let more = scale(cost, self.rows.saturating_sub(matching), matching);
+        cost.saturating_add(more.saturating_mul(PASSED_PERCENT) / 100)
     }
 
     fn rerank(&self, k: usize) -> u64 {

@@ -26,6 +26,7 @@ const SEAL: u8 = 0x80;
 
 const F32: u32 = uapi::VEXFS_ELEMENT_F32;
 const L2: u32 = uapi::VEXFS_METRIC_L2;
+const COSINE: u32 = uapi::VEXFS_METRIC_COSINE;
 
 /// Name, element, metric, kind, codes, bits of a part of a code, share of rows on disk.
 type Shape = (&'static str, u32, u32, Kind, Codes, u32, u32);
@@ -41,6 +42,17 @@ const SHAPES: &[Shape] = &[
         0,
         0,
     ),
+    ("hnsw", F32, L2, Kind::Hnsw, Codes::None, 0, 0),
+    ("hnsw-u8", uapi::VEXFS_ELEMENT_U8, L2, Kind::Hnsw, Codes::None, 0, 0),
+    ("hnsw-sq8", F32, COSINE, Kind::Hnsw, Codes::Sq8, 0, 0),
+    ("hnsw-bf16", F32, uapi::VEXFS_METRIC_IP, Kind::Hnsw, Codes::Bf16, 0, 0),
+    ("hnsw-binary", F32, COSINE, Kind::Hnsw, Codes::Binary, 0, 0),
+    ("ivf", F32, L2, Kind::Ivf, Codes::None, 0, 0),
+    ("pq", F32, L2, Kind::Pq, Codes::None, 8, 0),
+    ("ivf-pq-8", F32, COSINE, Kind::IvfPq, Codes::None, 8, 0),
+    ("ivf-pq-4", F32, L2, Kind::IvfPq, Codes::None, 4, 0),
+    ("lsh-l2", F32, L2, Kind::Lsh, Codes::None, 0, 0),
+    ("lsh-cosine", F32, COSINE, Kind::Lsh, Codes::None, 0, 0),
 ];
 
 fn fill(collection: &Collection, shape: &Shape) {

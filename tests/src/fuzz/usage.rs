@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Uses a collection that may be damaged in every way there is. What comes back is an answer or an error.
 
+use vexfs_engine::filter::Program;
 use vexfs_engine::Batch;
 use vexfs_engine::Collection;
 use vexfs_engine::Found;
@@ -29,6 +30,17 @@ pub fn vector(collection: &Collection, seed: u64) -> Vec<u8> {
     }
 }
 
+/// `part <= 3`.
+pub fn filter() -> Program {
+    let mut bytes = vec![uapi::filter::VEXFS_FILTER_VERSION as u8, 0, 1, 0];
+    let flags = uapi::filter::VEXFS_RANGE_UPPER as u8;
+    bytes.extend([uapi::filter::VEXFS_FILTER_RANGE as u8, 4, 0, flags, 9, 0, 0, 0]);
+    bytes.extend(b"part");
+    bytes.push(uapi::payload::VEXFS_FIELD_I64 as u8);
+    bytes.extend(3i64.to_le_bytes());
+    Program::parse(&bytes).expect("a filter")
+}
+
 /// Reads all of an answer.
 fn look_at(collection: &Collection, found: &Found) {
     assert!(found.hits.len() <= K, "more hits than asked for");
@@ -46,6 +58,7 @@ fn look_at(collection: &Collection, found: &Found) {
 
 /// Searches in every way, reads, deletes, inserts, merges, and reads again what is then on disk.
 pub fn everything(collection: &Collection) {
+    let filter = filter();
     for turn in 0..2 {
         let query = vector(collection, turn);
         let plain = Search {
@@ -64,6 +77,10 @@ pub fn everything(collection: &Collection) {
             Search { knobs: wide, ..plain },
             Search {
                 radius: Some(900f32.to_bits()),
+                ..plain
+            },
+            Search {
+                filter: Some(&filter),
                 ..plain
             },
         ];

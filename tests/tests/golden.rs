@@ -23,6 +23,7 @@ use vexfs_engine::Collections;
 use vexfs_engine::InsertMode;
 use vexfs_engine::Params;
 use vexfs_engine::Search;
+use vexfs_engine::Tuning;
 use vexfs_host::crc32c;
 use vexfs_host::device::Backend;
 use vexfs_host::device::Device;
@@ -169,18 +170,20 @@ fn list(fs: &Fs, collections: &Collections, dir: u64, path: &str, out: &mut Stri
         out.push('\n');
         if let Ok(c) = collections.get(ino) {
             let info = c.info().expect("info");
-            let dim = info.params.dim();
+            let (dim, row_bytes) = (info.params.dim(), info.params.row_bytes());
             let _ = writeln!(
                 out,
-                "{path} collection dim {dim} metric {} rows {} next {}",
+                "{path} collection dim {dim} element {} metric {} segments {} rows {} next {}",
+                info.params.element_code(),
                 info.params.metric_code(),
+                info.segments,
                 info.rows,
                 info.next_id
             );
             let ids: Vec<u64> = (0..info.next_id).collect();
             let got = c.get(&ids).expect("rows");
             for row in got.rows.iter().flatten() {
-                let mut vector = vec![0; 4 * dim];
+                let mut vector = vec![0; row_bytes];
                 got.contents.vector(row, &mut vector).expect("vector");
                 let mut payload = mem::Vec::new();
                 got.contents.payload(row, &mut payload).expect("payload");
@@ -193,7 +196,7 @@ fn list(fs: &Fs, collections: &Collections, dir: u64, path: &str, out: &mut Stri
                     crc32c(0, &payload)
                 );
             }
-            let queries = rows::bytes(&rows::vector(99, dim));
+            let queries = rows::bytes(&rows::vector(99, dim))[..row_bytes].to_vec();
             let found = c
                 .search(&Search {
                     queries: &queries,
@@ -302,7 +305,12 @@ fn write_image(name: &str, mib: u64, block_size: u32) {
     };
     Fs::format(&dev, &format).expect("format");
     let fs = Fs::mount(dev.clone(), MountOptions::default()).expect("mount");
-    let collections = Collections::new(fs.clone()).expect("collections");
+    let tuning = Tuning {
+        seal_rows: 1,
+        fan: 8,
+        ..Tuning::default()
+    };
+    let collections = Collections::tuned(fs.clone(), tuning).expect("collections");
     let file = |dir: u64, name: &[u8], data: &[u8]| {
         let i = fs.create(dir, name, &new(libc::S_IFREG | 0o644, None)).expect("create");
         fs.write(i.ino, 0, data, time(2)).expect("write");
@@ -350,18 +358,30 @@ fn write_image(name: &str, mib: u64, block_size: u32) {
         .expect("setxattr");
     fs.rename(dir, b"file-1", ROOT, b"moved", RenameFlags::NONE, time(7))
         .expect("rename");
-    for (name, metric, dim) in [(&b"l2"[..], 1, 8), (b"cosine", 2, 17)] {
+    // Rows in a tail; in segments, of which one has tombstones, and a tail; of other elements.
+    for (name, element, metric, dim, sealed) in [
+        (&b"l2"[..], 1, 1, 8, false),
+        (b"cosine", 1, 2, 17, false),
+        (b"segments", 1, 2, 17, true),
+        (b"bytes", 4, 3, 32, true),
+        (b"bits", 6, 4, 256, true),
+    ] {
         let c = fs
             .create(ROOT, name, &new(libc::S_IFDIR | 0o755, None))
             .expect("mkdir")
             .ino;
         collections
-            .create(c, &Params::new(dim, 1, metric, 0).expect("params"))
+            .create(c, &Params::new(dim, element, metric, 0).expect("params"))
             .expect("collection");
         let c = collections.get(c).expect("collection");
+        let row_bytes = c.params().row_bytes();
+        // Of bytes and bits any are vectors.
         let vectors: Vec<u8> = (0..40)
-            .flat_map(|i| rows::bytes(&rows::vector(i * 77 + 5, dim as usize)))
+            .flat_map(|i| rows::bytes(&rows::vector(i * 77 + 5, dim as usize))[..row_bytes].to_vec())
             .collect();
+        let maintain = || {
+            while sealed && c.maintain(1, &|_, _| ()).expect("maintenance") {}
+        };
         let payloads: Vec<Vec<u8>> = (0..40u64).map(|i| rows::payload(i * 0x0101_0101)).collect();
         let lens: Vec<u32> = payloads.iter().map(|p| p.len() as u32).collect();
         let batch = Batch {
@@ -378,10 +398,11 @@ fn write_image(name: &str, mib: u64, block_size: u32) {
             },
         )
         .expect("insert");
+        maintain();
         c.delete(&[3, 5, 8]).expect("delete");
         let ids = [4, 1000];
         let batch = Batch {
-            vectors: &vectors[..8 * dim as usize],
+            vectors: &vectors[..2 * row_bytes],
             ids: Some(&ids),
             payload_lens: &[],
             payloads: &[],
@@ -394,6 +415,10 @@ fn write_image(name: &str, mib: u64, block_size: u32) {
             },
         )
         .expect("upsert");
+        maintain();
+        if sealed {
+            c.delete(&[9, 1000]).expect("delete");
+        }
     }
     // An orphan: the file of a program that was running when the power went.
     let gone = file(ROOT, b"gone", &bytes(5, 30_000));

@@ -26,9 +26,12 @@ use vexfs_core::xattr::XattrMode;
 use vexfs_core::Fs;
 use vexfs_engine::Batch;
 use vexfs_engine::Collections;
+use vexfs_engine::IndexParams;
 use vexfs_engine::InsertMode;
+use vexfs_engine::Kind as IndexKind;
 use vexfs_engine::Params;
 use vexfs_engine::Search;
+use vexfs_engine::Tuning;
 use vexfs_host::device::Device;
 use vexfs_host::mem;
 use vexfs_host::Error;
@@ -39,6 +42,16 @@ pub type Failure = String;
 
 /// The largest sparse file.
 const FAR: u64 = 1 << 40;
+
+/// Rows move on so early that small collections have several segments.
+const TUNING: Tuning = Tuning {
+    seal_rows: 20,
+    seal_bytes: 1 << 20,
+    tail_rows_max: 100,
+    tail_bytes_max: 4 << 20,
+    fan: 2,
+    index_rows_min: 60,
+};
 
 /// A filesystem, its oracle, and what a kernel would hold for them.
 pub struct Harness {
@@ -100,7 +113,7 @@ impl Harness {
             (r.uid, r.gid) = (root.uid, root.gid);
             r.ctime = (root.ctime.sec, root.ctime.nsec);
         }
-        let collections = Collections::new(fs.clone()).map_err(|e| text("collections", e))?;
+        let collections = Collections::tuned(fs.clone(), TUNING).map_err(|e| text("collections", e))?;
         let pages = BTreeMap::new();
         Ok(Harness {
             dev,
@@ -163,6 +176,7 @@ impl Harness {
             Kind::GetRows => self.get_rows(op)?,
             Kind::DropCache => drop(self.collections.shrink(u64::MAX)),
             Kind::DropCollection => self.drop_collection(op)?,
+            Kind::Maintain => self.maintain(op)?,
         }
         Ok(Durable::No)
     }
@@ -686,7 +700,7 @@ impl Harness {
         self.fs.unmount().map_err(|e| text("unmount", e))?;
         self.state.drop_orphans();
         self.fs = Fs::mount(self.dev.clone(), self.options).map_err(|e| text("mount", e))?;
-        self.collections = Collections::new(self.fs.clone()).map_err(|e| text("collections", e))?;
+        self.collections = Collections::tuned(self.fs.clone(), TUNING).map_err(|e| text("collections", e))?;
         Ok(())
     }
 
@@ -798,6 +812,32 @@ impl Harness {
         Ok(Durable::No)
     }
 
+    /// Moves rows into segments, merges those, gives them an index or takes it away: nothing of which changes a row.
+    fn maintain(&mut self, op: Op) -> Result<(), Failure> {
+        let Some(dir) = self.any_collection(op, 0) else {
+            return Ok(());
+        };
+        let c = self.collections.get(dir).map_err(|e| text("collection", e))?;
+        let quiet = &|_, _| ();
+        let real = match op.pick(1, 10) {
+            0 => c.optimize(1, quiet).map(|_| ()),
+            1 => {
+                let params = IndexParams {
+                    m: 4,
+                    ef_construction: 16,
+                    ..IndexParams::new(IndexKind::Hnsw)
+                };
+                c.build_index(&params, 1, quiet).map(|_| ())
+            }
+            2 => c.drop_index().map(|_| ()),
+            _ => c.maintain(1, quiet).map(|_| ()),
+        };
+        if self.full(&real) {
+            return Ok(());
+        }
+        real.map_err(|e| text("maintain", e))
+    }
+
     fn delete_rows(&mut self, op: Op) -> Result<(), Failure> {
         let Some(dir) = self.any_collection(op, 0) else {
             return Ok(());
@@ -836,6 +876,7 @@ impl Harness {
             queries: &flat,
             k,
             radius: radius.map(f32::to_bits),
+            exact: true,
             ..Search::default()
         };
         let c = self.collections.get(dir).map_err(|e| text("collection", e))?;

@@ -39,6 +39,7 @@ pub enum Kind {
     GetRows,
     DropCache,
     DropCollection,
+    Maintain,
 }
 
 use Kind::*;
@@ -79,6 +80,7 @@ const WEIGHTS: &[(Kind, u32)] = &[
     (GetRows, 4),
     (DropCache, 1),
     (DropCollection, 1),
+    (Maintain, 14),
 ];
 
 /// An operation: 64 random bits, most of which pick operands.

@@ -62,21 +62,33 @@ pub(crate) fn has_avx512() -> bool {
 }
 
 /// A stretch of code that may call the float island; in the kernel it neither sleeps nor is preempted.
-pub(crate) struct Section(());
+///
+/// On x86-64 it also aligns the stack. The kernel keeps 8 bytes (`-mpreferred-stack-boundary=3`), the island is compiled for
+/// the 16 that the ABI promises and spills registers accordingly. An aligned variable whose address is used makes the
+/// compiler align the frame that holds the section, and it keeps 16 bytes in calls from there on.
+#[cfg_attr(all(CONFIG_RUST, target_arch = "x86_64"), repr(align(32)))]
+pub(crate) struct Section(#[cfg(CONFIG_RUST)] u8);
 
 impl Section {
+    #[inline(always)]
     pub(crate) fn begin() -> Self {
         #[cfg(CONFIG_RUST)]
         // SAFETY: callers are in process context, hold no section yet, and end this one on drop.
         unsafe {
             vexfs_fpu_begin()
         };
-        Self(())
+        Self(
+            #[cfg(CONFIG_RUST)]
+            0,
+        )
     }
 }
 
 impl Drop for Section {
+    #[inline(always)] // Its argument is to be the variable itself.
     fn drop(&mut self) {
+        #[cfg(CONFIG_RUST)]
+        core::hint::black_box(&mut self.0);
         #[cfg(CONFIG_RUST)]
         // SAFETY: `begin` began the section on this CPU, which has not been left since.
         unsafe {

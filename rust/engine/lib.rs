@@ -26,9 +26,7 @@ extern crate std;
 #[allow(dead_code)]
 mod bits;
 mod collection;
-#[allow(dead_code)]
 mod fields;
-#[allow(dead_code)]
 pub mod filter;
 mod flat;
 mod graph;
@@ -51,6 +49,9 @@ mod pool;
 mod pq;
 mod random;
 mod segment;
+#[cfg(test)]
+mod testing;
+mod vamana;
 
 pub use collection::Batch;
 pub use collection::Collection;

@@ -15,6 +15,7 @@ use crate::ivf::Ivf;
 use crate::lsh::Lsh;
 use crate::plan::Searcher;
 use crate::pq::PqIndex;
+use crate::vamana::Vamana;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd::Query;
@@ -27,6 +28,7 @@ pub(crate) enum Index {
     /// Pq and ivf-pq.
     Pq(PqIndex),
     Lsh(Lsh),
+    Vamana(Vamana),
 }
 
 /// What an index is extended from.
@@ -47,7 +49,7 @@ impl Index {
             Kind::Ivf => Ivf::build(build),
             Kind::Pq | Kind::IvfPq => PqIndex::build(build),
             Kind::Lsh => Lsh::build(build),
-            Kind::Vamana => Err(Error::Unsupported("this kind of index")),
+            Kind::Vamana => Vamana::build(build),
         }
     }
 
@@ -57,7 +59,7 @@ impl Index {
             Kind::Flat | Kind::Hnsw | Kind::Lsh => Ok(()),
             Kind::Ivf => Ivf::check(space, params),
             Kind::Pq | Kind::IvfPq => PqIndex::check(space, params),
-            Kind::Vamana => Err(Error::Unsupported("this kind of index")),
+            Kind::Vamana => Vamana::check(space, params),
         }
     }
 
@@ -74,7 +76,8 @@ impl Index {
             Kind::Ivf => Ivf::open(space, count, params, sections).map(Self::Ivf),
             Kind::Pq | Kind::IvfPq => PqIndex::open(space, count, params, sections).map(Self::Pq),
             Kind::Lsh => Lsh::open(space, count, params, sections).map(Self::Lsh),
-            Kind::Flat | Kind::Vamana => Err(Error::Unsupported("this kind of index")),
+            Kind::Vamana => Vamana::open(space, count, params, sections).map(Self::Vamana),
+            Kind::Flat => Err(Error::Unsupported("this kind of index")),
         }
     }
 
@@ -85,6 +88,7 @@ impl Index {
             Self::Ivf(index) => index.memory_bytes(),
             Self::Pq(index) => index.memory_bytes(),
             Self::Lsh(index) => index.memory_bytes(),
+            Self::Vamana(index) => index.memory_bytes(),
         }
     }
 }
@@ -96,6 +100,7 @@ impl Searcher for Index {
             Self::Ivf(index) => index.search(scope, query, knobs, nearest),
             Self::Pq(index) => index.search(scope, query, knobs, nearest),
             Self::Lsh(index) => index.search(scope, query, knobs, nearest),
+            Self::Vamana(index) => index.search(scope, query, knobs, nearest),
         }
     }
 }

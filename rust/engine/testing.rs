@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Generated rows and queries that indexes are tested with.
+
+use crate::bits::Bits;
+use crate::index::Build;
+use crate::index::IndexParams;
+use crate::index::Nearest;
+use crate::index::Scope;
+use std::vec;
+use std::vec::Vec as StdVec;
+use vexfs_simd::Element;
+use vexfs_simd::Kernels;
+use vexfs_simd::Metric;
+use vexfs_simd::Query;
+use vexfs_simd::Rows;
+use vexfs_simd::Space;
+
+/// A linear congruential generator.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self, below: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 33) % below
+    }
+
+    /// About normal: the sum of twelve even ones.
+    fn normal(&mut self) -> f32 {
+        (0..12)
+            .map(|_| self.next(1 << 20) as f32 / (1 << 20) as f32)
+            .sum::<f32>()
+            - 6.0
+    }
+}
+
+/// Rows around centres, and queries around the same.
+pub(crate) struct Data {
+    pub(crate) space: Space,
+    rows: StdVec<u8>,
+    norms: StdVec<u32>,
+    pub(crate) queries: StdVec<StdVec<u8>>,
+    pub(crate) count: usize,
+}
+
+pub(crate) const QUERIES: usize = 40;
+
+impl Data {
+    pub(crate) fn new(element: Element, metric: Metric, dim: usize, count: usize) -> Self {
+        let space = Space::new(element, metric, dim).unwrap();
+        let kernels = Kernels::detect();
+        let mut random = Random(17);
+        let centres: StdVec<StdVec<f32>> = (0..20).map(|_| (0..dim).map(|_| random.normal()).collect()).collect();
+        let mut row = || {
+            let centre = &centres[random.next(20) as usize];
+            let floats: StdVec<f32> = centre.iter().map(|x| x + 0.5 * random.normal()).collect();
+            encode(&space, &floats)
+        };
+        let rows: StdVec<u8> = (0..count).flat_map(|_| row()).collect();
+        let queries = (0..QUERIES).map(|_| row()).collect();
+        let mut norms = vec![0; if space.needs_norms() { count } else { 0 }];
+        if space.needs_norms() {
+            kernels.inv_norms(&space, &rows, &mut norms).unwrap();
+        }
+        Self {
+            space,
+            rows,
+            norms,
+            queries,
+            count,
+        }
+    }
+
+    pub(crate) fn rows(&self) -> Rows<'_> {
+        Rows::new(&self.space, &self.rows, self.space.row_bytes(), self.count, &self.norms).unwrap()
+    }
+
+    pub(crate) fn build<'a>(&'a self, params: &'a IndexParams, threads: usize) -> Build<'a> {
+        Build {
+            kernels: Kernels::detect(),
+            rows: self.rows(),
+            params,
+            threads,
+            progress: &|_, _| {},
+        }
+    }
+
+    pub(crate) fn scope<'a>(&'a self, accept: Option<&'a Bits>) -> Scope<'a> {
+        Scope {
+            kernels: Kernels::detect(),
+            rows: self.rows(),
+            accept,
+            stop: &|| false,
+        }
+    }
+
+    pub(crate) fn query(&self, query: usize) -> Query<'_> {
+        Kernels::detect().query(&self.space, &self.queries[query]).unwrap()
+    }
+
+    /// What a search finds.
+    pub(crate) fn found(&self, k: usize, search: impl FnOnce(&mut Nearest)) -> StdVec<u64> {
+        let mut nearest = Nearest::new(k, self.count, u32::MAX).unwrap();
+        search(&mut nearest);
+        nearest.into_sorted().to_vec()
+    }
+
+    /// The nearest accepted rows, `key << 32 | row` each.
+    pub(crate) fn exact(&self, query: usize, k: usize, accept: Option<&Bits>) -> StdVec<u64> {
+        let kernels = Kernels::detect();
+        let query = kernels.query(&self.space, &self.queries[query]).unwrap();
+        let mut keys = vec![0; self.count];
+        kernels.scan(&[query], &self.rows(), &mut keys).unwrap();
+        let mut all: StdVec<u64> = keys
+            .iter()
+            .enumerate()
+            .filter(|(row, _)| accept.is_none_or(|accept| accept.get(*row as u32)))
+            .map(|(row, key)| u64::from(*key) << 32 | row as u64)
+            .collect();
+        all.sort();
+        all.truncate(k);
+        all
+    }
+
+    /// The recall of searches, of which each must find as many rows as there are, all accepted and with their exact keys.
+    pub(crate) fn recall(
+        &self,
+        k: usize,
+        accept: Option<&Bits>,
+        search: impl Fn(&Scope<'_>, &Query<'_>, &mut Nearest),
+    ) -> f64 {
+        let mut found = 0;
+        for query in 0..QUERIES {
+            let exact = self.exact(query, self.count, accept);
+            let got = self.found(k, |nearest| search(&self.scope(accept), &self.query(query), nearest));
+            let k = k.min(exact.len());
+            assert_eq!(got.len(), k);
+            assert!(got.iter().all(|entry| exact.binary_search(entry).is_ok()));
+            // By distance, so that any of several rows at the same will do.
+            let last = exact[k - 1] >> 32;
+            found += got.iter().filter(|entry| *entry >> 32 <= last).count();
+        }
+        found as f64 / (QUERIES * k.min(self.count)) as f64
+    }
+}
+
+fn encode(space: &Space, floats: &[f32]) -> StdVec<u8> {
+    match space.element() {
+        Element::F32 => floats.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        // Cut, not rounded: any halves will do.
+        Element::Bf16 => floats
+            .iter()
+            .flat_map(|x| ((x.to_bits() >> 16) as u16).to_le_bytes())
+            .collect(),
+        Element::F16 => floats
+            .iter()
+            .flat_map(|x| {
+                let bits = (x.abs().max(0.001) * f32::from_bits(15 << 23)).to_bits() >> 13;
+                ((bits as u16) | if *x < 0.0 { 0x8000 } else { 0 }).to_le_bytes()
+            })
+            .collect(),
+        Element::I8 => floats.iter().map(|x| (x * 25.0) as i8 as u8).collect(),
+        Element::U8 => floats.iter().map(|x| (x * 25.0 + 128.0) as u8).collect(),
+        Element::Binary => floats
+            .chunks(8)
+            .map(|bits| {
+                bits.iter()
+                    .enumerate()
+                    .fold(0, |byte, (i, x)| byte | u8::from(*x > 0.0) << i)
+            })
+            .collect(),
+    }
+}

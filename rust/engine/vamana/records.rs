@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Records: a vector with the neighbours of its row, as they lie in blocks.
+//!
+//! A record is the vector, filled with zeros to whole words, its inverse norm if comparing takes one, the CRC-32C of all the rest,
+//! and the numbers of the records that are neighbours. Each has a checksum of its own since it is read on its own.
+
+use super::format::bad;
+use super::format::Shape;
+use super::format::NONE;
+use vexfs_core::file::ReadAt as Read;
+use vexfs_host::crc32c;
+use vexfs_host::Error;
+use vexfs_host::Result;
+
+/// Something that holds the section of records.
+pub(crate) trait ReadAt {
+    /// Fills all buffers, each from its offset in the section; offsets and lengths are whole blocks of 4 KiB. The reads are under
+    /// way together.
+    fn read_many(&self, reads: &mut [Read<'_>]) -> Result;
+}
+
+/// A record, checked or known to be good.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub(super) vector: &'a [u8],
+    pub(super) norm: u32,
+    neighbours: &'a [u8],
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    bytes.try_into().map_or(0, u32::from_le_bytes)
+}
+
+/// Where the vector, the words behind it and the neighbours of a record are.
+fn parts<'a>(shape: &Shape, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8], &'a [u8], &'a [u8])> {
+    let (vector, rest) = bytes
+        .get(..shape.record_bytes())?
+        .split_at_checked(shape.row_bytes.next_multiple_of(4))?;
+    let (norm, rest) = rest.split_at_checked(4)?;
+    let (sum, neighbours) = rest.split_at_checked(4)?;
+    Some((vector, norm, sum, neighbours))
+}
+
+impl<'a> Record<'a> {
+    /// The record at the start of these bytes.
+    pub(super) fn new(shape: &Shape, bytes: &'a [u8]) -> Result<Self> {
+        let (vector, norm, _, neighbours) = parts(shape, bytes).ok_or(Error::Overflow)?;
+        Ok(Self {
+            vector: vector.get(..shape.row_bytes).ok_or(Error::Overflow)?,
+            norm: word(norm),
+            neighbours,
+        })
+    }
+
+    /// The same, of bytes that come from a device.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the checksum is wrong or a neighbour does not exist.
+    pub(super) fn checked(shape: &Shape, bytes: &'a [u8]) -> Result<Self> {
+        let (vector, norm, sum, neighbours) = parts(shape, bytes).ok_or(Error::Overflow)?;
+        if sum_of(vector, norm, neighbours) != word(sum) {
+            return Err(bad("vamana: checksum of a record"));
+        }
+        let record = Self::new(shape, bytes)?;
+        if record.neighbours().any(|neighbour| neighbour as usize >= shape.rows) {
+            return Err(bad("vamana: neighbour in a record"));
+        }
+        Ok(record)
+    }
+
+    /// The records that are neighbours.
+    pub(super) fn neighbours(&self) -> impl Iterator<Item = u32> + 'a {
+        self.neighbours.chunks_exact(4).map(word).take_while(|n| *n != NONE)
+    }
+
+    /// Writes a record whose neighbours are among `bytes` already.
+    pub(super) fn finish(shape: &Shape, bytes: &mut [u8], vector: &[u8], norm: u32) -> Result {
+        let start = shape.row_bytes.next_multiple_of(4);
+        bytes
+            .get_mut(..vector.len())
+            .ok_or(Error::Overflow)?
+            .copy_from_slice(vector);
+        let norm_at = bytes.get_mut(start..start + 4).ok_or(Error::Overflow)?;
+        norm_at.copy_from_slice(&norm.to_le_bytes());
+        let (vector, norm, _, neighbours) = parts(shape, bytes).ok_or(Error::Overflow)?;
+        let sum = sum_of(vector, norm, neighbours);
+        let sum_at = bytes.get_mut(start + 4..start + 8).ok_or(Error::Overflow)?;
+        sum_at.copy_from_slice(&sum.to_le_bytes());
+        Ok(())
+    }
+
+    /// Where the neighbours of a record are in its bytes.
+    pub(super) fn neighbours_at(shape: &Shape) -> usize {
+        shape.row_bytes.next_multiple_of(4) + 8
+    }
+}
+
+fn sum_of(vector: &[u8], norm: &[u8], neighbours: &[u8]) -> u32 {
+    crc32c(crc32c(crc32c(0, vector), norm), neighbours)
+}

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+//! Vamana against exact search, in memory and on disk.
+
+use super::*;
+use crate::bits::Bits;
+use crate::index::Kind;
+use crate::testing::Data;
+use crate::testing::Random;
+use std::cell::Cell;
+use std::vec;
+use std::vec::Vec as StdVec;
+use vexfs_core::file::ReadAt as Read;
+use vexfs_simd::Element;
+use vexfs_simd::Metric;
+
+/// The records' section as a device, which can fail.
+struct Device {
+    bytes: Buffer,
+    batches: Cell<u64>,
+    reads: Cell<u64>,
+    left: Cell<u64>,
+}
+
+impl ReadAt for Device {
+    fn read_many(&self, reads: &mut [Read<'_>]) -> Result {
+        if self.left.get() == 0 {
+            return Err(Error::Io(vexfs_host::IoError {
+                op: "read",
+                offset: 0,
+                errno: 5,
+            }));
+        }
+        self.left.set(self.left.get() - 1);
+        self.batches.set(self.batches.get() + 1);
+        for read in reads {
+            self.reads.set(self.reads.get() + 1);
+            let from = read.offset as usize;
+            assert!(from % 4096 == 0 && read.data.len() % 4096 == 0);
+            read.data.copy_from_slice(&self.bytes[from..from + read.data.len()]);
+        }
+        Ok(())
+    }
+}
+
+fn params() -> IndexParams {
+    IndexParams {
+        m: 24,
+        ef_construction: 60,
+        seed: 42,
+        ..IndexParams::new(Kind::Vamana)
+    }
+}
+
+fn in_memory(data: &Data, params: &IndexParams) -> Vamana {
+    let sections = Vamana::build(&data.build(params, 2)).unwrap();
+    Vamana::open(&data.space, data.count, params, sections).unwrap()
+}
+
+fn on_disk(data: &Data, params: &IndexParams) -> (Vamana, Device) {
+    let mut sections = Vamana::build(&data.build(params, 2)).unwrap();
+    let device = Device {
+        bytes: take_section(&mut sections, format::RECORDS).unwrap(),
+        batches: Cell::new(0),
+        reads: Cell::new(0),
+        left: Cell::new(u64::MAX),
+    };
+    let vamana = Vamana::open_on(&data.space, data.count, params, sections, Some(&device)).unwrap();
+    (vamana, device)
+}
+
+fn recall(data: &Data, vamana: &Vamana, k: usize, accept: Option<&Bits>, device: Option<&Device>) -> f64 {
+    let reader = device.map(|device| device as &dyn ReadAt);
+    data.recall(k, accept, |scope, query, nearest| {
+        vamana
+            .search_on(scope, query, &Knobs::default(), nearest, reader)
+            .unwrap();
+    })
+}
+
+fn copies(sections: &Sections) -> Sections {
+    let mut copies = Sections::new();
+    for section in sections.iter() {
+        let bytes = Buffer::copy_of(&section.bytes).unwrap();
+        copies
+            .push(Section {
+                kind: section.kind,
+                bytes,
+            })
+            .unwrap();
+    }
+    copies
+}
+
+#[test]
+fn finds_the_nearest_rows_in_every_metric_and_element() {
+    let mut spaces = vec![(Element::Binary, Metric::Hamming)];
+    for element in [Element::F32, Element::F16, Element::Bf16, Element::I8, Element::U8] {
+        for metric in [Metric::L2, Metric::Cosine, Metric::InnerProduct] {
+            spaces.push((element, metric));
+        }
+    }
+    for (element, metric) in spaces {
+        let data = Data::new(element, metric, 48, 3000);
+        let reached = recall(&data, &in_memory(&data, &params()), 10, None, None);
+        // The nearest by inner product are not near each other.
+        let least = if metric == Metric::InnerProduct { 0.9 } else { 0.94 };
+        assert!(reached >= least, "{element:?} {metric:?} in memory: {reached}");
+        if element == Element::Binary {
+            continue;
+        }
+        let (vamana, device) = on_disk(
+            &data,
+            &IndexParams {
+                disk_percent: 60,
+                pq_bytes: 24,
+                ..params()
+            },
+        );
+        let reached = recall(&data, &vamana, 10, None, Some(&device));
+        assert!(reached >= least, "{element:?} {metric:?} on disk: {reached}");
+    }
+}
+
+#[test]
+fn any_share_of_the_rows_on_disk_gives_the_same_answers() {
+    let data = Data::new(Element::F32, Metric::L2, 32, 3000);
+    let mut answers = StdVec::new();
+    let mut reads = StdVec::new();
+    for disk_percent in [100, 90, 50, 1] {
+        let params = IndexParams {
+            disk_percent,
+            ..params()
+        };
+        let (vamana, device) = on_disk(&data, &params);
+        device.reads.set(0);
+        device.batches.set(0);
+        let mut found = StdVec::new();
+        let mut cost = Cost::default();
+        for query in 0..20 {
+            found.push(data.found(10, |nearest| {
+                let knobs = Knobs::default();
+                cost += vamana
+                    .search_on(&data.scope(None), &data.query(query), &knobs, nearest, Some(&device))
+                    .unwrap();
+            }));
+        }
+        // Several records a hop are read together.
+        assert!(device.batches.get() * 3 < device.reads.get() || disk_percent < 50);
+        assert_eq!(cost.reads, device.reads.get());
+        answers.push(found);
+        reads.push(cost.reads);
+        assert!(recall(&data, &vamana, 10, None, Some(&device)) >= 0.94);
+    }
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
+    // Fewer reads the more is in memory.
+    assert!(reads.windows(2).all(|pair| pair[0] > pair[1]), "{reads:?}");
+    // With the records among the sections, nothing is read.
+    let params = IndexParams {
+        disk_percent: 100,
+        ..params()
+    };
+    let whole = in_memory(&data, &params);
+    let found = data.found(10, |nearest| {
+        let knobs = Knobs::default();
+        whole
+            .search(&data.scope(None), &data.query(0), &knobs, nearest)
+            .unwrap();
+    });
+    assert_eq!(found, answers[0][0]);
+}
+
+#[test]
+fn records_larger_than_a_block_are_read_whole() {
+    let data = Data::new(Element::F32, Metric::Cosine, 1500, 150);
+    let params = IndexParams {
+        disk_percent: 100,
+        ..params()
+    };
+    let (vamana, device) = on_disk(&data, &params);
+    assert!(recall(&data, &vamana, 5, None, Some(&device)) >= 0.94);
+}
+
+#[test]
+fn few_rows_and_equal_rows_are_searched_too() {
+    for count in [0, 1, 2, 30] {
+        let data = Data::new(Element::F32, Metric::L2, 3, count);
+        for disk_percent in [0, 100] {
+            let params = IndexParams {
+                disk_percent,
+                ..params()
+            };
+            let vamana = in_memory(&data, &params);
+            let found = data.found(5, |nearest| {
+                let knobs = Knobs::default();
+                vamana
+                    .search(&data.scope(None), &data.query(0), &knobs, nearest)
+                    .unwrap();
+            });
+            assert_eq!(found, data.exact(0, 5, None));
+        }
+    }
+    // One dimension of bytes: many rows are the same.
+    let data = Data::new(Element::U8, Metric::L2, 1, 5000);
+    assert!(recall(&data, &in_memory(&data, &params()), 10, None, None) >= 0.8);
+}
+
+#[test]
+fn one_thread_makes_the_same_bytes_again_and_several_make_as_good_a_graph() {
+    let data = Data::new(Element::F32, Metric::L2, 24, 3000);
+    for disk_percent in [0, 70] {
+        let params = IndexParams {
+            disk_percent,
+            ..params()
+        };
+        let bytes = || -> StdVec<(u32, StdVec<u8>)> {
+            let sections = Vamana::build(&data.build(&params, 1)).unwrap();
+            sections.iter().map(|s| (s.kind, s.bytes.to_vec())).collect()
+        };
+        assert!(bytes() == bytes());
+        let sections = Vamana::build(&data.build(&params, 4)).unwrap();
+        let vamana = Vamana::open(&data.space, data.count, &params, sections).unwrap();
+        assert!(recall(&data, &vamana, 10, None, None) >= 0.94);
+    }
+}
+
+#[test]
+fn a_filter_gives_k_accepted_rows_whenever_there_are_k() {
+    let data = Data::new(Element::F32, Metric::L2, 24, 8000);
+    for disk_percent in [0, 80] {
+        let params = IndexParams {
+            disk_percent,
+            ..params()
+        };
+        let vamana = in_memory(&data, &params);
+        for every in [2, 10, 100, 1000, 4000] {
+            let mut accept = Bits::new(data.count).unwrap();
+            for row in (0..data.count).step_by(every) {
+                accept.set(row as u32);
+            }
+            let reached = recall(&data, &vamana, accept.count().min(10), Some(&accept), None);
+            assert!(reached >= 0.94, "{disk_percent} every {every}: {reached}");
+            recall(&data, &vamana, 300, Some(&accept), None);
+        }
+        let none = Bits::new(data.count).unwrap();
+        let found = data.found(5, |nearest| {
+            let knobs = Knobs::default();
+            vamana
+                .search(&data.scope(Some(&none)), &data.query(0), &knobs, nearest)
+                .unwrap();
+        });
+        assert!(found.is_empty());
+    }
+}
+
+#[test]
+fn a_failed_read_is_the_answer_and_disturbs_no_later_search() {
+    let data = Data::new(Element::F32, Metric::L2, 24, 2000);
+    let params = IndexParams {
+        disk_percent: 100,
+        ..params()
+    };
+    let (vamana, device) = on_disk(&data, &params);
+    let search = || {
+        let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
+        let (scope, query, knobs) = (data.scope(None), data.query(1), Knobs::default());
+        vamana.search_on(&scope, &query, &knobs, &mut nearest, Some(&device))?;
+        Ok(nearest.into_sorted().to_vec())
+    };
+    let good = search();
+    for left in [0, 1, 5] {
+        device.left.set(left);
+        assert!(matches!(search(), Err(Error::Io(_))));
+    }
+    device.left.set(u64::MAX);
+    assert_eq!(search(), good);
+    // Without a reader there is an error, not a wrong answer.
+    let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
+    let (scope, query) = (data.scope(None), data.query(1));
+    let none = vamana.search(&scope, &query, &Knobs::default(), &mut nearest);
+    assert!(matches!(none, Err(Error::Invalid(_))));
+}
+
+#[test]
+fn a_damaged_record_is_noticed_when_it_is_read() {
+    let data = Data::new(Element::F32, Metric::L2, 24, 500);
+    let params = IndexParams {
+        disk_percent: 100,
+        ..params()
+    };
+    let (vamana, mut device) = on_disk(&data, &params);
+    for at in (0..device.bytes.len()).step_by(64) {
+        device.bytes[at] ^= 4;
+    }
+    let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
+    let (scope, query) = (data.scope(None), data.query(1));
+    let result = vamana.search_on(&scope, &query, &Knobs::default(), &mut nearest, Some(&device));
+    assert!(matches!(result, Err(Error::Corrupt(_))));
+}
+
+#[test]
+fn damaged_sections_are_refused_or_searched_without_harm() {
+    let data = Data::new(Element::F32, Metric::L2, 16, 600);
+    let mut random = Random(5);
+    for disk_percent in [0, 50] {
+        let params = IndexParams {
+            disk_percent,
+            ..params()
+        };
+        let open = |sections: Sections| Vamana::open(&data.space, data.count, &params, sections);
+        let built = Vamana::build(&data.build(&params, 1)).unwrap();
+        assert!(open(copies(&built)).is_ok());
+        assert!(Vamana::open(&data.space, data.count + 1, &params, copies(&built)).is_err());
+        for section in 0..built.len() {
+            let mut sections = copies(&built);
+            sections.remove(section);
+            assert!(matches!(open(sections), Err(Error::Corrupt(_))));
+            let mut sections = copies(&built);
+            let short = sections[section].bytes.len() - 4;
+            sections[section].bytes = Buffer::copy_of(&built[section].bytes[..short]).unwrap();
+            assert!(matches!(open(sections), Err(Error::Corrupt(_))));
+            for _ in 0..60 {
+                let mut sections = copies(&built);
+                let bytes = &mut sections[section].bytes;
+                let at = random.next(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << random.next(8);
+                match open(sections) {
+                    Err(error) => assert!(matches!(error, Error::Corrupt(_)), "{error}"),
+                    Ok(vamana) => {
+                        for query in 0..4 {
+                            let found = data.found(10, |nearest| {
+                                let knobs = Knobs::default();
+                                vamana
+                                    .search(&data.scope(None), &data.query(query), &knobs, nearest)
+                                    .unwrap();
+                            });
+                            assert!(found.iter().all(|entry| (*entry as u32) < 600));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_search_that_is_told_to_stop_stops() {
+    let data = Data::new(Element::F32, Metric::L2, 16, 4000);
+    for disk_percent in [0, 50] {
+        let params = IndexParams {
+            disk_percent,
+            ..params()
+        };
+        let vamana = in_memory(&data, &params);
+        let scope = Scope {
+            stop: &|| true,
+            ..data.scope(None)
+        };
+        let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
+        let knobs = Knobs {
+            ef: 1000,
+            ..Knobs::default()
+        };
+        // So wide a walk would be a scan in memory, which stops as well.
+        let cost = vamana.search(&scope, &data.query(0), &knobs, &mut nearest).unwrap();
+        assert!(cost.stopped && cost.distances < 4000);
+    }
+}

@@ -99,6 +99,7 @@ impl FieldIndex {
         self.cache.get(program).is_some()
     }
 
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn compute(&self, program: &Program, payloads: &dyn Payloads) -> Result<Selection> {
         let Truth { sure, maybe } = self.truth(program)?;
         let mut selection = Selection {
@@ -122,6 +123,7 @@ impl FieldIndex {
         Ok(selection)
     }
 
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn truth(&self, program: &Program) -> Result<Truth> {
         let mut stack: Vec<Group<'_>> = Vec::new();
         let mut at = 0;
@@ -171,6 +173,7 @@ impl FieldIndex {
         })
     }
 
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn test(&self, name: &[u8], check: &Check<'_>) -> Result<Truth> {
         let mut truth = self.nothing()?;
         let mut doubtful: Option<Bits> = None;

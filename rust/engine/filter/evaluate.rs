@@ -53,6 +53,7 @@ impl Check<'_> {
     }
 
     /// Whether the test is true for one of the values.
+    #[inline(never)] // Its frame is not to be part of the caller's.
     fn accepts_one(&self, values: Option<Values<'_>>, work: &mut usize) -> Result<bool> {
         *work = work.saturating_add(FIND);
         for value in values.into_iter().flatten() {
@@ -86,7 +87,8 @@ impl Program {
     /// `Interrupted` by a fatal signal, nothing else.
     pub fn matches(&self, payload: &[u8]) -> Result<bool> {
         let payload = Payload::trusted(payload);
-        let mut stack = [(Group::And, 0); DEPTH_MAX];
+        // There are at most `INSTRUCTIONS_MAX` nodes: their numbers fit.
+        let mut stack = [(Group::And, 0u16); DEPTH_MAX];
         let mut depth = 0usize;
         let mut at = 0;
         let mut work = 0;
@@ -115,7 +117,7 @@ impl Program {
                 continue;
             }
             match stack.get_mut(depth) {
-                Some(slot) => *slot = (group, end),
+                Some(slot) => *slot = (group, end as u16),
                 // Programs are not deeper than that.
                 None => return Ok(false),
             }
@@ -128,7 +130,7 @@ impl Program {
 /// Takes the value of the instruction that ends at `next` up to the first group that needs another member, whose number is
 /// then in `at`; returns the value of the program when there is none.
 fn answer(
-    stack: &mut [(Group, usize)],
+    stack: &mut [(Group, u16)],
     depth: &mut usize,
     at: &mut usize,
     mut value: bool,
@@ -146,11 +148,12 @@ fn answer(
             Group::And => !value,
             Group::Or => value,
         };
-        if !is_known && next < *end {
+        let end = usize::from(*end);
+        if !is_known && next < end {
             *at = next;
             return None;
         }
-        next = *end;
+        next = end;
         *depth -= 1;
     }
 }

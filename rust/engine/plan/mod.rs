@@ -174,6 +174,18 @@ pub(crate) fn search(
         fallbacks: 0,
         cost: Cost::default(),
     };
+    run(view, ask, queries, nearest, &mut facts)?;
+    Ok(facts)
+}
+
+#[inline(never)] // Its frame is not to be part of every caller's.
+fn run(
+    view: &View<'_>,
+    ask: &Ask<'_>,
+    queries: &[Query<'_>],
+    nearest: &mut [Nearest],
+    facts: &mut SegmentFacts,
+) -> Result {
     let Some(program) = ask.filter else {
         return choose(view, ask, &Accept::new(view, None)?, queries, nearest, facts);
     };
@@ -181,7 +193,7 @@ pub(crate) fn search(
     facts.estimate = fields.estimate(program)?;
     if facts.estimate.upper == 0 {
         facts.matching = Some(0);
-        return Ok(facts);
+        return Ok(());
     }
     if let (Some(index), false) = (view.index, ask.exact || fields.is_cached(program)) {
         let model = view.model(ask);
@@ -192,7 +204,7 @@ pub(crate) fn search(
             return post::search(view, ask, index, program, queries, nearest, facts);
         }
     }
-    let selection = select(view, program, &mut facts)?;
+    let selection = select(view, program, facts)?;
     choose(view, ask, &Accept::new(view, Some(selection))?, queries, nearest, facts)
 }
 
@@ -202,14 +214,15 @@ fn most(nearest: &[Nearest]) -> usize {
 }
 
 /// Searches when it is known which rows may be found.
+#[inline(never)] // Its frame is not to be part of every caller's.
 fn choose(
     view: &View<'_>,
     ask: &Ask<'_>,
     accept: &Accept,
     queries: &[Query<'_>],
     nearest: &mut [Nearest],
-    mut facts: SegmentFacts,
-) -> Result<SegmentFacts> {
+    facts: &mut SegmentFacts,
+) -> Result {
     let matching = accept.count(view) as u64;
     facts.matching = Some(matching);
     facts.scan_cost = matching;
@@ -226,11 +239,11 @@ fn choose(
         }
     }
     facts.choice = Choice::Scan;
-    scan::search(view, accept.bits(), queries, nearest, &mut facts.cost)?;
-    Ok(facts)
+    scan::search(view, accept.bits(), queries, nearest, &mut facts.cost)
 }
 
 /// The rows that match the filter, for the facts as well.
+#[inline(never)] // Its frame is not to be part of every caller's.
 fn select(view: &View<'_>, program: &Program, facts: &mut SegmentFacts) -> Result<Arc<Selection>> {
     let fields = view.fields.ok_or(Error::Invalid("a filter without field indexes"))?;
     let (selection, cached) = fields.select(program, view.payloads)?;
@@ -287,6 +300,7 @@ impl Accept {
 }
 
 /// Searches the index for each query, and scans where it finds too few.
+#[inline(never)] // Its frame is not to be part of every caller's.
 fn with_index(
     view: &View<'_>,
     ask: &Ask<'_>,
@@ -294,8 +308,8 @@ fn with_index(
     accept: &Accept,
     queries: &[Query<'_>],
     nearest: &mut [Nearest],
-    mut facts: SegmentFacts,
-) -> Result<SegmentFacts> {
+    facts: &mut SegmentFacts,
+) -> Result {
     let scope = view.scope(accept.bits());
     let matching = facts.matching.unwrap_or(facts.alive);
     let knobs = view.model(ask).knobs(matching);
@@ -330,5 +344,5 @@ fn with_index(
         }
         relax()?;
     }
-    Ok(facts)
+    Ok(())
 }

@@ -38,6 +38,7 @@ impl Decided {
 
 /// Searches the index for more rows than wanted and offers those whose payloads match. From the first query on for which
 /// these are too few, the matching rows are determined and the search goes on with them.
+#[inline(never)] // Its frame is not to be part of every caller's.
 pub(super) fn search(
     view: &View<'_>,
     ask: &Ask<'_>,
@@ -45,8 +46,8 @@ pub(super) fn search(
     program: &Program,
     queries: &[Query<'_>],
     nearest: &mut [Nearest],
-    mut facts: SegmentFacts,
-) -> Result<SegmentFacts> {
+    facts: &mut SegmentFacts,
+) -> Result {
     let rows = view.rows.count();
     let live = Accept::new(view, None)?;
     let scope = view.scope(live.bits());
@@ -85,13 +86,13 @@ pub(super) fn search(
         relax()?;
     }
     if done == queries.len() || facts.cost.stopped {
-        return Ok(facts);
+        return Ok(());
     }
-    let selection = select(view, program, &mut facts)?;
+    let selection = select(view, program, facts)?;
     let accept = Accept::new(view, Some(selection))?;
     let (queries, nearest) = (queries.get(done..), nearest.get_mut(done..));
     facts.fallbacks = facts.fallbacks.saturating_add(1);
-    let facts = choose(
+    choose(
         view,
         ask,
         &accept,
@@ -99,8 +100,8 @@ pub(super) fn search(
         nearest.unwrap_or_default(),
         facts,
     )?;
-    Ok(SegmentFacts {
-        choice: if done > 0 { Choice::PostFilter } else { facts.choice },
-        ..facts
-    })
+    if done > 0 {
+        facts.choice = Choice::PostFilter;
+    }
+    Ok(())
 }

@@ -112,7 +112,7 @@ impl Scan<'_, '_> {
                 return Ok(());
             }
         }
-        for some in ids.chunks(self.block_rows) {
+        for some in ids.chunks(self.block_rows.max(1)) {
             self.gather(some, queries, nearest)?;
         }
         Ok(())

@@ -28,7 +28,7 @@ def datasets(settings):
         raise SystemExit("GROWTH=1 needs a data set of bytes (.bvecs) to generate rows from")
     name, metric, base_path, query_path, _ = sets[0]
     source, key = data.read_vecs(base_path), data.digest(base_path)
-    for size in (s for s in SIZES if not settings.quick or s <= 30_000):
+    for size in settings.sizes or (s for s in SIZES if not settings.quick or s <= 30_000):
         path = settings.cache / f"generated-{key}-{SEED}-{size}.bvecs"
         if not path.exists():
             print(f"generating {size:,} rows from {name}", flush=True)

@@ -136,8 +136,13 @@ class Lab:
             if len(options) == 1 and point.recall >= 0.9995:
                 break
         near = frontier(points, "cpu")
-        kept = []
+        kept, seen = [], set()
         for point in points:
+            # Options that change nothing give the same point again.
+            same = point.recall, point.facts.get("distances")
+            if len(point.options) > 1 and None not in same and same in seen:
+                continue
+            seen.add(same)
             better = [p for p in near if p.recall >= point.recall and p is not point]
             hopeless = any(p.qps("cpu") > 1.25 * point.qps("cpu") for p in better)
             if len(point.options) < 2 or not hopeless:

@@ -78,7 +78,7 @@ def all_plans(rows, dim, settings):
         ("VexFS ivf", "ivf", {"index": "ivf"} | nlist, _one("nprobe", nprobe)),
         ("VexFS ivf-pq 8 bit", "ivfpq", {"index": "ivf-pq", "pq_bits": 8} | pq, refined),
         ("VexFS ivf-pq 4 bit", "ivfpq", {"index": "ivf-pq", "pq_bits": 4} | pq, refined),
-        ("VexFS lsh", "lsh", {"index": "lsh", "recall": 900}, _one("nprobe", (0, 1, 2, 4, 8, 16, 32, 64, 128))),
+        ("VexFS lsh", "lsh", {"index": "lsh", "recall": 900}, _grid(nprobe=(0, 16, 64, 256), rerank=(0, 20, 50, 100, 200, 400))),
         ("VexFS exact", "exact", {"index": "flat"}, [{"exact": 1}]),
     ]
     plans = [Plan(name, family, False, build, searches) for name, family, build, searches in peers]
@@ -87,9 +87,9 @@ def all_plans(rows, dim, settings):
 
 
 def named(plan, words):
-    """Whether one of these words, separated by commas, is the plan's family or in its name."""
+    """Whether one of these words, separated by commas, is the plan's family or in its name; "=word": all of its name."""
     name = plan.name.lower().replace(" ", "-")
-    return any(word == plan.family or word in name for word in words.lower().split(",") if word)
+    return any(word in (plan.family, f"={name}") or word in name for word in words.lower().split(",") if word)
 
 
 def chosen(plans, wanted, quick):

@@ -40,6 +40,7 @@ class Settings:
         self.rows = _number("ROWS", 0) or None
         self.m, self.efc = _number("M", 16), _number("EFC", 200)
         self.pq_bytes = _number("PQ_BYTES", 0)
+        self.sizes = [int(size) for size in (env("SIZES") or "").split(",") if size]
         self.element = env("ELEMENT") or "f32"
         self.wanted = env("INDEXES") or ""
         self.reuse = _flag("REUSE")
@@ -52,7 +53,7 @@ class Settings:
             raise SystemExit(f"PARTS={','.join(unknown)}: there are {', '.join(PARTS)}")
         # Seconds that one timed turn lasts at least, and those of the slowest searches at most; recall that is of interest.
         self.shortest, self.slowest, self.lowest = (0.05, 0.5, 0.6) if self.quick else (0.2, 2.0, 0.6)
-        complete = not (self.quick or self.wanted or env("BASE") or env("PARTS") or env("ROWS"))
+        complete = not (self.quick or self.wanted or env("BASE") or env("PARTS") or env("ROWS") or env("SIZES"))
         # The build speeds that ratios are made of come from this run.
         self.fresh = env("FRESH") or ("hnswlib,faiss-hnswflat" if complete else "")
         self.out = Path(env("RESULTS") or (REPOSITORY / "docs/bench" if complete else self.cache / "results"))

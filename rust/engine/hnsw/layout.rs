@@ -6,11 +6,13 @@
 //! own level; they are small.
 
 use super::beam::NODES_MAX;
+use super::codes::Coding;
 use super::draft::NONE;
 use super::levels::LEVELS_MAX;
 use super::visited::Visited;
 use super::walk::Layer;
 use crate::index::take_section;
+use crate::index::Build;
 use crate::index::Codes;
 use crate::index::Section;
 use crate::index::Sections;
@@ -26,8 +28,11 @@ pub(super) const HEAD: u32 = 0x301;
 pub(super) const RECORDS: u32 = 0x302;
 /// The levels above.
 pub(super) const UPPER: u32 = 0x303;
-/// What the codes are made with.
+/// What the codes are made with; absent if that is nothing.
 pub(super) const CODES: u32 = 0x304;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 const VERSION: u32 = 1;
 const HEAD_WORDS: usize = 32;
@@ -49,12 +54,15 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Records have room for codes of `code_bytes`, on a whole number of words.
+    /// Records have room for codes of `code_bytes`; those with codes are whole cache lines.
     pub(super) fn new(m: usize, codes: Codes, code_bytes: usize) -> Self {
         let links = 8 * m;
         Self {
             m,
-            record_bytes: links + code_bytes.next_multiple_of(4),
+            record_bytes: match code_bytes {
+                0 => links,
+                _ => links.saturating_add(code_bytes).next_multiple_of(LINE),
+            },
             codes,
         }
     }
@@ -90,6 +98,8 @@ pub(super) struct Graph {
     pub(super) count: usize,
     pub(super) entry: u32,
     pub(super) records: Buffer,
+    /// What the codes are made with.
+    pub(super) params: Buffer,
     upper: Buffer,
     spans: Vec<Span>,
 }
@@ -125,9 +135,18 @@ impl Graph {
             count,
             entry,
             records,
+            params: Buffer::default(),
             upper,
             spans,
         })
+    }
+
+    /// Writes the codes of the rows into the records.
+    pub(super) fn encode(&mut self, b: &Build<'_>, coding: &Coding) -> Result {
+        let Shape { record_bytes, .. } = self.shape;
+        let offset = self.shape.code_at();
+        self.params = coding.encode(b.kernels, &b.rows, &mut self.records, record_bytes, offset)?;
+        Ok(())
     }
 
     /// The number of levels, with level 0.
@@ -184,14 +203,21 @@ impl Graph {
             *word = nodes as u32;
         }
         let mut sections = Vec::new();
-        for (kind, bytes) in [(HEAD, head), (RECORDS, self.records), (UPPER, self.upper)] {
-            sections.push(Section { kind, bytes })?;
+        for (kind, bytes) in [
+            (HEAD, head),
+            (RECORDS, self.records),
+            (UPPER, self.upper),
+            (CODES, self.params),
+        ] {
+            if kind != CODES || !bytes.is_empty() {
+                sections.push(Section { kind, bytes })?;
+            }
         }
         Ok(sections)
     }
 
-    /// Reads the sections of a graph of `count` rows and checks every word of them. `code_bytes` is the length of a code.
-    pub(super) fn open(count: usize, shape: Shape, sections: &mut Sections) -> Result<Self> {
+    /// Reads the sections of a graph of `count` rows and checks every word of them.
+    pub(super) fn open(count: usize, shape: Shape, coding: &Coding, sections: &mut Sections) -> Result<Self> {
         let head = take_section(sections, HEAD).ok_or(corrupt("a graph has no head"))?;
         let records = take_section(sections, RECORDS).ok_or(corrupt("a graph has no records"))?;
         let upper = take_section(sections, UPPER).ok_or(corrupt("a graph has no upper levels"))?;
@@ -219,11 +245,13 @@ impl Graph {
                 return Err(corrupt("a graph has nodes above its levels"));
             }
         }
-        let graph = Self::new(shape, entry, records, upper, &nodes)?;
+        let mut graph = Self::new(shape, entry, records, upper, &nodes)?;
         if graph.count != count {
             return Err(corrupt("the records of a graph have a wrong length"));
         }
+        graph.params = take_section(sections, CODES).unwrap_or_default();
         graph.check()?;
+        graph.check_codes(coding)?;
         Ok(graph)
     }
 
@@ -269,9 +297,31 @@ impl Graph {
         Ok(())
     }
 
+    /// Checks all codes.
+    fn check_codes(&self, coding: &Coding) -> Result {
+        if !coding.check_params(&self.params) {
+            return Err(corrupt("the parameters of a graph's codes are none"));
+        }
+        let (start, end) = (
+            self.shape.code_at(),
+            self.shape.code_at().saturating_add(coding.code_bytes()),
+        );
+        for (row, record) in self.records.chunks(self.shape.record_bytes.max(1)).enumerate() {
+            let valid = record.get(start..end).is_some_and(|code| coding.check_code(code))
+                && record.get(end..).is_some_and(|rest| rest.iter().all(|byte| *byte == 0));
+            if !valid {
+                return Err(corrupt("a code in a graph is none"));
+            }
+            if row % 256 == 0 {
+                relax()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes of memory held.
     pub(super) fn memory_bytes(&self) -> u64 {
-        self.records.memory_bytes() + self.upper.memory_bytes()
+        self.records.memory_bytes() + self.upper.memory_bytes() + self.params.memory_bytes()
     }
 }
 

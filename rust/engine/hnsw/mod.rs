@@ -2,7 +2,9 @@
 //! Hierarchical navigable small world graphs (Malkov, Yashunin: arXiv 1603.09320, "the paper").
 
 mod build;
+mod codes;
 mod draft;
+mod extend;
 mod filtered;
 mod layout;
 mod levels;
@@ -18,10 +20,10 @@ mod weave;
 use crate::graph::beam;
 use crate::graph::visited;
 use crate::index::Build;
-use crate::index::Codes;
 use crate::index::IndexParams;
 use crate::index::Sections;
 use crate::pool::Pool;
+use codes::Coding;
 use layout::Graph;
 use layout::Shape;
 use search::Scratch;
@@ -33,37 +35,75 @@ const M: u32 = 16;
 /// Candidates if the parameters name no number.
 const EF_CONSTRUCTION: u32 = 200;
 
+/// A graph that answers searches.
 pub(crate) struct Hnsw {
     graph: Graph,
+    coding: Coding,
     pool: Pool<Scratch>,
 }
 
-fn shape(space: &Space, params: &IndexParams) -> Shape {
+/// What a graph of rows of this space looks like.
+fn shape(space: &Space, params: &IndexParams) -> Result<(Shape, Coding)> {
     let m = if params.m == 0 { M } else { params.m };
-    let _ = space;
-    Shape::new(m as usize, Codes::None, 0)
+    let coding = Coding::new(space, params.codes)?;
+    Ok((Shape::new(m as usize, params.codes, coding.code_bytes()), coding))
 }
 
-pub(crate) fn build(b: &Build<'_>) -> Result<Sections> {
-    let mut params = *b.params;
-    if params.ef_construction == 0 {
-        params.ef_construction = EF_CONSTRUCTION;
+/// Parameters without defaults.
+fn filled(params: &IndexParams) -> IndexParams {
+    let or = |value, default| if value == 0 { default } else { value };
+    IndexParams {
+        m: or(params.m, M),
+        ef_construction: or(params.ef_construction, EF_CONSTRUCTION),
+        ..*params
     }
-    let shape = shape(&b.rows.space(), &params);
-    params.m = shape.m as u32;
+}
+
+/// Builds the graph of all rows.
+///
+/// # Errors
+///
+/// `NoMemory`; `Interrupted` by a fatal signal; `Invalid` if rows of this space have no such codes.
+pub(crate) fn build(b: &Build<'_>) -> Result<Sections> {
+    let params = filled(b.params);
     let b = Build { params: &params, ..*b };
-    build::build(&b, shape)?.into_sections()
+    let (shape, coding) = shape(&b.rows.space(), &params)?;
+    let mut graph = build::build(&b, shape)?;
+    graph.encode(&b, &coding)?;
+    graph.into_sections()
+}
+
+/// Builds the graph of all rows, which begins with that of some of them: row `i` of `base` is row `map[i]` now, or was dropped if
+/// that is `u32::MAX`.
+///
+/// # Errors
+///
+/// As [`build`]; `Invalid` if `map` is not an ascending one of the rows of `base`.
+pub(crate) fn extend(b: &Build<'_>, base: &Hnsw, map: &[u32]) -> Result<Sections> {
+    let params = filled(b.params);
+    let b = Build { params: &params, ..*b };
+    let (shape, coding) = shape(&b.rows.space(), &params)?;
+    let mut graph = extend::extend(&b, shape, &base.graph, map)?;
+    graph.encode(&b, &coding)?;
+    graph.into_sections()
 }
 
 impl Hnsw {
+    /// Opens what [`build`] made of `count` rows of this space.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if a byte of the sections cannot be what `build` made; `NoMemory`.
     pub(crate) fn open(space: &Space, count: usize, params: &IndexParams, mut sections: Sections) -> Result<Self> {
-        let shape = shape(space, params);
+        let (shape, coding) = shape(space, params)?;
         Ok(Self {
-            graph: Graph::open(count, shape, &mut sections)?,
+            graph: Graph::open(count, shape, &coding, &mut sections)?,
+            coding,
             pool: Pool::new()?,
         })
     }
 
+    /// Bytes of memory held, without what searches use.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.graph.memory_bytes()
     }

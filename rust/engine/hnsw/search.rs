@@ -7,11 +7,13 @@
 //! If few rows may be found, or the walk met less than its width of them, all that may be are compared: a search never returns
 //! less than there is.
 
+use super::codes::Work;
 use super::filtered::Plan;
 use super::measure::Full;
 use super::measure::Measure;
 use super::walk::Walk;
 use super::Hnsw;
+use crate::index::Codes;
 use crate::index::Cost;
 use crate::index::Knobs;
 use crate::index::Nearest;
@@ -28,6 +30,8 @@ const EF: usize = 64;
 const EF_MAX: usize = 1 << 16;
 /// Comparing so many accepted rows for each of a walk's width is no more work than the walk, and misses none.
 const SCAN: usize = 16;
+/// Rows found by codes that are compared again, as a multiple of k, if the caller names no number.
+const RERANK: usize = 2;
 /// Rows of one call when many are compared.
 const BLOCK: usize = 256;
 
@@ -39,8 +43,9 @@ pub(super) struct Scratch {
     /// Rows to compare by full vectors, and their keys.
     rows: Vec<u32>,
     keys: Vec<u32>,
-    /// The query in the form of the codes.
-    pub(super) code: Vec<u8>,
+    /// The query in the form of the codes, and on the way to it.
+    code: Vec<u8>,
+    vector: Vec<u8>,
 }
 
 impl Scratch {
@@ -51,6 +56,7 @@ impl Scratch {
             rows: Vec::new(),
             keys: Vec::new(),
             code: Vec::new(),
+            vector: Vec::new(),
         })
     }
 }
@@ -83,27 +89,67 @@ impl Hnsw {
             if accepted <= width.saturating_mul(SCAN) {
                 return scan(scope, query, scratch, nearest, &mut cost);
             }
+            self.find(scope, query, width, accepted, scratch, &mut cost)?;
+            let complete = match scope.accept {
+                Some(_) => scratch.walk.beam.is_full(),
+                None => scratch.walk.beam.len() >= nearest.k(),
+            };
+            if !complete && !cost.stopped {
+                return scan(scope, query, scratch, nearest, &mut cost);
+            }
+            let multiple = match (self.graph.shape.codes, knobs.rerank) {
+                (Codes::None, _) => {
+                    let beam = &scratch.walk.beam;
+                    return beam.iter().try_for_each(|(key, row)| nearest.offer(key, row));
+                }
+                // The order by so few bits is a rough one.
+                (Codes::Binary, 0) => usize::MAX,
+                (_, 0) => RERANK,
+                (_, multiple) => multiple as usize,
+            };
+            let count = nearest.k().saturating_mul(multiple);
+            rank(scope, query, count, scratch, nearest, &mut cost)
+        })?;
+        Ok(cost)
+    }
+
+    /// Leaves about the `width` nearest accepted rows in the beam, with their keys or those of their codes.
+    fn find(
+        &self,
+        scope: &Scope<'_>,
+        query: &Query<'_>,
+        width: usize,
+        accepted: usize,
+        scratch: &mut Scratch,
+        cost: &mut Cost,
+    ) -> Result {
+        if self.graph.shape.codes == Codes::None {
             let full = Full {
                 kernels: scope.kernels,
                 query: *query,
                 rows: scope.rows,
             };
-            self.walk(scope, &full, width, accepted, scratch, &mut cost)?;
-            let complete = match scope.accept {
-                Some(_) => scratch.walk.beam.is_full(),
-                None => scratch.walk.beam.len() >= nearest.k(),
-            };
-            if complete || cost.stopped {
-                scratch
-                    .walk
-                    .beam
-                    .iter()
-                    .try_for_each(|(key, row)| nearest.offer(key, row))
-            } else {
-                scan(scope, query, scratch, nearest, &mut cost)
-            }
-        })?;
-        Ok(cost)
+            return self.walk(scope, &full, width, accepted, scratch, cost);
+        }
+        let (mut code, mut vector) = (core::mem::take(&mut scratch.code), core::mem::take(&mut scratch.vector));
+        let graph = &self.graph;
+        let found = self.coding.with_query(
+            scope.kernels,
+            (&graph.params, &graph.records),
+            (graph.shape.record_bytes, graph.shape.code_at(), graph.count),
+            query,
+            (&mut code, &mut vector),
+            ByCodes {
+                graph: self,
+                scope,
+                width,
+                accepted,
+                scratch,
+                cost,
+            },
+        );
+        (scratch.code, scratch.vector) = (code, vector);
+        found
     }
 
     /// Leaves about the `width` nearest accepted rows in the beam.
@@ -141,19 +187,61 @@ impl Hnsw {
     }
 }
 
+/// A walk by codes.
+struct ByCodes<'a, 'b> {
+    graph: &'a Hnsw,
+    scope: &'a Scope<'b>,
+    width: usize,
+    accepted: usize,
+    scratch: &'a mut Scratch,
+    cost: &'a mut Cost,
+}
+
+impl Work for ByCodes<'_, '_> {
+    fn with(self, measure: &impl Measure) -> Result {
+        self.graph
+            .walk(self.scope, measure, self.width, self.accepted, self.scratch, self.cost)
+    }
+}
+
+/// Offers the first `count` rows of the beam by their full vectors.
+fn rank(
+    scope: &Scope<'_>,
+    query: &Query<'_>,
+    count: usize,
+    scratch: &mut Scratch,
+    nearest: &mut Nearest,
+    cost: &mut Cost,
+) -> Result {
+    let Scratch { walk, rows, keys, .. } = scratch;
+    rows.clear();
+    for (_, row) in walk.beam.iter().take(count) {
+        rows.push(row)?;
+    }
+    compare(scope, query, rows, keys, nearest, cost)
+}
+
+/// Offers these rows.
+fn compare(
+    scope: &Scope<'_>,
+    query: &Query<'_>,
+    rows: &[u32],
+    keys: &mut Vec<u32>,
+    nearest: &mut Nearest,
+    cost: &mut Cost,
+) -> Result {
+    keys.resize(rows.len(), 0)?;
+    let misfit = |_| Error::Invalid("the query does not fit the rows");
+    scope.kernels.gather(query, &scope.rows, rows, keys).map_err(misfit)?;
+    cost.distances = cost.distances.saturating_add(rows.len() as u64);
+    for (key, row) in keys.iter().zip(rows.iter()) {
+        nearest.offer(*key, *row)?;
+    }
+    Ok(())
+}
+
 /// Offers every accepted row.
 fn scan(scope: &Scope<'_>, query: &Query<'_>, scratch: &mut Scratch, nearest: &mut Nearest, cost: &mut Cost) -> Result {
-    let mut flush = |rows: &mut Vec<u32>, keys: &mut Vec<u32>| -> Result {
-        keys.resize(rows.len(), 0)?;
-        let misfit = |_| Error::Invalid("the query does not fit the rows");
-        scope.kernels.gather(query, &scope.rows, rows, keys).map_err(misfit)?;
-        cost.distances = cost.distances.saturating_add(rows.len() as u64);
-        for (key, row) in keys.iter().zip(rows.iter()) {
-            nearest.offer(*key, *row)?;
-        }
-        rows.clear();
-        relax()
-    };
     let Scratch { rows, keys, .. } = scratch;
     rows.clear();
     let mut add = |row: u32| -> Result<bool> {
@@ -161,7 +249,9 @@ fn scan(scope: &Scope<'_>, query: &Query<'_>, scratch: &mut Scratch, nearest: &m
         if rows.len() < BLOCK {
             return Ok(false);
         }
-        flush(rows, keys)?;
+        compare(scope, query, rows, keys, nearest, cost)?;
+        rows.clear();
+        relax()?;
         Ok((scope.stop)())
     };
     let mut stopped = false;
@@ -183,7 +273,6 @@ fn scan(scope: &Scope<'_>, query: &Query<'_>, scratch: &mut Scratch, nearest: &m
             }
         }
     }
-    flush(rows, keys)?;
     cost.stopped |= stopped;
-    Ok(())
+    compare(scope, query, rows, keys, nearest, cost)
 }

@@ -2,7 +2,12 @@
 //! Inserting rows into a draft (algorithm 1 of the paper), by several threads.
 //!
 //! All levels were drawn before, so that every list has its place, and the entry is at the top: no insertion changes it.
+//!
+//! Rows of long vectors are looked for by temporary codes of a byte a dimension, a quarter of the memory to go through. What is
+//! found is compared by full vectors before neighbours are chosen.
 
+use super::codes::Coding;
+use super::codes::Work;
 use super::draft::room;
 use super::draft::Choice;
 use super::draft::DraftLayer;
@@ -14,13 +19,21 @@ use super::select::Candidate;
 use super::select::Select;
 use super::walk::Walk;
 use crate::index::Build;
+use crate::index::Codes;
 use crate::index::Cost;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
 use vexfs_host::threads;
 use vexfs_host::Error;
 use vexfs_host::Result;
+use vexfs_simd::Sq8;
+
+/// Vectors of so many bytes are looked for by codes: of shorter ones the links cost more than the vectors.
+const LONG: usize = 256;
+
+const MISSING: Error = Error::Invalid("a row is missing");
 
 /// Nodes that a thread takes at a time.
 const PORTION: u64 = 16;
@@ -30,6 +43,13 @@ pub(super) struct Hand {
     walk: Walk,
     pub(super) select: Select,
     chosen: Vec<Candidate>,
+    /// Nodes to look at, for callers.
+    pub(super) open: Vec<u32>,
+    rows: Vec<u32>,
+    keys: Vec<u32>,
+    /// A row in the form of the codes, and on the way to it.
+    code: Vec<u8>,
+    vector: Vec<u8>,
 }
 
 impl Hand {
@@ -39,7 +59,40 @@ impl Hand {
             walk: Walk::new(count, room(shape.degree(0)))?,
             select: Select::default(),
             chosen: Vec::new(),
+            open: Vec::new(),
+            rows: Vec::new(),
+            keys: Vec::new(),
+            code: Vec::new(),
+            vector: Vec::new(),
         })
+    }
+}
+
+/// Codes that rows are looked for by.
+struct Rough {
+    coding: Coding,
+    params: Buffer,
+    codes: Buffer,
+    stride: usize,
+}
+
+impl Rough {
+    /// Encodes the rows, if they are long floats.
+    fn new(b: &Build<'_>) -> Result<Option<Self>> {
+        let space = b.rows.space();
+        if !Sq8::fits(&space) || space.row_bytes() < LONG {
+            return Ok(None);
+        }
+        let coding = Coding::new(&space, Codes::Sq8)?;
+        let stride = coding.code_bytes().next_multiple_of(4);
+        let mut codes = Buffer::zeroed(b.rows.count().checked_mul(stride).ok_or(Error::NoMemory)?)?;
+        let params = coding.encode(b.kernels, &b.rows, &mut codes, stride, 0)?;
+        Ok(Some(Self {
+            coding,
+            params,
+            codes,
+            stride,
+        }))
     }
 }
 
@@ -48,6 +101,7 @@ pub(super) struct Weaver<'a> {
     pub(super) choice: Choice<'a>,
     pub(super) layers: Vec<DraftLayer<'a>>,
     pub(super) locks: Locks,
+    rough: Option<Rough>,
     levels: &'a [u8],
     shape: Shape,
     ef: usize,
@@ -70,6 +124,7 @@ impl<'a> Weaver<'a> {
             },
             layers,
             locks: Locks::new(b.threads)?,
+            rough: Rough::new(b)?,
             levels,
             shape,
             ef: (b.params.ef_construction as usize).max(1),
@@ -125,24 +180,43 @@ impl<'a> Weaver<'a> {
 
     /// Inserts a row at its levels.
     pub(super) fn insert(&self, row: u32, hand: &mut Hand) -> Result {
-        let missing = Error::Invalid("a row is missing");
-        let measure = Full {
-            kernels: self.choice.kernels,
-            query: self.choice.rows.query(row as usize).ok_or(missing)?,
-            rows: self.choice.rows,
+        let query = self.choice.rows.query(row as usize).ok_or(MISSING)?;
+        let kernels = self.choice.kernels;
+        let Some(rough) = &self.rough else {
+            let rows = self.choice.rows;
+            return self.insert_by(row, &Full { kernels, query, rows }, hand);
         };
+        let (mut code, mut vector) = (core::mem::take(&mut hand.code), core::mem::take(&mut hand.vector));
+        let inserted = rough.coding.with_query(
+            kernels,
+            (&rough.params, &rough.codes),
+            (rough.stride, 0, self.choice.rows.count()),
+            &query,
+            (&mut code, &mut vector),
+            Insert {
+                weaver: self,
+                row,
+                hand,
+            },
+        );
+        (hand.code, hand.vector) = (code, vector);
+        inserted
+    }
+
+    /// Inserts a row that `measure` compares others with.
+    fn insert_by(&self, row: u32, measure: &impl Measure, hand: &mut Hand) -> Result {
         let (mut nearest, entry_level) = self.entry;
         let mut key = [0];
         measure.keys(&[nearest], &mut key)?;
         let [mut key] = key;
         let (level, mut cost) = (self.level(row), Cost::default());
         for (at, layer) in self.layers.iter().enumerate().take(entry_level + 1).rev() {
-            let from = layer.node(nearest).ok_or(missing)?;
+            let from = layer.node(nearest).ok_or(MISSING)?;
             let width = if at > level { 1 } else { self.ef };
             hand.walk
-                .run(layer, &measure, width, (key, from), &|| false, &mut cost)?;
+                .run(layer, measure, width, (key, from), &|| false, &mut cost)?;
             if at <= level {
-                let node = layer.node(row).ok_or(missing)?;
+                let node = layer.node(row).ok_or(MISSING)?;
                 self.link(layer, node, row, hand)?;
             }
             if let Some((best, node)) = hand.walk.beam.iter().next() {
@@ -152,13 +226,29 @@ impl<'a> Weaver<'a> {
         Ok(())
     }
 
+    /// Gives the candidates in `hand.select.from` their exact distances from a row, and sorts them.
+    pub(super) fn compare(&self, row: u32, hand: &mut Hand) -> Result {
+        let Hand { select, rows, keys, .. } = hand;
+        rows.clear();
+        for candidate in select.from.iter() {
+            rows.push(candidate.row)?;
+        }
+        keys.resize(rows.len(), 0)?;
+        let query = self.choice.rows.query(row as usize).ok_or(MISSING)?;
+        let Choice { kernels, rows: all, .. } = &self.choice;
+        kernels.gather(&query, all, rows, keys).map_err(|_| MISSING)?;
+        for (candidate, key) in select.from.iter_mut().zip(keys.iter()) {
+            candidate.key = *key;
+        }
+        select.sort()
+    }
+
     /// Chooses a node's neighbours among the beam, and makes it one of theirs.
     fn link(&self, layer: &DraftLayer<'_>, node: u32, row: u32, hand: &mut Hand) -> Result {
-        let Hand { walk, select, chosen } = hand;
-        select.from.clear();
-        for (key, other) in walk.beam.iter() {
+        hand.select.from.clear();
+        for (key, other) in hand.walk.beam.iter() {
             if other != node {
-                select.from.push(Candidate {
+                hand.select.from.push(Candidate {
                     key,
                     node: other,
                     row: layer.row(other),
@@ -166,6 +256,12 @@ impl<'a> Weaver<'a> {
                 })?;
             }
         }
+        if self.rough.is_some() {
+            // The order by codes is nearly the order: what is far by codes is not chosen.
+            hand.select.from.truncate((self.ef / 2).max(2 * self.shape.m));
+            self.compare(row, hand)?;
+        }
+        let Hand { select, chosen, .. } = hand;
         select.run(self.choice.kernels, &self.choice.rows, self.shape.m)?;
         chosen.clear();
         for one in select.chosen.iter() {
@@ -200,5 +296,18 @@ impl<'a> Weaver<'a> {
                 .with(one.node, || layer.add(one.node, back, select, &self.choice))?;
         }
         Ok(())
+    }
+}
+
+/// The insertion of a row by codes.
+struct Insert<'a, 'b> {
+    weaver: &'a Weaver<'b>,
+    row: u32,
+    hand: &'a mut Hand,
+}
+
+impl Work for Insert<'_, '_> {
+    fn with(self, measure: &impl Measure) -> Result {
+        self.weaver.insert_by(self.row, measure, self.hand)
     }
 }

@@ -3,6 +3,7 @@
 
 use super::super::Hnsw;
 use super::support::*;
+use crate::index::Codes;
 use crate::index::IndexParams;
 use crate::index::Section;
 use crate::index::Sections;
@@ -33,8 +34,8 @@ fn copy(sections: &Sections) -> Sections {
 }
 
 /// Opens the sections; what opens must answer searches.
-fn open_and_search(set: &Set, sections: Sections) -> bool {
-    match Hnsw::open(&set.space, set.count(), &small(), sections) {
+fn open_and_search(set: &Set, params: &IndexParams, sections: Sections) -> bool {
+    match Hnsw::open(&set.space, set.count(), params, sections) {
         Ok(graph) => {
             for query in set.queries.iter().take(3) {
                 let (found, _) = set.search(&graph, query, knobs(20), None, 10);
@@ -47,58 +48,74 @@ fn open_and_search(set: &Set, sections: Sections) -> bool {
     }
 }
 
+/// Small graphs without codes and with codes of every kind.
+fn graphs() -> impl Iterator<Item = (Set, IndexParams)> {
+    let plain = (Element::U8, Codes::None);
+    let coded = [Codes::Sq8, Codes::Bf16, Codes::Binary].map(|codes| (Element::F32, codes));
+    core::iter::once(plain).chain(coded).map(|(element, codes)| {
+        let set = Set::new(element, Metric::L2, 9, ROWS, 1);
+        (set, IndexParams { codes, ..small() })
+    })
+}
+
 #[test]
 fn every_changed_byte_is_refused_or_harmless() {
-    let set = Set::new(Element::U8, Metric::L2, 8, ROWS, 1);
-    let sections = set.build(&small(), 1);
-    let mut refused = 0;
-    for at in 0..sections.len() {
-        for byte in 0..sections[at].bytes.len() {
-            for mask in [1, 0x80] {
-                let mut damaged = copy(&sections);
-                damaged[at].bytes.as_bytes_mut()[byte] ^= mask;
-                refused += usize::from(!open_and_search(&set, damaged));
+    for (set, params) in graphs() {
+        let sections = set.build(&params, 1);
+        let mut refused = 0;
+        for at in 0..sections.len() {
+            let len = sections[at].bytes.len();
+            // Every byte of the small ones, and of the records those of some rows.
+            let step = len.div_ceil(3000);
+            for byte in (0..len).step_by(step) {
+                for mask in [1, 0x80] {
+                    let mut damaged = copy(&sections);
+                    damaged[at].bytes.as_bytes_mut()[byte] ^= mask;
+                    refused += usize::from(!open_and_search(&set, &params, damaged));
+                }
             }
         }
+        assert!(refused > 1000, "{refused}");
     }
-    assert!(refused > 1000, "{refused}");
 }
 
 #[test]
 fn sections_cut_off_missing_or_of_another_graph_are_refused() {
-    let set = Set::new(Element::U8, Metric::L2, 8, ROWS, 1);
-    let sections = set.build(&small(), 1);
-    assert!(open_and_search(&set, copy(&sections)));
-    for at in 0..sections.len() {
-        let mut missing = copy(&sections);
-        missing.remove(at);
-        assert!(!open_and_search(&set, missing));
-        for len in [0, 1, sections[at].bytes.len() / 2, sections[at].bytes.len() - 1] {
-            let mut cut = copy(&sections);
-            cut[at].bytes = Buffer::copy_of(&sections[at].bytes[..len]).unwrap();
-            assert!(!open_and_search(&set, cut), "section {at} of {len} bytes");
+    for (set, params) in graphs() {
+        let sections = set.build(&params, 1);
+        assert!(open_and_search(&set, &params, copy(&sections)));
+        for at in 0..sections.len() {
+            let mut missing = copy(&sections);
+            missing.remove(at);
+            assert!(!open_and_search(&set, &params, missing));
+            for len in [0, 1, sections[at].bytes.len() / 2, sections[at].bytes.len() - 1] {
+                let mut cut = copy(&sections);
+                cut[at].bytes = Buffer::copy_of(&sections[at].bytes[..len]).unwrap();
+                assert!(!open_and_search(&set, &params, cut), "section {at} of {len} bytes");
+            }
         }
+        let other = Set::new(set.space.element(), Metric::L2, 9, ROWS + 1, 1);
+        assert!(!open_and_search(&other, &params, copy(&sections)));
     }
-    let other = Set::new(Element::U8, Metric::L2, 8, ROWS + 1, 1);
-    assert!(!open_and_search(&other, copy(&sections)));
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_are_refused_or_searched(
         changes in prop::collection::vec((0usize..4, any::<prop::sample::Index>(), any::<u32>()), 1..6)
     ) {
-        let set = Set::new(Element::U8, Metric::L2, 8, ROWS, 1);
-        let mut sections = set.build(&small(), 1);
-        for (section, word, value) in changes {
-            let section = section % sections.len();
-            let words = sections[section].bytes.as_u32s_mut();
-            let at = word.index(words.len());
-            // Small numbers are likely to be nodes.
-            words[at] = if value % 2 == 0 { value % ROWS as u32 } else { value };
+        for (set, params) in graphs() {
+            let mut sections = set.build(&params, 1);
+            for (section, word, value) in &changes {
+                let section = section % sections.len();
+                let words = sections[section].bytes.as_u32s_mut();
+                let at = word.index(words.len());
+                // Small numbers are likely to be nodes.
+                words[at] = if value % 2 == 0 { value % ROWS as u32 } else { *value };
+            }
+            open_and_search(&set, &params, sections);
         }
-        open_and_search(&set, sections);
     }
 }

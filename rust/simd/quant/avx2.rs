@@ -131,59 +131,72 @@ pub(super) unsafe fn table(args: &mut abi::Table) {
 pub(super) unsafe fn scan4(args: &abi::Scan) -> usize {
     let start = args.first / BLOCK * BLOCK;
     let (mut block, mut written) = (start, 0);
+    while block < args.first + args.count {
+        // SAFETY: this is one of the blocks.
+        written = unsafe { block4(args, start, block, portable::mask(args, block), written) };
+        block += BLOCK;
+    }
+    written
+}
+
+/// Scans those halves of a block that have rows in `mask`; returns the number of rows found by now.
+///
+/// # Safety
+///
+/// As [`scan4`]; `block` is the first row of one of the blocks, the first of which is `start`.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn block4(args: &abi::Scan, start: usize, block: usize, mask: u64, written: usize) -> usize {
     // SAFETY: blocks, terms and the table are as long as what is read of them, by the invariants.
     unsafe {
         let nibble = _mm256_set1_epi8(15);
         let limit = _mm256_set1_epi16(args.limit as i16);
         let factor = _mm256_set1_epi16(args.factor as i16);
-        while block < args.first + args.count {
-            let codes = args.codes.add((block - start) * args.bytes);
-            let mut sums = [0u16; BLOCK];
-            let mut found = 0u64;
-            for half in 0..2 {
-                let (mut all, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-                for j in 0..args.bytes {
-                    let code = _mm256_loadu_si256(codes.add(j * BLOCK + half * 32).cast());
-                    let low = _mm256_and_si256(code, nibble);
-                    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(code), nibble);
-                    let tables = args.table.add(j * 32).cast();
-                    let low_table = _mm256_broadcastsi128_si256(_mm_loadu_si128(tables));
-                    let high_table = _mm256_broadcastsi128_si256(_mm_loadu_si128(tables.add(1)));
-                    let values = _mm256_add_epi8(
-                        _mm256_shuffle_epi8(low_table, low),
-                        _mm256_shuffle_epi8(high_table, high),
-                    );
-                    // As words, the bytes of odd rows count 256 times; they are taken off at the end.
-                    all = _mm256_add_epi16(all, values);
-                    odd = _mm256_add_epi16(odd, _mm256_srli_epi16::<8>(values));
-                }
-                let even = _mm256_sub_epi16(all, _mm256_slli_epi16::<8>(odd));
-                let (low, high) = (_mm256_unpacklo_epi16(even, odd), _mm256_unpackhi_epi16(even, odd));
-                let rows = [
-                    _mm256_permute2x128_si256::<0x20>(low, high),
-                    _mm256_permute2x128_si256::<0x31>(low, high),
-                ];
-                for (part, mut sum) in rows.into_iter().enumerate() {
-                    let at = half * 32 + part * 16;
-                    if !args.terms.is_null() {
-                        let terms = _mm256_loadu_si256(args.terms.add(block - start + at).cast());
-                        sum = _mm256_adds_epu16(sum, _mm256_mulhi_epu16(terms, factor));
-                    }
-                    let within = _mm256_cmpeq_epi16(_mm256_min_epu16(sum, limit), sum);
-                    let packed = _mm256_packs_epi16(within, _mm256_setzero_si256());
-                    let bits = _mm256_movemask_epi8(_mm256_permute4x64_epi64::<0b1000>(packed)) as u32 & 0xffff;
-                    found |= u64::from(bits) << at;
-                    _mm256_storeu_si256(sums.as_mut_ptr().add(at).cast(), sum);
-                }
+        let codes = args.codes.add((block - start) * args.bytes);
+        let mut sums = [0u16; BLOCK];
+        let mut found = 0u64;
+        for half in 0..2 {
+            if (mask >> (half * 32)) as u32 == 0 {
+                continue;
             }
-            found &= portable::mask(args, block);
-            if found != 0 {
-                written = portable::emit(args, block, found, &sums, written);
+            let (mut all, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+            for j in 0..args.bytes {
+                let code = _mm256_loadu_si256(codes.add(j * BLOCK + half * 32).cast());
+                let low = _mm256_and_si256(code, nibble);
+                let high = _mm256_and_si256(_mm256_srli_epi16::<4>(code), nibble);
+                let tables = args.table.add(j * 32).cast();
+                let low_table = _mm256_broadcastsi128_si256(_mm_loadu_si128(tables));
+                let high_table = _mm256_broadcastsi128_si256(_mm_loadu_si128(tables.add(1)));
+                let low = _mm256_shuffle_epi8(low_table, low);
+                let values = _mm256_add_epi8(low, _mm256_shuffle_epi8(high_table, high));
+                // As words, the bytes of odd rows count 256 times; they are taken off at the end.
+                all = _mm256_add_epi16(all, values);
+                odd = _mm256_add_epi16(odd, _mm256_srli_epi16::<8>(values));
             }
-            block += BLOCK;
+            let even = _mm256_sub_epi16(all, _mm256_slli_epi16::<8>(odd));
+            let (low, high) = (_mm256_unpacklo_epi16(even, odd), _mm256_unpackhi_epi16(even, odd));
+            let rows = [
+                _mm256_permute2x128_si256::<0x20>(low, high),
+                _mm256_permute2x128_si256::<0x31>(low, high),
+            ];
+            for (part, mut sum) in rows.into_iter().enumerate() {
+                let at = half * 32 + part * 16;
+                if !args.terms.is_null() {
+                    let terms = _mm256_loadu_si256(args.terms.add(block - start + at).cast());
+                    sum = _mm256_adds_epu16(sum, _mm256_mulhi_epu16(terms, factor));
+                }
+                let within = _mm256_cmpeq_epi16(_mm256_min_epu16(sum, limit), sum);
+                let packed = _mm256_packs_epi16(within, _mm256_setzero_si256());
+                let bits = _mm256_movemask_epi8(_mm256_permute4x64_epi64::<0b1000>(packed)) as u32 & 0xffff;
+                found |= u64::from(bits) << at;
+                _mm256_storeu_si256(sums.as_mut_ptr().add(at).cast(), sum);
+            }
         }
+        if found & mask == 0 {
+            return written;
+        }
+        portable::emit(args, block, found & mask, &sums, written)
     }
-    written
 }
 
 /// Sums up the codes of some rows, eight bytes of a code at a time.

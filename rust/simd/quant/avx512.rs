@@ -172,6 +172,13 @@ pub(super) unsafe fn scan4(args: &abi::Scan) -> usize {
     unsafe {
         let nibble = _mm512_set1_epi8(15);
         while block < args.first + args.count {
+            // Short lists begin and end within a block: half of it may be enough.
+            let mask = portable::mask(args, block);
+            if mask as u32 == 0 || mask >> 32 == 0 {
+                written = super::avx2::block4(args, start, block, mask, written);
+                block += BLOCK;
+                continue;
+            }
             let codes = args.codes.add((block - start) * args.bytes);
             let (mut all, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
             for j in 0..args.bytes {

@@ -10,13 +10,13 @@ use super::abi::LANES;
 /// The most that terms may add to a sum, in steps: the rest of 65,535 is for the table.
 const TERM_STEPS: f32 = 32_000.0;
 
-/// The range of one part's values.
+/// Takes the least of one part's values off all of them; returns it, and the largest of what is left.
 ///
 /// # Safety
 ///
 /// `values` points to `count` floats, a multiple of 16.
 #[inline(always)]
-unsafe fn range(values: *const f32, count: usize) -> (f32, f32) {
+unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
     let mut low = [f32::INFINITY; LANES];
     let mut high = [f32::NEG_INFINITY; LANES];
     for i in 0..count / LANES {
@@ -27,12 +27,24 @@ unsafe fn range(values: *const f32, count: usize) -> (f32, f32) {
             high[l] = if lanes[l] > high[l] { lanes[l] } else { high[l] };
         }
     }
-    let (mut min, mut max) = (low[0], high[0]);
-    for l in 1..LANES {
-        min = if low[l] < min { low[l] } else { min };
-        max = if high[l] > max { high[l] } else { max };
+    // Halves against each other, until one is left.
+    let mut half = LANES / 2;
+    while half > 0 {
+        for l in 0..half {
+            let (a, b) = (low[l + half], high[l + half]);
+            low[l] = if a < low[l] { a } else { low[l] };
+            high[l] = if b > high[l] { b } else { high[l] };
+        }
+        half /= 2;
     }
-    (min, max)
+    for i in 0..count / LANES {
+        // SAFETY: as above.
+        let lanes = unsafe { &mut *values.add(i * LANES).cast::<[f32; LANES]>() };
+        for lane in lanes {
+            *lane -= low[0];
+        }
+    }
+    (low[0], high[0] - low[0])
 }
 
 /// Makes the values of the scores at `values`, then a table of them.
@@ -74,13 +86,9 @@ pub(super) unsafe fn table(args: &mut abi::Table) {
     let (mut widest, mut wide) = (0f32, 0f32);
     for part in 0..args.parts {
         // SAFETY: `part` has `count` values.
-        let (min, max) = unsafe { range(values.add(part * count), count) };
+        let (min, range) = unsafe { lower(values.add(part * count), count) };
         base += min;
-        wide = if part % together == 0 {
-            max - min
-        } else {
-            wide + (max - min)
-        };
+        wide = if part % together == 0 { range } else { wide + range };
         widest = if wide > widest { wide } else { widest };
     }
     // One less than fits, since two values may both be rounded up.
@@ -102,16 +110,15 @@ pub(super) unsafe fn table(args: &mut abi::Table) {
         // SAFETY: `part` has `count` values, and its table as many entries.
         unsafe {
             let values = values.add(part * count);
-            let (min, _) = range(values, count);
             if args.bytes.is_null() {
-                words(args, part, values, min, inverse);
+                words(args, part, values, inverse);
                 continue;
             }
             for group in 0..count / LANES {
                 let lanes = &*values.add(group * LANES).cast::<[f32; LANES]>();
                 let out = &mut *args.bytes.add(part * count + group * LANES).cast::<[u8; LANES]>();
                 for l in 0..LANES {
-                    out[l] = ((lanes[l] - min) * inverse + 0.5) as u8;
+                    out[l] = (lanes[l] * inverse + 0.5) as u8;
                 }
             }
         }
@@ -124,17 +131,17 @@ pub(super) unsafe fn table(args: &mut abi::Table) {
 ///
 /// As [`table`]; `values` are those of `part`.
 #[inline(always)]
-unsafe fn words(args: &abi::Table, part: usize, values: *const f32, min: f32, inverse: f32) {
+unsafe fn words(args: &abi::Table, part: usize, values: *const f32, inverse: f32) {
     for i in 0..256 {
         // SAFETY: the pair has 256 entries, and the part a value for half a byte.
         unsafe {
             if args.bits == 8 {
-                *args.words.add(part * 256 + i) = ((*values.add(i) - min) * inverse + 0.5) as u16;
+                *args.words.add(part * 256 + i) = (*values.add(i) * inverse + 0.5) as u16;
             } else if part % 2 == 0 {
-                *args.words.add(part / 2 * 256 + i) = ((*values.add(i & 15) - min) * inverse + 0.5) as u16;
+                *args.words.add(part / 2 * 256 + i) = (*values.add(i & 15) * inverse + 0.5) as u16;
             } else {
                 let entry = args.words.add(part / 2 * 256 + i);
-                *entry = (*entry).saturating_add(((*values.add(i >> 4) - min) * inverse + 0.5) as u16);
+                *entry = (*entry).saturating_add((*values.add(i >> 4) * inverse + 0.5) as u16);
             }
         }
     }

@@ -89,6 +89,20 @@ pub(crate) fn extend(b: &Build<'_>, base: &Hnsw, map: &[u32]) -> Result<Sections
 }
 
 impl Hnsw {
+    /// Whether a graph of such rows can be built.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if rows of this space have no such codes.
+    pub(crate) fn check(space: &Space, params: &IndexParams) -> Result {
+        shape(space, params).map(drop)
+    }
+
+    /// Whether a graph with parameters `of` can be extended to one with these: its lists must be as long.
+    pub(crate) fn can_extend(params: &IndexParams, of: &IndexParams) -> bool {
+        filled(params).m == filled(of).m
+    }
+
     /// Opens what [`build`] made of `count` rows of this space.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The index of a segment, whatever its kind.
 
+use super::reader::Reader;
 use crate::hnsw;
 use crate::hnsw::Hnsw;
 use crate::index::Build;
@@ -15,6 +16,7 @@ use crate::ivf::Ivf;
 use crate::lsh::Lsh;
 use crate::plan::Searcher;
 use crate::pq::PqIndex;
+use crate::vamana::ReadAt;
 use crate::vamana::Vamana;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -28,7 +30,8 @@ pub(crate) enum Index {
     /// Pq and ivf-pq.
     Pq(PqIndex),
     Lsh(Lsh),
-    Vamana(Vamana),
+    /// With where it reads what is not in memory.
+    Vamana(Vamana, Option<Reader>),
 }
 
 /// What an index is extended from.
@@ -42,10 +45,15 @@ pub(crate) struct Base<'a> {
 impl Index {
     /// Makes the sections of an index, if possible from that of a part of the rows.
     pub(crate) fn build(build: &Build<'_>, base: Option<Base<'_>>) -> Result<Sections> {
-        let _ = base.map(|base| (base.index, base.map));
         match build.params.kind {
             Kind::Flat => Ok(Sections::new()),
-            Kind::Hnsw => hnsw::build(build),
+            Kind::Hnsw => match base {
+                Some(Base {
+                    index: Self::Hnsw(index),
+                    map,
+                }) => hnsw::extend(build, index, map),
+                _ => hnsw::build(build),
+            },
             Kind::Ivf => Ivf::build(build),
             Kind::Pq | Kind::IvfPq => PqIndex::build(build),
             Kind::Lsh => Lsh::build(build),
@@ -56,7 +64,8 @@ impl Index {
     /// Whether an index with these parameters can be made for such rows.
     pub(crate) fn check(space: &Space, params: &IndexParams) -> Result {
         match params.kind {
-            Kind::Flat | Kind::Hnsw | Kind::Lsh => Ok(()),
+            Kind::Flat | Kind::Lsh => Ok(()),
+            Kind::Hnsw => Hnsw::check(space, params),
             Kind::Ivf => Ivf::check(space, params),
             Kind::Pq | Kind::IvfPq => PqIndex::check(space, params),
             Kind::Vamana => Vamana::check(space, params),
@@ -65,8 +74,7 @@ impl Index {
 
     /// Whether an index with parameters `of` can be extended to one with these.
     pub(crate) fn can_extend(params: &IndexParams, of: &IndexParams) -> bool {
-        let _ = (params, of);
-        false
+        params.kind == Kind::Hnsw && of.kind == Kind::Hnsw && Hnsw::can_extend(params, of)
     }
 
     /// Opens an index, checking every byte.
@@ -76,9 +84,21 @@ impl Index {
             Kind::Ivf => Ivf::open(space, count, params, sections).map(Self::Ivf),
             Kind::Pq | Kind::IvfPq => PqIndex::open(space, count, params, sections).map(Self::Pq),
             Kind::Lsh => Lsh::open(space, count, params, sections).map(Self::Lsh),
-            Kind::Vamana => Vamana::open(space, count, params, sections).map(Self::Vamana),
+            Kind::Vamana => Vamana::open(space, count, params, sections, None).map(|index| Self::Vamana(index, None)),
             Kind::Flat => Err(Error::Unsupported("this kind of index")),
         }
+    }
+
+    /// Opens an index that reads a part of it when it is needed.
+    pub(crate) fn open_on(
+        space: &Space,
+        count: usize,
+        params: &IndexParams,
+        sections: Sections,
+        reader: Reader,
+    ) -> Result<Self> {
+        let index = Vamana::open(space, count, params, sections, Some(&reader))?;
+        Ok(Self::Vamana(index, Some(reader)))
     }
 
     /// Bytes of memory held.
@@ -88,7 +108,7 @@ impl Index {
             Self::Ivf(index) => index.memory_bytes(),
             Self::Pq(index) => index.memory_bytes(),
             Self::Lsh(index) => index.memory_bytes(),
-            Self::Vamana(index) => index.memory_bytes(),
+            Self::Vamana(index, _) => index.memory_bytes(),
         }
     }
 }
@@ -100,7 +120,10 @@ impl Searcher for Index {
             Self::Ivf(index) => index.search(scope, query, knobs, nearest),
             Self::Pq(index) => index.search(scope, query, knobs, nearest),
             Self::Lsh(index) => index.search(scope, query, knobs, nearest),
-            Self::Vamana(index) => index.search(scope, query, knobs, nearest),
+            Self::Vamana(index, reader) => {
+                let reader = reader.as_ref().map(|reader| reader as &dyn ReadAt);
+                index.search(scope, query, knobs, nearest, reader)
+            }
         }
     }
 }

@@ -82,7 +82,8 @@ static void insert_arguments(void)
 	BAD_INSERT(EINVAL, "another dimension", a.dim = DIM + 1);
 	BAD_INSERT(EINVAL, "dimension 0", a.dim = 0);
 	BAD_INSERT(EINVAL, "no element type", a.element = 0);
-	BAD_INSERT(EOPNOTSUPP, "an element type of the future", a.element = 2);
+	BAD_INSERT(EINVAL, "another element type", a.element = VEXFS_ELEMENT_F16);
+	BAD_INSERT(EOPNOTSUPP, "an element type of the future", a.element = 7);
 	BAD_INSERT(EINVAL, "a stride shorter than a vector", a.stride = DIM * 4 - 4);
 	BAD_INSERT(EINVAL, "a stride that is no multiple of 4", a.stride = DIM * 4 + 2);
 	BAD_INSERT(EFAULT, "a stride that leads out of memory", a.stride = 0x7ffffffc);
@@ -213,10 +214,11 @@ static void search_arguments(void)
 	SEARCH(EINVAL, "another dimension", a.dim = DIM - 1);
 	SEARCH(EINVAL, "no element type", a.element = 0);
 	SEARCH(EOPNOTSUPP, "an element type of the future", a.element = 7);
-	SEARCH(EOPNOTSUPP, "ef", a.ef = 64);
-	SEARCH(EOPNOTSUPP, "nprobe", a.nprobe = 8);
-	SEARCH(EOPNOTSUPP, "a time limit", a.time_limit_us = 1000);
-	SEARCH(EOPNOTSUPP, "a filter", a.filter = ptr(payloads), a.filter_bytes = 8);
+	SEARCH(EINVAL, "another element type", a.element = VEXFS_ELEMENT_F16);
+	SEARCH(0, "ef where no index has use for it", a.ef = 64);
+	SEARCH(0, "nprobe where no index has use for it", a.nprobe = 8);
+	SEARCH(0, "a time limit that is long enough", a.time_limit_us = 60000000);
+	SEARCH(EFAULT, "an unmapped filter", a.filter = ptr(edge), a.filter_bytes = 8);
 	SEARCH(EINVAL, "a radius without its flag", a.radius = 1);
 	SEARCH(EINVAL, "a radius that is no number", a.radius = NAN, a.flags = VEXFS_SEARCH_RADIUS);
 	SEARCH(EINVAL, "misaligned queries", a.queries += 1);

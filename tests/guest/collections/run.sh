@@ -7,9 +7,11 @@ collections lifecycle /mnt
 collections permissions /mnt
 collections together /mnt
 collections fill /mnt
+collections indexes /mnt
 umount /mnt || exit
 mount -t vexfs /dev/vdb /mnt || exit
 collections verify /mnt
+collections indexed /mnt
 umount /mnt || exit
 # After a shutdown without any flush, what SYNC acknowledged is there.
 mount -t vexfs /dev/vdb /mnt || exit

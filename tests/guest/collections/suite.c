@@ -151,7 +151,8 @@ int main(int argc, char **argv)
 	} parts[] = {
 		{ "input", test_input },     { "lifecycle", test_lifecycle }, { "permissions", test_permissions },
 		{ "together", test_together }, { "fill", fill },	      { "verify", verify },
-		{ "sync", sync_then_shutdown }, { "synced", verify_synced },
+		{ "sync", sync_then_shutdown }, { "synced", verify_synced }, { "indexes", test_indexes },
+		{ "indexed", verify_indexes },
 	};
 	size_t i;
 

@@ -57,5 +57,7 @@ void fill(void);
 void verify(void);
 void sync_then_shutdown(void);
 void verify_synced(void);
+void test_indexes(void);
+void verify_indexes(void);
 
 #endif

@@ -6,6 +6,7 @@ use super::abi::panel_words;
 use super::abi::BLOCK;
 use super::abi::LANES;
 use super::portable;
+use super::table::Steps;
 use core::arch::x86_64::*;
 
 /// Vectors compared with a panel at once, which it is loaded once for.
@@ -114,11 +115,78 @@ pub(super) unsafe fn scores(x: *const f32, panels: *const f32, count: usize, dim
 ///
 /// # Safety
 ///
-/// As [`super::table::table`]; the CPU has AVX2 and FMA.
+/// As [`super::table::table`]; the CPU has AVX2.
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn table(args: &mut abi::Table) {
     // SAFETY: the caller's promise.
-    unsafe { super::table::table(args) };
+    unsafe { super::table::table::<Avx2>(args) };
+}
+
+struct Avx2;
+
+impl Steps for Avx2 {
+    #[inline(always)]
+    unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
+        // SAFETY: the caller's promise; only `table` uses this, on a CPU with AVX2.
+        unsafe { lower(values, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {
+        // SAFETY: as above.
+        unsafe { bytes(values, inverse, out) }
+    }
+}
+
+/// # Safety
+///
+/// As [`Steps::lower`]; the CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
+    // SAFETY: there are `count` values, a multiple of 16.
+    unsafe {
+        let (mut low, mut high) = (_mm256_set1_ps(f32::INFINITY), _mm256_set1_ps(f32::NEG_INFINITY));
+        for i in 0..count / 8 {
+            // The second operand is what a NaN leaves.
+            let lanes = _mm256_loadu_ps(values.add(i * 8));
+            low = _mm256_min_ps(lanes, low);
+            high = _mm256_max_ps(lanes, high);
+        }
+        let low = _mm_min_ps(_mm256_castps256_ps128(low), _mm256_extractf128_ps::<1>(low));
+        let high = _mm_max_ps(_mm256_castps256_ps128(high), _mm256_extractf128_ps::<1>(high));
+        let low = _mm_min_ps(low, _mm_movehl_ps(low, low));
+        let high = _mm_max_ps(high, _mm_movehl_ps(high, high));
+        let low = _mm_cvtss_f32(_mm_min_ss(low, _mm_shuffle_ps::<1>(low, low)));
+        let high = _mm_cvtss_f32(_mm_max_ss(high, _mm_shuffle_ps::<1>(high, high)));
+        let least = _mm256_set1_ps(low);
+        for i in 0..count / 8 {
+            let lanes = _mm256_sub_ps(_mm256_loadu_ps(values.add(i * 8)), least);
+            _mm256_storeu_ps(values.add(i * 8), lanes);
+        }
+        (low, high - low)
+    }
+}
+
+/// # Safety
+///
+/// As [`Steps::bytes`]; the CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {
+    // SAFETY: there are 16 values and as many bytes.
+    unsafe {
+        let eight = |at: usize| {
+            let scaled = _mm256_mul_ps(_mm256_loadu_ps(values.add(at)), _mm256_set1_ps(inverse));
+            let rounded = _mm256_add_ps(scaled, _mm256_set1_ps(0.5));
+            // 0 for NaN, and nothing that the conversion cannot tell.
+            let bounded = _mm256_min_ps(_mm256_max_ps(rounded, _mm256_setzero_ps()), _mm256_set1_ps(255.0));
+            _mm256_cvttps_epi32(bounded)
+        };
+        let words = _mm256_permute4x64_epi64::<0b1101_1000>(_mm256_packus_epi32(eight(0), eight(8)));
+        let (low, high) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+        _mm_storeu_si128(out.cast(), _mm_packus_epi16(low, high));
+    }
 }
 
 /// Scans codes of 4 bits: each half of a byte is looked up by a shuffle (André, Kermarrec, Le Scouarnec: Cache locality is not

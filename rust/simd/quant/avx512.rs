@@ -6,6 +6,7 @@ use super::abi::panel_words;
 use super::abi::BLOCK;
 use super::abi::LANES;
 use super::portable;
+use super::table::Steps;
 use core::arch::x86_64::*;
 
 /// Vectors compared with two panels at once.
@@ -113,6 +114,74 @@ pub(super) unsafe fn scores(x: *const f32, panels: *const f32, count: usize, dim
             }
         }
         p += PANELS;
+    }
+}
+
+/// A table of the values of scores.
+///
+/// # Safety
+///
+/// As [`super::table::table`]; the CPU has AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn table(args: &mut abi::Table) {
+    // SAFETY: the caller's promise.
+    unsafe { super::table::table::<Avx512>(args) };
+}
+
+struct Avx512;
+
+impl Steps for Avx512 {
+    #[inline(always)]
+    unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
+        // SAFETY: the caller's promise; only `table` uses this, on a CPU with AVX-512F.
+        unsafe { lower(values, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {
+        // SAFETY: as above.
+        unsafe { bytes(values, inverse, out) }
+    }
+}
+
+/// # Safety
+///
+/// As [`Steps::lower`]; the CPU has AVX-512F.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
+    // SAFETY: there are `count` values, a multiple of 16.
+    unsafe {
+        let (mut low, mut high) = (_mm512_set1_ps(f32::INFINITY), _mm512_set1_ps(f32::NEG_INFINITY));
+        for i in 0..count / LANES {
+            // The second operand is what a NaN leaves.
+            let lanes = _mm512_loadu_ps(values.add(i * LANES));
+            low = _mm512_min_ps(lanes, low);
+            high = _mm512_max_ps(lanes, high);
+        }
+        let (low, high) = (_mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high));
+        let least = _mm512_set1_ps(low);
+        for i in 0..count / LANES {
+            let lanes = _mm512_sub_ps(_mm512_loadu_ps(values.add(i * LANES)), least);
+            _mm512_storeu_ps(values.add(i * LANES), lanes);
+        }
+        (low, high - low)
+    }
+}
+
+/// # Safety
+///
+/// As [`Steps::bytes`]; the CPU has AVX-512F.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {
+    // SAFETY: there are 16 values and as many bytes.
+    unsafe {
+        let scaled = _mm512_mul_ps(_mm512_loadu_ps(values), _mm512_set1_ps(inverse));
+        let rounded = _mm512_add_ps(scaled, _mm512_set1_ps(0.5));
+        // 0 for NaN, and nothing that the conversion cannot tell.
+        let bounded = _mm512_min_ps(_mm512_max_ps(rounded, _mm512_setzero_ps()), _mm512_set1_ps(255.0));
+        _mm_storeu_si128(out.cast(), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(bounded)));
     }
 }
 

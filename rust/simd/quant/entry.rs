@@ -271,9 +271,11 @@ pub unsafe extern "C" fn vexfs_quant_table(level: u32, args: *mut abi::Table) {
             scores(level, x, args.book.add(part * words).cast(), panels, args.part_dim, out);
         }
         match level {
+            #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
+            abi::AVX512 => super::avx512::table(args),
             #[cfg(target_arch = "x86_64")]
-            abi::AVX2 | abi::AVX512 => super::avx2::table(args),
-            _ => super::table::table(args),
+            abi::AVX2 => super::avx2::table(args),
+            _ => super::table::table::<super::table::Portable>(args),
         }
     }
 }

@@ -10,41 +10,66 @@ use super::abi::LANES;
 /// The most that terms may add to a sum, in steps: the rest of 65,535 is for the table.
 const TERM_STEPS: f32 = 32_000.0;
 
-/// Takes the least of one part's values off all of them; returns it, and the largest of what is left.
-///
-/// # Safety
-///
-/// `values` points to `count` floats, a multiple of 16.
-#[inline(always)]
-unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
-    let mut low = [f32::INFINITY; LANES];
-    let mut high = [f32::NEG_INFINITY; LANES];
-    for i in 0..count / LANES {
-        // SAFETY: these are 16 of the values.
-        let lanes = unsafe { &*values.add(i * LANES).cast::<[f32; LANES]>() };
+/// The two steps of making a table that each variant has instructions of its own for. All give the same.
+pub(super) trait Steps {
+    /// Takes the least of one part's values off all of them; returns it, and the largest of what is left.
+    ///
+    /// # Safety
+    ///
+    /// `values` points to `count` floats, a multiple of 16.
+    unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32);
+
+    /// Writes 16 values, which are not negative, times `inverse` as bytes, rounded.
+    ///
+    /// # Safety
+    ///
+    /// `values` points to 16 floats, `out` to 16 bytes.
+    unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8);
+}
+
+/// Portable code.
+pub(super) struct Portable;
+
+impl Steps for Portable {
+    #[inline(always)]
+    unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
+        let mut low = [f32::INFINITY; LANES];
+        let mut high = [f32::NEG_INFINITY; LANES];
+        for i in 0..count / LANES {
+            // SAFETY: these are 16 of the values.
+            let lanes = unsafe { &*values.add(i * LANES).cast::<[f32; LANES]>() };
+            for l in 0..LANES {
+                low[l] = if lanes[l] < low[l] { lanes[l] } else { low[l] };
+                high[l] = if lanes[l] > high[l] { lanes[l] } else { high[l] };
+            }
+        }
+        // Halves against each other, until one is left.
+        let mut half = LANES / 2;
+        while half > 0 {
+            for l in 0..half {
+                let (a, b) = (low[l + half], high[l + half]);
+                low[l] = if a < low[l] { a } else { low[l] };
+                high[l] = if b > high[l] { b } else { high[l] };
+            }
+            half /= 2;
+        }
+        for i in 0..count / LANES {
+            // SAFETY: as above.
+            let lanes = unsafe { &mut *values.add(i * LANES).cast::<[f32; LANES]>() };
+            for lane in lanes {
+                *lane -= low[0];
+            }
+        }
+        (low[0], high[0] - low[0])
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {
         for l in 0..LANES {
-            low[l] = if lanes[l] < low[l] { lanes[l] } else { low[l] };
-            high[l] = if lanes[l] > high[l] { lanes[l] } else { high[l] };
+            // SAFETY: `l` is one of 16. The conversion saturates, and makes 0 of NaN.
+            unsafe { *out.add(l) = (*values.add(l) * inverse + 0.5) as u8 };
         }
     }
-    // Halves against each other, until one is left.
-    let mut half = LANES / 2;
-    while half > 0 {
-        for l in 0..half {
-            let (a, b) = (low[l + half], high[l + half]);
-            low[l] = if a < low[l] { a } else { low[l] };
-            high[l] = if b > high[l] { b } else { high[l] };
-        }
-        half /= 2;
-    }
-    for i in 0..count / LANES {
-        // SAFETY: as above.
-        let lanes = unsafe { &mut *values.add(i * LANES).cast::<[f32; LANES]>() };
-        for lane in lanes {
-            *lane -= low[0];
-        }
-    }
-    (low[0], high[0] - low[0])
 }
 
 /// Makes the values of the scores at `values`, then a table of them.
@@ -53,7 +78,7 @@ unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
 ///
 /// `args` holds its invariants, and `values` has the score of each centroid.
 #[inline(always)]
-pub(super) unsafe fn table(args: &mut abi::Table) {
+pub(super) unsafe fn table<S: Steps>(args: &mut abi::Table) {
     let count = 1usize << args.bits;
     let panel = abi::panel_words(args.part_dim);
     let values = args.values.cast::<f32>();
@@ -86,7 +111,7 @@ pub(super) unsafe fn table(args: &mut abi::Table) {
     let (mut widest, mut wide) = (0f32, 0f32);
     for part in 0..args.parts {
         // SAFETY: `part` has `count` values.
-        let (min, range) = unsafe { lower(values.add(part * count), count) };
+        let (min, range) = unsafe { S::lower(values.add(part * count), count) };
         base += min;
         wide = if part % together == 0 { range } else { wide + range };
         widest = if wide > widest { wide } else { widest };
@@ -115,11 +140,8 @@ pub(super) unsafe fn table(args: &mut abi::Table) {
                 continue;
             }
             for group in 0..count / LANES {
-                let lanes = &*values.add(group * LANES).cast::<[f32; LANES]>();
-                let out = &mut *args.bytes.add(part * count + group * LANES).cast::<[u8; LANES]>();
-                for l in 0..LANES {
-                    out[l] = (lanes[l] * inverse + 0.5) as u8;
-                }
+                let at = part * count + group * LANES;
+                S::bytes(values.add(group * LANES), inverse, args.bytes.add(at));
             }
         }
     }

@@ -454,3 +454,35 @@ fn sums_means_and_seeds_are_as_by_hand() {
         assert!((f64::from(f32::from_bits(*distance)) - by_hand).abs() < 1e-4);
     }
 }
+
+#[test]
+fn tables_are_the_same_in_every_variant() {
+    let mut random = Random(7);
+    for pq in shapes() {
+        let plain = Kernels::with(Variant::Scalar).unwrap();
+        // Products of whole numbers are exact, however they are rounded on the way.
+        let whole = |n: usize, random: &mut Random| -> Vec<u32> {
+            (0..n).map(|_| ((random.next() % 65) as f32 - 32.0).to_bits()).collect()
+        };
+        let centroids = whole(pq.dim() * pq.centroids(), &mut random);
+        let mut words = Vec::new();
+        for part in centroids.chunks(pq.part_dim() * pq.centroids()) {
+            words.extend(panels(&plain, part, pq.part_dim()));
+        }
+        let query = whole(pq.dim(), &mut random);
+        let book = Book::new(pq, &words).unwrap();
+        let mut all = vec![];
+        for kernels in variants() {
+            let (mut values, mut bytes) = (vec![0; pq.values()], vec![0; pq.values()]);
+            kernels
+                .pq_scan_table(&book, &query, true, None, &mut values, &mut bytes)
+                .unwrap();
+            let mut words = vec![0; pq.gather_words()];
+            kernels
+                .pq_gather_table(&book, &query, true, &mut values, &mut words)
+                .unwrap();
+            all.push((bytes, words));
+        }
+        assert!(all.iter().all(|tables| *tables == all[0]), "{pq:?}");
+    }
+}

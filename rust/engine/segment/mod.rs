@@ -12,6 +12,7 @@ mod file;
 mod format;
 mod index;
 mod part;
+mod reader;
 
 pub(crate) use assemble::assemble;
 pub(crate) use assemble::Material;
@@ -31,11 +32,13 @@ use crate::index::IndexParams;
 use crate::index::Kind;
 use crate::index::Section;
 use crate::index::Sections;
+use crate::vamana;
 use crate::Ino;
 use format::kind;
 use format::Header;
 use format::Place;
 use part::Part;
+use reader::Reader;
 use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
@@ -308,7 +311,13 @@ impl Segment {
         if self.header.index.kind == Kind::Flat {
             return Ok(None);
         }
-        let load = || self.opened_index(self.sections(|kind| kind >= kind::INDEX)?);
+        let load = || {
+            let sections = match self.records() {
+                Some(_) => self.sections(|kind| kind >= kind::INDEX && kind != vamana::RECORDS)?,
+                None => self.sections(|kind| kind >= kind::INDEX)?,
+            };
+            self.opened_index(sections)
+        };
         self.index.get_or_load(load).map(Some)
     }
 
@@ -334,9 +343,11 @@ impl Segment {
     fn open_sections(&self, sections: Sections) -> Result {
         let (mut of_index, mut of_fields) = (Vec::new(), Vec::new());
         for section in sections {
-            match section.kind >= kind::INDEX {
-                true => of_index.push(section)?,
-                false => of_fields.push(section)?,
+            match section.kind {
+                // What stays on disk is read from there.
+                vamana::RECORDS if self.records().is_some() => {}
+                kind::INDEX.. => of_index.push(section)?,
+                _ => of_fields.push(section)?,
             }
         }
         self.fields.set(self.opened_fields(of_fields)?)?;
@@ -346,9 +357,21 @@ impl Segment {
         }
     }
 
+    /// Where the records of an index are that stays on disk.
+    fn records(&self) -> Option<&Place> {
+        let on_disk = self.header.index.kind == Kind::Vamana && self.header.index.disk_percent > 0;
+        on_disk.then(|| self.place(vamana::RECORDS)).flatten()
+    }
+
     fn opened_index(&self, sections: Sections) -> Result<Index> {
         let space = self.file.home().params.space();
-        let opened = Index::open(&space, self.count(), &self.header.index, sections);
+        let opened = match self.records() {
+            Some(place) => {
+                let reader = Reader::new(&self.file, place)?;
+                Index::open_on(&space, self.count(), &self.header.index, sections, reader)
+            }
+            None => Index::open(&space, self.count(), &self.header.index, sections),
+        };
         opened.map_err(|e| self.blame(e))
     }
 

@@ -11,6 +11,7 @@ use super::format::bad;
 use super::format::Shape;
 use super::format::NONE;
 use super::header;
+use super::memory::Ask;
 use super::records::ReadAt;
 use super::records::Record;
 use crate::graph::Beam;
@@ -20,7 +21,6 @@ use crate::index::Build;
 use crate::index::Cost;
 use crate::index::IndexParams;
 use crate::index::Nearest;
-use crate::index::Scope;
 use crate::index::Section;
 use crate::index::Sections;
 use crate::pool::Pool;
@@ -185,6 +185,7 @@ fn in_breadth(shape: &Shape, draft: &Draft, entry: u32) -> Result<(Buffer, Vec<u
 }
 
 /// Where records come from: memory as far as they are there, else a reader.
+#[derive(Clone, Copy)]
 struct Source<'a> {
     shape: &'a Shape,
     resident: &'a [u8],
@@ -318,13 +319,12 @@ impl Disk {
     /// Searches; `scan` compares all accepted rows at once, as does a walk that met fewer of them than `wanted` afterwards.
     pub(super) fn search(
         &self,
-        shape: &Shape,
-        scope: &Scope<'_>,
-        query: &Query<'_>,
-        (width, scan, wanted): (usize, bool, usize),
+        ask: &Ask<'_>,
+        (scan, wanted): (bool, usize),
         nearest: &mut Nearest,
         reader: Option<&dyn ReadAt>,
     ) -> Result<Cost> {
+        let Ask { shape, query, .. } = *ask;
         if query.space() != self.space {
             return Err(Error::Invalid("the query is of another space"));
         }
@@ -349,10 +349,10 @@ impl Disk {
             scratch.compared.clear();
             let mut met = 0;
             if !scan {
-                met = self.walk(&source, scope, query, width, nearest, scratch, &mut cost)?;
+                met = self.walk(&source, ask, nearest, scratch, &mut cost)?;
             }
             if met < wanted && !cost.stopped {
-                self.scan(&source, scope, query, nearest, scratch, &mut cost)?;
+                self.scan(&source, ask, nearest, scratch, &mut cost)?;
             }
             Ok(cost)
         })
@@ -362,13 +362,14 @@ impl Disk {
     fn walk(
         &self,
         source: &Source<'_>,
-        scope: &Scope<'_>,
-        query: &Query<'_>,
-        width: usize,
+        ask: &Ask<'_>,
         nearest: &mut Nearest,
         scratch: &mut Scratch,
         cost: &mut Cost,
     ) -> Result<usize> {
+        let Ask {
+            scope, query, width, ..
+        } = *ask;
         let Scratch {
             visited,
             compared,
@@ -440,12 +441,12 @@ impl Disk {
     fn scan(
         &self,
         source: &Source<'_>,
-        scope: &Scope<'_>,
-        query: &Query<'_>,
+        ask: &Ask<'_>,
         nearest: &mut Nearest,
         scratch: &mut Scratch,
         cost: &mut Cost,
     ) -> Result {
+        let Ask { scope, query, .. } = *ask;
         let Scratch {
             compared, blocks, ids, ..
         } = scratch;

@@ -33,6 +33,14 @@ pub(super) struct Memory {
     pub(super) lists: Buffer,
 }
 
+/// What a walk is for.
+pub(super) struct Ask<'a> {
+    pub(super) shape: &'a Shape,
+    pub(super) scope: &'a Scope<'a>,
+    pub(super) query: &'a Query<'a>,
+    pub(super) width: usize,
+}
+
 /// The memory of a search.
 pub(super) struct Scratch {
     visited: Visited,
@@ -76,14 +84,17 @@ impl Memory {
     /// Walks from the entry and offers the nearest accepted rows; how many rows it met that are accepted.
     pub(super) fn walk(
         &self,
-        shape: &Shape,
-        scope: &Scope<'_>,
-        query: &Query<'_>,
-        width: usize,
+        ask: &Ask<'_>,
         nearest: &mut Nearest,
         scratch: &mut Scratch,
         cost: &mut Cost,
     ) -> Result<usize> {
+        let Ask {
+            shape,
+            scope,
+            query,
+            width,
+        } = *ask;
         let Scratch {
             visited,
             beam,

@@ -19,6 +19,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use format::RECORDS;
 pub(crate) use records::ReadAt;
 
 use crate::index::take_section;
@@ -116,21 +117,13 @@ impl Vamana {
         Ok(sections)
     }
 
-    /// Opens the index of `count` rows of this space, all of whose sections are in memory.
+    /// Opens the index of `count` rows of this space; the section of records is read from `reader` if it is not among the
+    /// sections.
     ///
     /// # Errors
     ///
-    /// `Corrupt` if the sections are not those of such an index; `NoMemory`.
-    pub(crate) fn open(space: &Space, count: usize, params: &IndexParams, sections: Sections) -> Result<Self> {
-        Self::open_on(space, count, params, sections, None)
-    }
-
-    /// Opens an index; the section of records is read from `reader` if it is not among the sections.
-    ///
-    /// # Errors
-    ///
-    /// As [`Vamana::open`], and those of the reader.
-    pub(crate) fn open_on(
+    /// `Corrupt` if the sections are not those of such an index; `NoMemory`; those of the reader.
+    pub(crate) fn open(
         space: &Space,
         count: usize,
         _params: &IndexParams,
@@ -156,27 +149,13 @@ impl Vamana {
         })
     }
 
-    /// Finds rows near the query and offers them by their exact keys.
+    /// Finds rows near the query and offers them by their exact keys. With records, the vectors of `scope` are not looked at.
     ///
     /// # Errors
     ///
-    /// `NoMemory`, `Interrupted`; `Invalid` if a reader is needed: see [`Vamana::search_on`].
+    /// `NoMemory`, `Interrupted`; those of the reader; `Corrupt` if a record read is damaged; `Invalid` if there is no reader and
+    /// a record must be read.
     pub(crate) fn search(
-        &self,
-        scope: &Scope<'_>,
-        query: &Query<'_>,
-        knobs: &Knobs,
-        nearest: &mut Nearest,
-    ) -> Result<Cost> {
-        self.search_on(scope, query, knobs, nearest, None)
-    }
-
-    /// As [`Vamana::search`], for an index whose records are read from `reader`; the vectors of `scope` are not looked at then.
-    ///
-    /// # Errors
-    ///
-    /// Those of the reader; `Corrupt` if a record read is damaged; `NoMemory`, `Interrupted`.
-    pub(crate) fn search_on(
         &self,
         scope: &Scope<'_>,
         query: &Query<'_>,
@@ -199,6 +178,12 @@ impl Vamana {
             .min(EF_MAX)
             .min(count);
         let wanted = nearest.k().min(accepted);
+        let ask = memory::Ask {
+            shape: &self.shape,
+            scope,
+            query,
+            width,
+        };
         match &self.form {
             Form::Memory(memory) => self.memory_scratch.with(
                 || memory::Scratch::new(&self.shape),
@@ -207,7 +192,7 @@ impl Vamana {
                     let met = if scan {
                         0
                     } else {
-                        memory.walk(&self.shape, scope, query, width, nearest, scratch, &mut cost)?
+                        memory.walk(&ask, nearest, scratch, &mut cost)?
                     };
                     if met < wanted && !cost.stopped {
                         memory::scan(scope, query, nearest, scratch, &mut cost)?;
@@ -217,7 +202,7 @@ impl Vamana {
             ),
             Form::Disk(disk) => {
                 let scan = scan && scope.accept.is_some();
-                disk.search(&self.shape, scope, query, (width, scan, wanted), nearest, reader)
+                disk.search(&ask, (scan, wanted), nearest, reader)
             }
         }
     }

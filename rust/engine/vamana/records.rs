@@ -31,24 +31,43 @@ fn word(bytes: &[u8]) -> u32 {
     bytes.try_into().map_or(0, u32::from_le_bytes)
 }
 
-/// Where the vector, the words behind it and the neighbours of a record are.
-fn parts<'a>(shape: &Shape, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8], &'a [u8], &'a [u8])> {
-    let (vector, rest) = bytes
-        .get(..shape.record_bytes())?
-        .split_at_checked(shape.row_bytes.next_multiple_of(4))?;
-    let (norm, rest) = rest.split_at_checked(4)?;
-    let (sum, neighbours) = rest.split_at_checked(4)?;
-    Some((vector, norm, sum, neighbours))
+/// The parts of a record's bytes.
+struct Parts<'a> {
+    vector: &'a [u8],
+    norm: &'a [u8],
+    sum: &'a [u8],
+    neighbours: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn new(shape: &Shape, bytes: &'a [u8]) -> Option<Self> {
+        let (vector, rest) = bytes
+            .get(..shape.record_bytes())?
+            .split_at_checked(shape.row_bytes.next_multiple_of(4))?;
+        let (norm, rest) = rest.split_at_checked(4)?;
+        let (sum, neighbours) = rest.split_at_checked(4)?;
+        Some(Self {
+            vector,
+            norm,
+            sum,
+            neighbours,
+        })
+    }
+
+    /// The checksum of all but the checksum.
+    fn sum(&self) -> u32 {
+        crc32c(crc32c(crc32c(0, self.vector), self.norm), self.neighbours)
+    }
 }
 
 impl<'a> Record<'a> {
     /// The record at the start of these bytes.
     pub(super) fn new(shape: &Shape, bytes: &'a [u8]) -> Result<Self> {
-        let (vector, norm, _, neighbours) = parts(shape, bytes).ok_or(Error::Overflow)?;
+        let parts = Parts::new(shape, bytes).ok_or(Error::Overflow)?;
         Ok(Self {
-            vector: vector.get(..shape.row_bytes).ok_or(Error::Overflow)?,
-            norm: word(norm),
-            neighbours,
+            vector: parts.vector.get(..shape.row_bytes).ok_or(Error::Overflow)?,
+            norm: word(parts.norm),
+            neighbours: parts.neighbours,
         })
     }
 
@@ -58,8 +77,8 @@ impl<'a> Record<'a> {
     ///
     /// `Corrupt` if the checksum is wrong or a neighbour does not exist.
     pub(super) fn checked(shape: &Shape, bytes: &'a [u8]) -> Result<Self> {
-        let (vector, norm, sum, neighbours) = parts(shape, bytes).ok_or(Error::Overflow)?;
-        if sum_of(vector, norm, neighbours) != word(sum) {
+        let parts = Parts::new(shape, bytes).ok_or(Error::Overflow)?;
+        if parts.sum() != word(parts.sum) {
             return Err(bad("vamana: checksum of a record"));
         }
         let record = Self::new(shape, bytes)?;
@@ -83,8 +102,7 @@ impl<'a> Record<'a> {
             .copy_from_slice(vector);
         let norm_at = bytes.get_mut(start..start + 4).ok_or(Error::Overflow)?;
         norm_at.copy_from_slice(&norm.to_le_bytes());
-        let (vector, norm, _, neighbours) = parts(shape, bytes).ok_or(Error::Overflow)?;
-        let sum = sum_of(vector, norm, neighbours);
+        let sum = Parts::new(shape, bytes).ok_or(Error::Overflow)?.sum();
         let sum_at = bytes.get_mut(start + 4..start + 8).ok_or(Error::Overflow)?;
         sum_at.copy_from_slice(&sum.to_le_bytes());
         Ok(())
@@ -94,8 +112,4 @@ impl<'a> Record<'a> {
     pub(super) fn neighbours_at(shape: &Shape) -> usize {
         shape.row_bytes.next_multiple_of(4) + 8
     }
-}
-
-fn sum_of(vector: &[u8], norm: &[u8], neighbours: &[u8]) -> u32 {
-    crc32c(crc32c(crc32c(0, vector), norm), neighbours)
 }

@@ -53,27 +53,25 @@ fn params() -> IndexParams {
 
 fn in_memory(data: &Data, params: &IndexParams) -> Vamana {
     let sections = Vamana::build(&data.build(params, 2)).unwrap();
-    Vamana::open(&data.space, data.count, params, sections).unwrap()
+    Vamana::open(&data.space, data.count, params, sections, None).unwrap()
 }
 
 fn on_disk(data: &Data, params: &IndexParams) -> (Vamana, Device) {
     let mut sections = Vamana::build(&data.build(params, 2)).unwrap();
     let device = Device {
-        bytes: take_section(&mut sections, format::RECORDS).unwrap(),
+        bytes: take_section(&mut sections, RECORDS).unwrap(),
         batches: Cell::new(0),
         reads: Cell::new(0),
         left: Cell::new(u64::MAX),
     };
-    let vamana = Vamana::open_on(&data.space, data.count, params, sections, Some(&device)).unwrap();
+    let vamana = Vamana::open(&data.space, data.count, params, sections, Some(&device)).unwrap();
     (vamana, device)
 }
 
 fn recall(data: &Data, vamana: &Vamana, k: usize, accept: Option<&Bits>, device: Option<&Device>) -> f64 {
     let reader = device.map(|device| device as &dyn ReadAt);
     data.recall(k, accept, |scope, query, nearest| {
-        vamana
-            .search_on(scope, query, &Knobs::default(), nearest, reader)
-            .unwrap();
+        vamana.search(scope, query, &Knobs::default(), nearest, reader).unwrap();
     })
 }
 
@@ -140,7 +138,7 @@ fn any_share_of_the_rows_on_disk_gives_the_same_answers() {
             found.push(data.found(10, |nearest| {
                 let knobs = Knobs::default();
                 cost += vamana
-                    .search_on(&data.scope(None), &data.query(query), &knobs, nearest, Some(&device))
+                    .search(&data.scope(None), &data.query(query), &knobs, nearest, Some(&device))
                     .unwrap();
             }));
         }
@@ -163,7 +161,7 @@ fn any_share_of_the_rows_on_disk_gives_the_same_answers() {
     let found = data.found(10, |nearest| {
         let knobs = Knobs::default();
         whole
-            .search(&data.scope(None), &data.query(0), &knobs, nearest)
+            .search(&data.scope(None), &data.query(0), &knobs, nearest, None)
             .unwrap();
     });
     assert_eq!(found, answers[0][0]);
@@ -193,7 +191,7 @@ fn few_rows_and_equal_rows_are_searched_too() {
             let found = data.found(5, |nearest| {
                 let knobs = Knobs::default();
                 vamana
-                    .search(&data.scope(None), &data.query(0), &knobs, nearest)
+                    .search(&data.scope(None), &data.query(0), &knobs, nearest, None)
                     .unwrap();
             });
             assert_eq!(found, data.exact(0, 5, None));
@@ -218,7 +216,7 @@ fn one_thread_makes_the_same_bytes_again_and_several_make_as_good_a_graph() {
         };
         assert!(bytes() == bytes());
         let sections = Vamana::build(&data.build(&params, 4)).unwrap();
-        let vamana = Vamana::open(&data.space, data.count, &params, sections).unwrap();
+        let vamana = Vamana::open(&data.space, data.count, &params, sections, None).unwrap();
         assert!(recall(&data, &vamana, 10, None, None) >= 0.94);
     }
 }
@@ -245,7 +243,7 @@ fn a_filter_gives_k_accepted_rows_whenever_there_are_k() {
         let found = data.found(5, |nearest| {
             let knobs = Knobs::default();
             vamana
-                .search(&data.scope(Some(&none)), &data.query(0), &knobs, nearest)
+                .search(&data.scope(Some(&none)), &data.query(0), &knobs, nearest, None)
                 .unwrap();
         });
         assert!(found.is_empty());
@@ -263,7 +261,7 @@ fn a_failed_read_is_the_answer_and_disturbs_no_later_search() {
     let search = || {
         let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
         let (scope, query, knobs) = (data.scope(None), data.query(1), Knobs::default());
-        vamana.search_on(&scope, &query, &knobs, &mut nearest, Some(&device))?;
+        vamana.search(&scope, &query, &knobs, &mut nearest, Some(&device))?;
         Ok(nearest.into_sorted().to_vec())
     };
     let good = search();
@@ -276,7 +274,7 @@ fn a_failed_read_is_the_answer_and_disturbs_no_later_search() {
     // Without a reader there is an error, not a wrong answer.
     let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
     let (scope, query) = (data.scope(None), data.query(1));
-    let none = vamana.search(&scope, &query, &Knobs::default(), &mut nearest);
+    let none = vamana.search(&scope, &query, &Knobs::default(), &mut nearest, None);
     assert!(matches!(none, Err(Error::Invalid(_))));
 }
 
@@ -293,7 +291,7 @@ fn a_damaged_record_is_noticed_when_it_is_read() {
     }
     let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
     let (scope, query) = (data.scope(None), data.query(1));
-    let result = vamana.search_on(&scope, &query, &Knobs::default(), &mut nearest, Some(&device));
+    let result = vamana.search(&scope, &query, &Knobs::default(), &mut nearest, Some(&device));
     assert!(matches!(result, Err(Error::Corrupt(_))));
 }
 
@@ -306,10 +304,10 @@ fn damaged_sections_are_refused_or_searched_without_harm() {
             disk_percent,
             ..params()
         };
-        let open = |sections: Sections| Vamana::open(&data.space, data.count, &params, sections);
+        let open = |sections: Sections| Vamana::open(&data.space, data.count, &params, sections, None);
         let built = Vamana::build(&data.build(&params, 1)).unwrap();
         assert!(open(copies(&built)).is_ok());
-        assert!(Vamana::open(&data.space, data.count + 1, &params, copies(&built)).is_err());
+        assert!(Vamana::open(&data.space, data.count + 1, &params, copies(&built), None).is_err());
         for section in 0..built.len() {
             let mut sections = copies(&built);
             sections.remove(section);
@@ -330,7 +328,7 @@ fn damaged_sections_are_refused_or_searched_without_harm() {
                             let found = data.found(10, |nearest| {
                                 let knobs = Knobs::default();
                                 vamana
-                                    .search(&data.scope(None), &data.query(query), &knobs, nearest)
+                                    .search(&data.scope(None), &data.query(query), &knobs, nearest, None)
                                     .unwrap();
                             });
                             assert!(found.iter().all(|entry| (*entry as u32) < 600));
@@ -361,7 +359,9 @@ fn a_search_that_is_told_to_stop_stops() {
             ..Knobs::default()
         };
         // So wide a walk would be a scan in memory, which stops as well.
-        let cost = vamana.search(&scope, &data.query(0), &knobs, &mut nearest).unwrap();
+        let cost = vamana
+            .search(&scope, &data.query(0), &knobs, &mut nearest, None)
+            .unwrap();
         assert!(cost.stopped && cost.distances < 4000);
     }
 }

@@ -15,6 +15,8 @@
 
 mod cost;
 mod post;
+#[cfg(test)]
+mod recall;
 mod scan;
 #[cfg(test)]
 mod tests;

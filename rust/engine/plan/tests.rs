@@ -20,7 +20,7 @@ use vexfs_simd::Space;
 
 const DIM: usize = 4;
 
-struct Column(Vec<Vec<u8>>);
+pub(super) struct Column(pub(super) Vec<Vec<u8>>);
 
 impl Payloads for Column {
     fn payload(&self, row: u32) -> &[u8] {

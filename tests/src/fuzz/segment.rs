@@ -53,6 +53,8 @@ const SHAPES: &[Shape] = &[
     ("ivf-pq-4", F32, L2, Kind::IvfPq, Codes::None, 4, 0),
     ("lsh-l2", F32, L2, Kind::Lsh, Codes::None, 0, 0),
     ("lsh-cosine", F32, COSINE, Kind::Lsh, Codes::None, 0, 0),
+    ("vamana", F32, L2, Kind::Vamana, Codes::None, 8, 0),
+    ("vamana-disk", F32, COSINE, Kind::Vamana, Codes::None, 8, 100),
 ];
 
 fn fill(collection: &Collection, shape: &Shape) {

@@ -31,7 +31,6 @@ pub mod filter;
 mod flat;
 mod graph;
 mod heap;
-#[allow(dead_code)]
 mod hnsw;
 #[allow(dead_code)]
 mod index;

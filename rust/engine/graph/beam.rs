@@ -125,11 +125,6 @@ impl Beam {
         list.iter()
             .map(|entry| ((entry >> 32) as u32, (entry >> 1) as u32 & (NODES_MAX as u32 - 1)))
     }
-
-    /// Bytes of memory held.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        8 * self.entries.capacity() as u64
-    }
 }
 
 #[cfg(test)]

@@ -48,11 +48,6 @@ impl Visited {
             None => false,
         }
     }
-
-    /// Bytes of memory held.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.marks.capacity() as u64
-    }
 }
 
 #[cfg(test)]

@@ -102,10 +102,4 @@ impl Walk {
         measure.count(compared, cost);
         Ok(())
     }
-
-    /// Bytes of memory held.
-    pub(super) fn memory_bytes(&self) -> u64 {
-        let words = self.fresh.capacity() + self.rows.capacity() + self.keys.capacity();
-        self.visited.memory_bytes() + self.beam.memory_bytes() + 4 * words as u64
-    }
 }

@@ -12,6 +12,7 @@ use super::write::refusal;
 use super::Collection;
 use super::Dead;
 use super::Image;
+use crate::fields::Estimate;
 use crate::filter::Program;
 use crate::flat;
 use crate::flat::Candidate;
@@ -20,15 +21,19 @@ use crate::index::Cost;
 use crate::index::Kind;
 use crate::index::Knobs;
 use crate::index::Nearest;
+use crate::index::Scope;
 use crate::limits::HITS_MAX;
 use crate::limits::K_MAX;
 use crate::limits::QUERIES_MAX;
 use crate::plan;
 use crate::plan::Ask;
+use crate::plan::Choice;
+
 use crate::plan::Searcher;
 use crate::plan::SegmentFacts;
 use crate::plan::View;
 use crate::segment::Column;
+use crate::segment::Index;
 use crate::segment::Segment;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
@@ -37,6 +42,7 @@ use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd as simd;
 use vexfs_simd::Query;
+use vexfs_simd::Rows;
 
 /// What to search for.
 #[derive(Clone, Copy, Default)]
@@ -236,35 +242,20 @@ impl Collection {
         tops: &mut [TopK],
     ) -> Result<SegmentFacts> {
         let search = task.search;
-        let vectors = segment.vectors()?;
         let index = match task.image.use_indexes && !search.exact {
             true => segment.index()?,
             false => None,
-        };
-        let (fields, column) = match search.filter {
-            Some(_) => (Some(segment.fields()?), segment.column()?),
-            None => (None, Column::empty()),
-        };
-        let view = View {
-            kernels: self.kernels,
-            rows: vectors.rows(segment)?,
-            dead: dead.rows.as_deref(),
-            index: index.as_deref().map(|index| index as &dyn Searcher),
-            params: segment.index_params(),
-            fields: fields.as_deref(),
-            payloads: &column,
-            stop: task.stop,
-        };
-        let ask = Ask {
-            filter: search.filter,
-            knobs: search.knobs,
-            exact: search.exact,
         };
         let mut nearests = Vec::with_capacity(task.queries.len())?;
         for top in tops.iter() {
             nearests.push(Nearest::new(search.k, segment.count(), top.limit())?)?;
         }
-        let facts = plan::search(&view, &ask, task.queries, &mut nearests)?;
+        let facts = match &index {
+            Some(index) if index.reads_vectors() && search.filter.is_none() => {
+                self.search_on_disk(task, segment, index, dead, &mut nearests)?
+            }
+            index => self.search_planned(task, segment, index.as_deref(), dead, &mut nearests)?,
+        };
         let ids = segment.ids()?;
         for (nearest, top) in nearests.into_iter().zip(tops) {
             for entry in &nearest.into_sorted() {
@@ -278,6 +269,88 @@ impl Collection {
             }
         }
         Ok(facts)
+    }
+
+    /// Searches an index that reads the vectors it needs: the segment's own are not brought into memory for it, and so no way
+    /// but the index is considered.
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn search_on_disk(
+        &self,
+        task: &Task<'_>,
+        segment: &Segment,
+        index: &Index,
+        dead: &Dead,
+        nearests: &mut [Nearest],
+    ) -> Result<SegmentFacts> {
+        let space = self.home.params.space();
+        let accept = match &dead.rows {
+            Some(dead) => {
+                let mut alive = dead.try_clone()?;
+                alive.invert();
+                Some(alive)
+            }
+            None => None,
+        };
+        let none = Rows::new(&space, &[], space.row_bytes(), 0, &[]);
+        let scope = Scope {
+            kernels: self.kernels,
+            rows: none.map_err(|_| Error::Invalid("vectors of another dimension"))?,
+            accept: accept.as_ref(),
+            stop: task.stop,
+        };
+        let mut cost = Cost::default();
+        for (query, nearest) in task.queries.iter().zip(nearests) {
+            cost += index.search(&scope, query, &task.search.knobs, nearest)?;
+        }
+        let rows = segment.count() as u64;
+        let alive = rows.saturating_sub(dead.count.into());
+        Ok(SegmentFacts {
+            choice: Choice::Index,
+            rows,
+            alive,
+            estimate: Estimate::exactly(rows),
+            matching: Some(alive),
+            scan_cost: alive,
+            index_cost: 0,
+            cached: false,
+            evaluated: 0,
+            fallbacks: 0,
+            cost,
+        })
+    }
+
+    /// Searches in the way that the planner chooses.
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn search_planned(
+        &self,
+        task: &Task<'_>,
+        segment: &Segment,
+        index: Option<&Index>,
+        dead: &Dead,
+        nearests: &mut [Nearest],
+    ) -> Result<SegmentFacts> {
+        let search = task.search;
+        let vectors = segment.vectors()?;
+        let (fields, column) = match search.filter {
+            Some(_) => (Some(segment.fields()?), segment.column()?),
+            None => (None, Column::empty()),
+        };
+        let view = View {
+            kernels: self.kernels,
+            rows: vectors.rows(segment)?,
+            dead: dead.rows.as_deref(),
+            index: index.map(|index| index as &dyn Searcher),
+            params: segment.index_params(),
+            fields: fields.as_deref(),
+            payloads: &column,
+            stop: task.stop,
+        };
+        let ask = Ask {
+            filter: search.filter,
+            knobs: search.knobs,
+            exact: search.exact,
+        };
+        plan::search(&view, &ask, task.queries, nearests)
     }
 
     #[inline(never)] // Its frame is not to be part of every caller's.

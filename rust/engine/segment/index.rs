@@ -101,6 +101,11 @@ impl Index {
         Ok(Self::Vamana(index, Some(reader)))
     }
 
+    /// Whether it reads the vectors that it compares: a search does without the segment's own.
+    pub(crate) fn reads_vectors(&self) -> bool {
+        matches!(self, Self::Vamana(_, Some(_)))
+    }
+
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> u64 {
         match self {

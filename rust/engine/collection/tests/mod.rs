@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod model;
 mod moving;
+mod on_disk;
 mod rules;
 mod space;
 mod support;

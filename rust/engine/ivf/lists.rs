@@ -96,6 +96,8 @@ impl Lists {
                 vectors: fits(Vectors::packed(sample.as_u32s(), dim))?,
                 count,
                 rounds: if count == 1 { 1 } else { ROUNDS },
+                // Then the nearest centroid is that of the smallest angle; of the one list of pq, the mean is better.
+                unit: space.metric() == Metric::Cosine && count > 1,
                 seed: build.params.seed,
                 threads: build.threads,
             })?

@@ -72,9 +72,10 @@ pub(crate) fn default_lists(rows: usize) -> usize {
     rows.isqrt().saturating_mul(2).clamp(1, 1 << 16)
 }
 
-/// The number of lists to look into, if the user does not say it.
+/// The number of lists to look into, if the user does not say it: what took SIFT and text embeddings of 25,000 to 100,000 rows to
+/// a recall of about 0.95.
 pub(crate) fn default_probes(lists: usize) -> usize {
-    lists.isqrt().max(lists / 24).max(1)
+    (32 + lists / 32).min(lists)
 }
 
 impl Ivf {

@@ -21,8 +21,11 @@ use vexfs_host::Result;
 use vexfs_simd::key_of;
 use vexfs_simd::quant::Panels;
 use vexfs_simd::quant::Vectors;
+use vexfs_simd::Element;
 use vexfs_simd::Kernels;
+use vexfs_simd::Metric;
 use vexfs_simd::ShapeMismatch;
+use vexfs_simd::Space;
 
 /// Vectors a centroid that seeds are drawn from: more make seeding slower and Lloyd's rounds start hardly better.
 const SEEDING: usize = 16;
@@ -39,6 +42,8 @@ pub(crate) struct Training<'a> {
     pub(crate) count: usize,
     /// Rounds of Lloyd's algorithm.
     pub(crate) rounds: usize,
+    /// Vectors have unit length, and so shall centroids.
+    pub(crate) unit: bool,
     pub(crate) seed: u64,
     pub(crate) threads: usize,
 }
@@ -65,10 +70,7 @@ pub(crate) fn train(training: &Training<'_>) -> Result<Buffer> {
     let mut sums = Buffer::zeroed(count.checked_mul(dim * 8).ok_or(Error::NoMemory)?)?;
     let mut sizes = words(count)?;
     for _ in 0..training.rounds {
-        fits(kernels.fill_panels(
-            &Vectors::new(centroids.as_u32s(), dim, dim, count).map_err(shape)?,
-            panels.as_u32s_mut(),
-        ))?;
+        fits(kernels.fill_panels(&fits(Vectors::packed(centroids.as_u32s(), dim))?, panels.as_u32s_mut()))?;
         {
             let panels = fits(Panels::new(panels.as_u32s(), dim, count))?;
             assign(kernels, vectors, &panels, nearest.as_u32s_mut(), training.threads)?;
@@ -93,18 +95,18 @@ pub(crate) fn train(training: &Training<'_>) -> Result<Buffer> {
                 fits(kernels.mean(sum, *size, centroid))?;
             }
         }
+        if training.unit {
+            let space = Space::new(Element::F32, Metric::L2, dim).ok_or(Error::Overflow)?;
+            for centroids in centroids.chunks_mut(chunk.saturating_mul(dim * 4)) {
+                fits(kernels.normalize(&space, centroids))?;
+                relax()?;
+            }
+        }
         relax()?;
         split_largest(kernels, dim, centroids.as_u32s_mut(), sizes.as_u32s_mut())?;
     }
-    fits(kernels.fill_panels(
-        &Vectors::new(centroids.as_u32s(), dim, dim, count).map_err(shape)?,
-        panels.as_u32s_mut(),
-    ))?;
+    fits(kernels.fill_panels(&fits(Vectors::packed(centroids.as_u32s(), dim))?, panels.as_u32s_mut()))?;
     Ok(panels)
-}
-
-fn shape(_: ShapeMismatch) -> Error {
-    Error::Invalid("shapes of an index do not fit together")
 }
 
 /// `count` words, all zero.

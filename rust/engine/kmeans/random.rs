@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Random numbers that a seed determines.
+//! Draws that a seed determines.
 
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
-pub(crate) struct Random(u64);
+use crate::random;
+
+/// A sequence of draws.
+pub(crate) struct Random(random::Random);
 
 impl Random {
     /// The sequence of a seed.
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(random::Random(seed))
     }
 
     /// The next number.
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        self.0.next()
     }
 
     /// A number below `end`, or 0.

@@ -30,6 +30,7 @@ fn training(words: &[u32], dim: usize, count: usize, threads: usize) -> Training
         vectors: Vectors::new(words, dim, dim, words.len() / dim).unwrap(),
         count,
         rounds: 8,
+        unit: false,
         seed: 7,
         threads,
     }

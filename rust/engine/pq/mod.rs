@@ -66,6 +66,7 @@ fn train(kernels: &Kernels, vectors: &Vectors<'_>, pq: Pq, seed: u64, threads: u
             vectors: fits(vectors.part(part * pq.part_dim(), pq.part_dim()))?,
             count: pq.centroids(),
             rounds: ROUNDS,
+            unit: false,
             seed: seed.wrapping_add(part as u64),
             threads,
         })?;

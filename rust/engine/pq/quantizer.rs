@@ -29,7 +29,7 @@ use vexfs_simd::Rows;
 use vexfs_simd::Space;
 
 /// Rows encoded at once.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 /// A product quantizer.
 ///
@@ -95,6 +95,7 @@ impl Quantizer {
                 vectors: fits(fits(Vectors::packed(sample.as_u32s(), pq.dim()))?.part(0, space.dim()))?,
                 count: 1,
                 rounds: 1,
+                unit: false,
                 seed,
                 threads,
             })?;

@@ -12,7 +12,9 @@ use super::write::refusal;
 use super::Collection;
 use super::Dead;
 use super::Image;
+use crate::bits::Bits;
 use crate::fields::Estimate;
+use crate::fields::FieldIndex;
 use crate::filter::Program;
 use crate::flat;
 use crate::flat::Candidate;
@@ -28,7 +30,6 @@ use crate::limits::QUERIES_MAX;
 use crate::plan;
 use crate::plan::Ask;
 use crate::plan::Choice;
-
 use crate::plan::Searcher;
 use crate::plan::SegmentFacts;
 use crate::plan::View;
@@ -42,7 +43,6 @@ use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd as simd;
 use vexfs_simd::Query;
-use vexfs_simd::Rows;
 
 /// What to search for.
 #[derive(Clone, Copy, Default)]
@@ -246,15 +246,38 @@ impl Collection {
             true => segment.index()?,
             false => None,
         };
+        let (fields, column) = match search.filter {
+            Some(_) => (Some(segment.fields()?), segment.column()?),
+            None => (None, Column::empty()),
+        };
         let mut nearests = Vec::with_capacity(task.queries.len())?;
         for top in tops.iter() {
             nearests.push(Nearest::new(search.k, segment.count(), top.limit())?)?;
         }
-        let facts = match &index {
-            Some(index) if index.reads_vectors() && search.filter.is_none() => {
-                self.search_on_disk(task, segment, index, dead, &mut nearests)?
+        let facts = match index.as_deref() {
+            Some(index) if index.reads_vectors() => {
+                let accept = accepted(segment, dead, search.filter, fields.as_deref(), &column)?;
+                self.search_disk(task, segment, index, accept.as_ref(), &mut nearests)?
             }
-            index => self.search_planned(task, segment, index.as_deref(), dead, &mut nearests)?,
+            _ => {
+                let vectors = segment.vectors()?;
+                let view = View {
+                    kernels: self.kernels,
+                    rows: vectors.rows(segment)?,
+                    dead: dead.rows.as_deref(),
+                    index: index.as_deref().map(|index| index as &dyn Searcher),
+                    params: segment.index_params(),
+                    fields: fields.as_deref(),
+                    payloads: &column,
+                    stop: task.stop,
+                };
+                let ask = Ask {
+                    filter: search.filter,
+                    knobs: search.knobs,
+                    exact: search.exact,
+                };
+                plan::search(&view, &ask, task.queries, &mut nearests)?
+            }
         };
         let ids = segment.ids()?;
         for (nearest, top) in nearests.into_iter().zip(tops) {
@@ -271,86 +294,47 @@ impl Collection {
         Ok(facts)
     }
 
-    /// Searches an index that reads the vectors it needs: the segment's own are not brought into memory for it, and so no way
-    /// but the index is considered.
+    /// Offers the nearest rows of a segment whose index has the vectors, on disk: there is nothing to choose then.
     #[inline(never)] // Its frame is not to be part of every caller's.
-    fn search_on_disk(
+    fn search_disk(
         &self,
         task: &Task<'_>,
         segment: &Segment,
         index: &Index,
-        dead: &Dead,
+        accept: Option<&Bits>,
         nearests: &mut [Nearest],
     ) -> Result<SegmentFacts> {
-        let space = self.home.params.space();
-        let accept = match &dead.rows {
-            Some(dead) => {
-                let mut alive = dead.try_clone()?;
-                alive.invert();
-                Some(alive)
-            }
-            None => None,
-        };
-        let none = Rows::new(&space, &[], space.row_bytes(), 0, &[]);
+        let space = self.params.space();
+        let none = simd::Rows::new(&space, &[], space.row_bytes(), 0, &[]);
         let scope = Scope {
             kernels: self.kernels,
-            rows: none.map_err(|_| Error::Invalid("vectors of another dimension"))?,
-            accept: accept.as_ref(),
+            rows: none.map_err(|_| Error::Overflow)?,
+            accept,
             stop: task.stop,
         };
-        let mut cost = Cost::default();
-        for (query, nearest) in task.queries.iter().zip(nearests) {
-            cost += index.search(&scope, query, &task.search.knobs, nearest)?;
-        }
         let rows = segment.count() as u64;
-        let alive = rows.saturating_sub(dead.count.into());
-        Ok(SegmentFacts {
-            choice: Choice::Index,
+        let matching = accept.map_or(rows, |accept| accept.count() as u64);
+        let mut facts = SegmentFacts {
+            choice: match task.search.filter {
+                Some(_) => Choice::Filtered,
+                None => Choice::Index,
+            },
             rows,
-            alive,
-            estimate: Estimate::exactly(rows),
-            matching: Some(alive),
-            scan_cost: alive,
+            alive: matching,
+            estimate: Estimate::exactly(matching),
+            matching: Some(matching),
+            scan_cost: matching,
             index_cost: 0,
             cached: false,
             evaluated: 0,
             fallbacks: 0,
-            cost,
-        })
-    }
-
-    /// Searches in the way that the planner chooses.
-    #[inline(never)] // Its frame is not to be part of every caller's.
-    fn search_planned(
-        &self,
-        task: &Task<'_>,
-        segment: &Segment,
-        index: Option<&Index>,
-        dead: &Dead,
-        nearests: &mut [Nearest],
-    ) -> Result<SegmentFacts> {
-        let search = task.search;
-        let vectors = segment.vectors()?;
-        let (fields, column) = match search.filter {
-            Some(_) => (Some(segment.fields()?), segment.column()?),
-            None => (None, Column::empty()),
+            cost: Cost::default(),
         };
-        let view = View {
-            kernels: self.kernels,
-            rows: vectors.rows(segment)?,
-            dead: dead.rows.as_deref(),
-            index: index.map(|index| index as &dyn Searcher),
-            params: segment.index_params(),
-            fields: fields.as_deref(),
-            payloads: &column,
-            stop: task.stop,
-        };
-        let ask = Ask {
-            filter: search.filter,
-            knobs: search.knobs,
-            exact: search.exact,
-        };
-        plan::search(&view, &ask, task.queries, nearests)
+        for (query, nearest) in task.queries.iter().zip(nearests) {
+            facts.cost += index.search(&scope, query, &task.search.knobs, nearest)?;
+            relax()?;
+        }
+        Ok(facts)
     }
 
     #[inline(never)] // Its frame is not to be part of every caller's.
@@ -396,4 +380,26 @@ impl Collection {
             contents: Contents { image },
         })
     }
+}
+
+/// The rows of a segment that may be found, `None` if all may.
+fn accepted(
+    segment: &Segment,
+    dead: &Dead,
+    filter: Option<&Program>,
+    fields: Option<&FieldIndex>,
+    column: &Column,
+) -> Result<Option<Bits>> {
+    let mut accept = match (filter, fields) {
+        (Some(filter), Some(fields)) => Some(fields.select(filter, column)?.0.rows.try_clone()?),
+        _ => None,
+    };
+    if let Some(dead) = &dead.rows {
+        let accept = match &mut accept {
+            Some(accept) => accept,
+            None => accept.insert(Bits::full(segment.count())?),
+        };
+        accept.and_not(dead);
+    }
+    Ok(accept)
 }

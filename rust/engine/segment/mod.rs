@@ -139,8 +139,11 @@ impl Segment {
         let places = file::write(&file, &mut header, &sections)?;
         drop(sections);
         let segment = Self::with(file, header, places)?;
-        segment.keep(own)?;
-        segment.open_sections(more)?;
+        // What is meant to stay on disk is not kept in memory.
+        if segment.records().is_none() {
+            segment.keep(own)?;
+            segment.open_sections(more)?;
+        }
         Arc::new(segment)
     }
 

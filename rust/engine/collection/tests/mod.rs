@@ -3,7 +3,9 @@
 
 mod concurrent;
 mod damage;
+mod elements;
 mod faults;
+mod indexes;
 mod model;
 mod moving;
 mod on_disk;

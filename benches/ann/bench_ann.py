@@ -119,10 +119,11 @@ def main():
         if "curves" in settings.parts:
             for path in plot.curves(results[-1], top, settings.out):
                 print(f"drawn: {path}")
-    ratios = report.ratios(results)
+        # Kept after each data set: a run that is ended early has told something.
+        ratios = report.ratios(results)
+        path = settings.out / "bench-ann.json"
+        path.write_text(json.dumps(top | {"results": results, "ratios": ratios}, indent=1, default=report.plain) + "\n")
     report.print_ratios(ratios)
-    path = settings.out / "bench-ann.json"
-    path.write_text(json.dumps(top | {"results": results, "ratios": ratios}, indent=1, default=report.plain) + "\n")
     print(f"\nresults: {path}")
 
 

@@ -64,12 +64,15 @@ def run(settings, top):
                 **compared(index),
             }
             points.setdefault(index.plan.name, {})[dataset.rows] = report.record(index, settings.clock)
+        # After each size: a run that is ended early has told something.
+        path = settings.out / "growth.json"
+        generated = "rows generated from a data set of SIFT descriptors"
+        told = top | {"generated": generated, "sizes": sizes, "points": points}
+        path.write_text(json.dumps(told, indent=1, default=report.plain) + "\n")
+        drawn = plot.growth(sizes, top, settings.out, generated)
     print_sizes(sizes)
-    generated = "rows generated from a data set of SIFT descriptors"
-    for path in plot.growth(sizes, top, settings.out, generated):
-        print(f"drawn: {path}")
-    path = settings.out / "growth.json"
-    path.write_text(json.dumps(top | {"generated": generated, "sizes": sizes, "points": points}, indent=1, default=report.plain) + "\n")
+    for figure in drawn:
+        print(f"drawn: {figure}")
     print(f"results: {path}")
 
 

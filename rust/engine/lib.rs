@@ -34,9 +34,7 @@ mod heap;
 mod hnsw;
 #[allow(dead_code)]
 mod index;
-#[allow(dead_code)]
 mod ivf;
-#[allow(dead_code)]
 mod kmeans;
 pub mod limits;
 #[allow(dead_code)]
@@ -44,7 +42,6 @@ mod lsh;
 pub mod payload;
 mod plan;
 mod pool;
-#[allow(dead_code)]
 mod pq;
 mod random;
 mod segment;

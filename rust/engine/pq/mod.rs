@@ -10,11 +10,8 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports)]
 pub(crate) use index::PqIndex;
-#[allow(unused_imports)]
 pub(crate) use quantizer::Quantizer;
-#[allow(unused_imports)]
 pub(crate) use quantizer::QueryScratch;
 
 use crate::kmeans;

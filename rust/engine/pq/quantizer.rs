@@ -136,11 +136,6 @@ impl Quantizer {
         self.words
     }
 
-    /// Bytes of a code.
-    pub(crate) fn code_bytes(&self) -> usize {
-        self.pq.code_bytes()
-    }
-
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.words.memory_bytes()

@@ -12,8 +12,6 @@ pub const LANES: usize = 16;
 /// Rows of a block of codes.
 pub const BLOCK: usize = 64;
 
-/// Portable code.
-pub const PORTABLE: u32 = 0;
 /// AVX2 and FMA.
 pub const AVX2: u32 = 1;
 /// AVX-512 F, BW and VBMI.

@@ -59,6 +59,7 @@ fn level(kernels: &Kernels) -> u32 {
         Variant::Avx2 => abi::AVX2,
         #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
         Variant::Avx512 => abi::AVX512,
-        _ => abi::PORTABLE,
+        // None of its levels: portable code.
+        _ => 0,
     }
 }

@@ -5,9 +5,10 @@
 set -u
 data=$(realpath "$(dirname "$0")/../../data")
 
-# Distances are left out: their last digits may differ between the CPU of the guest and that of the host.
+# Distances are left out: their last digits may differ between the CPU of the guest and that of the host. So is the number
+# of compared rows: the disk has an index now, which most of the guest's answers were given without.
 answers() {
-	sed -E 's|"collection":"[^"]*"||; s|"distance":[^,]*,||g'
+	sed -E 's|"collection":"[^"]*"||; s|"distance":[^,]*,||g; s|,?"scanned":[0-9]*||'
 }
 
 same() {
@@ -22,6 +23,8 @@ same() {
 	fi
 }
 
-same search.json search /packages "$data/debian384_query.fvecs" -k 10 --vectors
-same radius.json search /packages "$data/debian384_query.fvecs" -k 100 --radius 0.4
+same search.json search /packages "$data/debian384_query.fvecs" -k 10 --vectors --exact
+same radius.json search /packages "$data/debian384_query.fvecs" -k 100 --radius 0.4 --exact
+same filter.json search /packages "$data/debian384_query.fvecs" -k 10 --filter '{"section": ["mail", "net", "comm"], "size": {"gte": 10000}}' --exact
+same exact.json search /packages "$data/debian384_query.fvecs" -k 10 --exact
 same get.json get /packages 0 1999 1000 --vectors

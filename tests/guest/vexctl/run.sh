@@ -50,6 +50,31 @@ status "a radius limits an answer" 0 vexctl --json search $rows data/debian384_q
 cp /tmp/out "$OUT/radius.json"
 status "rows are read by id" 0 vexctl --json get $rows 0 1999 1000 --vectors
 cp /tmp/out "$OUT/get.json"
+filter='{"section": ["mail", "net", "comm"], "size": {"gte": 10000}}'
+status "a filter is obeyed" 0 vexctl --json search $rows data/debian384_query.fvecs -k 10 --filter "$filter"
+cp /tmp/out "$OUT/filter.json"
+status "an index is built" 0 vexctl --json index build $rows hnsw --m 4 --ef-construction 16 --seed 3
+says "every row is indexed" '"indexed_rows":2000'
+status "the index is described" 0 vexctl index info $rows
+says "with its parameters" "hnsw m=4 ef-construction=16 seed=3"
+status "an index is searched" 0 vexctl --json search $rows data/debian384_query.fvecs -k 10 --ef 100
+cp /tmp/out "$OUT/index.json"
+status "an index is searched with a filter" 0 vexctl --json search $rows data/debian384_query.fvecs -k 10 --ef 100 --filter "$filter"
+cp /tmp/out "$OUT/both.json"
+status "exact is exact, index or not" 0 vexctl --json search $rows data/debian384_query.fvecs -k 10 --exact
+cp /tmp/out "$OUT/exact.json"
+status "a search is explained" 0 vexctl explain $rows data/debian384_query.fvecs --rows 1 --ef 20
+says "by its segment" "hnsw"
+status "recall and speed are measured" 0 vexctl --json bench $rows data/debian384_query.fvecs --rows 10 --ef 20,100 --rounds 1
+says "at every setting" '"setting":"ef 100"'
+status "a filter that makes no sense is status 2" 2 vexctl search $rows --id 1 --filter '{"size": {"near": 1}}'
+status "a collection of bytes is created" 0 vexctl collection create /mnt/bytes -d 4 -m l2 -e u8 -i hnsw
+status "bytes are inserted" 0 vexctl insert /mnt/bytes --vector 1,2,3,255 --vector 0,0,0,0
+status "bytes are found" 0 vexctl --json search /mnt/bytes --vector 1,2,3,250 -k 1 --vectors
+says "as they are" '"vector":[1.0,2.0,3.0,255.0]'
+status "what bytes cannot hold is refused" 1 vexctl insert /mnt/bytes --vector 1,2,3,256
+status "the collection is optimized" 0 vexctl optimize /mnt/bytes
+status "the collection of bytes is dropped" 0 vexctl collection drop /mnt/bytes
 status "a row that does not exist is status 1" 1 vexctl get $rows 0 2000
 status "a wrong dimension is status 1" 1 vexctl search $rows --vector 1,2
 status "wrong usage is status 2" 2 vexctl search $rows

@@ -48,12 +48,6 @@ impl<T> Pool<T> {
         }
         result
     }
-
-    /// Frees what nobody uses.
-    pub(crate) fn clear(&self) {
-        let idle = core::mem::take(&mut *self.idle.lock());
-        drop(idle);
-    }
 }
 
 #[cfg(test)]
@@ -78,8 +72,5 @@ mod tests {
         .unwrap();
         assert_eq!(made.get(), 2);
         assert_eq!(pool.with(make, |a| Ok(*a)), Ok(1));
-        pool.clear();
-        assert_eq!(pool.with(make, |a| Ok(*a)), Ok(0));
-        assert_eq!(made.get(), 3);
     }
 }

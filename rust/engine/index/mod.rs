@@ -101,6 +101,6 @@ impl core::ops::AddAssign for Cost {
         self.codes = self.codes.saturating_add(other.codes);
         self.hops = self.hops.saturating_add(other.hops);
         self.reads = self.reads.saturating_add(other.reads);
-        self.stopped |= other.stopped;
+        self.stopped = self.stopped || other.stopped;
     }
 }

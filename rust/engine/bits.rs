@@ -85,15 +85,6 @@ impl Bits {
         }
     }
 
-    /// Takes a row out.
-    #[inline]
-    pub(crate) fn clear(&mut self, row: u32) {
-        let row = row as usize;
-        if let Some(word) = self.words.get_mut(row / 64) {
-            *word &= !(1 << (row % 64));
-        }
-    }
-
     /// Adds rows `from` and on, up to but not including `to`.
     pub(crate) fn set_range(&mut self, from: usize, to: usize) {
         let to = to.min(self.len);
@@ -119,11 +110,6 @@ impl Bits {
     /// The number of rows in the set.
     pub(crate) fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
-    }
-
-    /// Whether no row is in the set.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
     }
 
     /// Adds the rows of `other`, a set of the same length.
@@ -216,10 +202,6 @@ mod tests {
                             set.insert(row);
                         }
                     }
-                    1 => {
-                        bits.clear(row);
-                        set.remove(&row);
-                    }
                     2 => {
                         let (from, to) = (random(len + 3), random(len + 3));
                         bits.set_range(from, to);
@@ -234,7 +216,7 @@ mod tests {
                 assert_eq!(bits.get(row), set.contains(&row));
             }
             assert_eq!(bits.iter().collect::<BTreeSet<_>>(), set);
-            assert_eq!((bits.count(), bits.is_empty()), (set.len(), set.is_empty()));
+            assert_eq!(bits.count(), set.len());
             let back = Bits::from_words(bits.words(), len).unwrap().unwrap();
             assert!(back.iter().eq(bits.iter()));
             let mut twice = Bits::new(len).unwrap();

@@ -23,7 +23,6 @@
 #[cfg(test)]
 extern crate std;
 
-#[allow(dead_code)]
 mod bits;
 mod collection;
 mod fields;
@@ -32,7 +31,6 @@ mod flat;
 mod graph;
 mod heap;
 mod hnsw;
-#[allow(dead_code)]
 mod index;
 mod ivf;
 mod kmeans;

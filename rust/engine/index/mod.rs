@@ -10,7 +10,6 @@
 mod nearest;
 mod params;
 
-#[allow(unused_imports)]
 pub(crate) use nearest::Nearest;
 pub use params::Codes;
 pub use params::IndexParams;

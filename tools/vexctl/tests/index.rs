@@ -104,6 +104,9 @@ fn an_index_is_built_searched_measured_explained_and_dropped() {
     );
 }
 
+/// What a filter means, for a row's metadata.
+type Matches = &'static dyn Fn(&Value) -> bool;
+
 #[test]
 fn as_many_rows_as_are_wanted_come_back_whenever_so_many_match() {
     let image = image();
@@ -113,7 +116,7 @@ fn as_many_rows_as_are_wanted_come_back_whenever_so_many_match() {
         .lines()
         .map(|l| serde_json::from_str(l).expect("JSON"))
         .collect();
-    let filters: [(&str, &dyn Fn(&Value) -> bool); 4] = [
+    let filters: [(&str, Matches); 4] = [
         ("{\"arch\": \"all\"}", &|row| row["arch"] == "all"),
         ("{\"section\": [\"mail\", \"net\"]}", &|row| {
             row["section"] == "mail" || row["section"] == "net"

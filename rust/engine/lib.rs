@@ -35,7 +35,6 @@ mod index;
 mod ivf;
 mod kmeans;
 pub mod limits;
-#[allow(dead_code)]
 mod lsh;
 pub mod payload;
 mod plan;

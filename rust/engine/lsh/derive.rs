@@ -66,7 +66,7 @@ struct Truth {
     /// The rows near each, [`NEAR`] a query, or fewer if there are fewer rows.
     near: Vec<u32>,
     near_each: usize,
-    /// For each near row the number of rows whose sketches are nearer.
+    /// For each near row the number of rows whose sketches are at most as far away.
     ranks: Vec<u32>,
 }
 
@@ -78,6 +78,11 @@ struct Choice {
     probes: u32,
     rerank: u32,
     candidates: u32,
+}
+
+/// The quotient; of nothing, all.
+fn part(total: u64, parts: usize) -> u64 {
+    total.checked_div(parts as u64).unwrap_or(total)
 }
 
 /// Makes an index.
@@ -110,6 +115,8 @@ pub(super) fn build(b: &Build<'_>) -> Result<Lsh> {
         0 => RECALL,
         recall => recall,
     };
+    // Rows have nearer rows than queries that are none: a tenth of what is left to 1 makes up for it.
+    let target = target + 1000u32.saturating_sub(target) / 10;
     let choice = choose(b, &projector, &thresholds, &truth, target)?;
     let mut buckets = Vec::new();
     buckets.resize(count.checked_mul(choice.shape.tables).ok_or(Error::Overflow)?, 0u32)?;
@@ -161,7 +168,7 @@ fn find_truth(b: &Build<'_>, sketches: &Buffer) -> Result<Truth> {
     let sketch_space = Space::new(Element::Binary, Metric::Hamming, SKETCH_BITS).ok_or(Error::Overflow)?;
     let sketches = Rows::new(&sketch_space, sketches, SKETCH_BYTES, count, &[]).map_err(|_| Error::Overflow)?;
     for i in 0..wanted {
-        truth.queries.push((i * count / wanted) as u32)?;
+        truth.queries.push(part(i as u64 * count as u64, wanted) as u32)?;
     }
     let mut keys = Vec::new();
     keys.resize(BLOCK * GROUP, 0u32)?;
@@ -224,7 +231,8 @@ fn rank(
         let keys = keys.get_mut(..block.count()).ok_or(Error::Overflow)?;
         b.kernels.scan(&[query], &block, keys).map_err(|_| Error::Overflow)?;
         for (rank, own) in ranks.iter_mut().skip(first).zip(own.iter()) {
-            let nearer = keys.iter().filter(|key| *key < own).count();
+            // Of those at the same distance any may come first.
+            let nearer = keys.iter().filter(|key| *key <= own).count();
             *rank = rank.saturating_add(nearer as u32);
         }
         relax()?;
@@ -334,7 +342,7 @@ fn project_sample(b: &Build<'_>, projector: &Projector, truth: &Truth) -> Result
     };
     let mut work = Workspace::new(projector, 1)?;
     let others = SAMPLE.min(count);
-    let others = (0..others).map(|i| (i as u64 * count as u64 / others as u64) as u32);
+    let others = (0..others).map(|i| part(i as u64 * count as u64, others) as u32);
     let known = truth.queries.iter().chain(truth.near.iter()).copied();
     for row in known.chain(others) {
         let row = row as usize;
@@ -387,7 +395,7 @@ impl Trial<'_> {
             self.sample.outputs.get(at..at + SKETCH_BITS).unwrap_or_default()
         };
         // As full as with all rows: hashes of p-stable functions collide by chance too.
-        let sparse = (self.count / others.max(1)).max(1).ilog2();
+        let sparse = part(self.count as u64, others).max(1).ilog2();
         let shape_here = match shape.family {
             Family::Hyperplanes => *shape,
             Family::PStable(_) => Shape {
@@ -411,7 +419,7 @@ impl Trial<'_> {
         self.visited.clear();
         self.visited.resize(others.div_ceil(64), 0)?;
         self.marks.clear();
-        let scaled = |n: u64| n * self.count as u64 / others.max(1) as u64;
+        let scaled = |n: u64| part(n.saturating_mul(self.count as u64), others);
         let queries = self.truth.queries.len();
         let mut homes = Vec::new();
         homes.resize(self.truth.near_each * shape.tables, 0u32)?;
@@ -470,8 +478,8 @@ impl Trial<'_> {
 
     /// Compares all numbers of probes and of exact comparisons of a shape with the best choice.
     fn pick(&self, shape: &Shape, found: &[u32], best: &mut Choice) -> Result<bool> {
-        let others = (self.sample.rows - self.truth.queries.len() - self.truth.near.len()).max(1) as u64;
-        let queries = self.truth.queries.len().max(1) as u64;
+        let others = self.sample.rows - self.truth.queries.len() - self.truth.near.len();
+        let queries = self.truth.queries.len();
         let needed = (found.len() as u64 * u64::from(self.target)).div_ceil(1000) as usize;
         let mut near_best = false;
         let mut ranks = Vec::with_capacity(found.len())?;
@@ -491,7 +499,7 @@ impl Trial<'_> {
                 .get(needed - 1)
                 .map_or(0, |rank| rank.saturating_add(1))
                 .max(NEAR as u32);
-            let scaled = |n: u64| n / queries * self.count as u64 / others;
+            let scaled = |n: u64| part(part(n, queries).saturating_mul(self.count as u64), others);
             let cost = u64::from(probes) * COST_PROBE
                 + scaled(mark.entries) * COST_ENTRY
                 + scaled(mark.candidates) * COST_SKETCH
@@ -520,15 +528,18 @@ fn raise(b: &Build<'_>, lsh: &mut Lsh, truth: &Truth, target: u32) -> Result {
         accept: None,
         stop: &|| false,
     };
-    let needed = (truth.near.len() as u64 * u64::from(target)).div_ceil(1000);
+    // Each query finds itself besides: one near row less is looked for.
+    let wanted = truth.queries.len().saturating_mul(truth.near_each.saturating_sub(1));
+    let needed = (wanted as u64 * u64::from(target)).div_ceil(1000);
     for _ in 0..TRIES {
         let mut found = 0u64;
         for (query, near) in truth.queries.iter().zip(truth.near.chunks(truth.near_each.max(1))) {
             let query = b.rows.query(*query as usize).ok_or(Error::Overflow)?;
-            let mut nearest = Nearest::new(truth.near_each + 1, lsh.rows, u32::MAX)?;
+            let mut nearest = Nearest::new(truth.near_each.max(1), lsh.rows, u32::MAX)?;
             let knobs = Knobs::default();
             lsh.search(&scope, &query, &knobs, &mut nearest)?;
-            found += near.iter().filter(|row| nearest.contains(**row)).count() as u64;
+            let others = near.iter().take(truth.near_each.saturating_sub(1));
+            found += others.filter(|row| nearest.contains(**row)).count() as u64;
             relax()?;
         }
         if found >= needed {

@@ -221,9 +221,9 @@ impl Functions {
         };
         for (i, threshold) in thresholds.iter().take(used).enumerate() {
             let (start, step) = match shape.family {
-                Family::Hyperplanes => (*threshold, 1 << (i % shape.functions.max(1))),
+                Family::Hyperplanes => (*threshold, 1 << i.checked_rem(shape.functions).unwrap_or(0)),
                 Family::PStable(width) => {
-                    let offset = random.next() % width.unsigned_abs().max(1) as u64;
+                    let offset = random.next().checked_rem(width.unsigned_abs().into()).unwrap_or(0);
                     (threshold.saturating_sub(offset as i32), random.next() as u32 | 1)
                 }
             };

@@ -38,7 +38,7 @@ fn the_derived_parameters_reach_the_recall_asked_for_in_every_metric_and_element
         }
     }
     for (element, metric) in spaces {
-        let data = Data::new(element, metric, 64, 6000);
+        let data = Data::new(element, metric, 64, 3000);
         for (permille, least) in [(0, 0.86), (970, 0.94)] {
             let params = IndexParams {
                 recall_permille: permille,

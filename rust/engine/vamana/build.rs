@@ -79,7 +79,7 @@ pub(super) fn build(b: &Build<'_>, settings: &Settings) -> Result<(Draft, u32)> 
     }
     let mut random = Random(b.params.seed);
     for i in (1..count).rev() {
-        order.swap(i, (random.next() % (i as u64 + 1)) as usize);
+        order.swap(i, random.next().checked_rem(i as u64 + 1).unwrap_or(0) as usize);
     }
     let total = 2 * count as u64;
     let passes: &[u32] = if settings.alpha > 1000 {
@@ -287,13 +287,19 @@ fn medoid(b: &Build<'_>) -> Result<u32> {
     let count = b.rows.count();
     let mut others = Vec::with_capacity(OTHERS)?;
     for i in 0..OTHERS.min(count) {
-        others.push((i as u64 * count as u64 / OTHERS.min(count) as u64) as u32)?;
+        others.push(
+            (i as u64 * count as u64)
+                .checked_div(OTHERS.min(count) as u64)
+                .unwrap_or(0) as u32,
+        )?;
     }
     let mut keys = Vec::new();
     keys.resize(others.len(), 0)?;
     let mut best = (u32::MAX, 0);
     for i in 0..CANDIDATES.min(count) {
-        let row = (i as u64 * count as u64 / CANDIDATES.min(count) as u64) as u32;
+        let row = (i as u64 * count as u64)
+            .checked_div(CANDIDATES.min(count) as u64)
+            .unwrap_or(0) as u32;
         let query = b.rows.query(row as usize).ok_or(Error::Overflow)?;
         let fits = |_| Error::Invalid("a row does not fit its space");
         b.kernels.gather(&query, &b.rows, &others, &mut keys).map_err(fits)?;

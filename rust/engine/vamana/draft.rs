@@ -107,7 +107,9 @@ impl Draft {
 
     /// Does `work` while no other thread changes the node.
     pub(super) fn locked<R>(&self, node: u32, work: impl FnOnce() -> R) -> R {
-        let lock = self.locks.get(node as usize % self.locks.len().max(1));
+        let lock = self
+            .locks
+            .get((node as usize).checked_rem(self.locks.len()).unwrap_or(0));
         let _guard = lock.map(|lock| lock.lock());
         work()
     }

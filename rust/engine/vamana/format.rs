@@ -77,7 +77,7 @@ impl Shape {
 
     /// Records in a block; 0 if one takes several blocks.
     pub(super) fn per_block(&self) -> usize {
-        BLOCK / self.record_bytes()
+        BLOCK.checked_div(self.record_bytes()).unwrap_or(0)
     }
 
     /// Bytes that are read for a record.
@@ -87,9 +87,12 @@ impl Shape {
 
     /// Where the blocks of a record begin in the section, and where the record begins in them.
     pub(super) fn place(&self, record: usize) -> (usize, usize) {
-        match self.per_block() {
-            0 => (record * self.read_bytes(), 0),
-            n => (record / n * BLOCK, record % n * self.record_bytes()),
+        match (
+            record.checked_div(self.per_block()),
+            record.checked_rem(self.per_block()),
+        ) {
+            (Some(block), Some(nth)) => (block * BLOCK, nth * self.record_bytes()),
+            _ => (record * self.read_bytes(), 0),
         }
     }
 

@@ -174,7 +174,7 @@ impl Vamana {
         let scan = accepted <= width.saturating_mul(SCAN);
         // As many rows of the beam are accepted as without a filter.
         width = width
-            .saturating_mul((count / accepted).clamp(1, WIDER))
+            .saturating_mul(count.checked_div(accepted).unwrap_or(1).clamp(1, WIDER))
             .min(EF_MAX)
             .min(count);
         let wanted = nearest.k().min(accepted);

@@ -71,7 +71,7 @@ impl Segment {
         View {
             kernels: Kernels::detect(),
             rows: Rows::new(&Self::space(), &self.vectors, 4 * DIM, count, &[]).unwrap(),
-            dead: (!self.dead.is_empty()).then_some(&self.dead),
+            dead: (self.dead.count() > 0).then_some(&self.dead),
             index,
             params: &self.params,
             fields: Some(&self.fields),

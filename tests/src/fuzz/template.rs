@@ -51,7 +51,7 @@ impl Template {
         let dir = fs.create(2, b"rows", &new).expect("create").ino;
         let all = Collections::new(fs.clone()).expect("memory");
         all.create(dir, params).expect("create collection");
-        fill(&*all.get(dir).expect("collection"));
+        fill(&all.get(dir).expect("collection"));
         drop(all);
         let mut files = (3..INODES).filter_map(|ino| Some((ino, content(&fs, ino)?)));
         let (file, content) = files

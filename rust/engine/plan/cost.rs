@@ -121,10 +121,7 @@ impl<'a> Model<'a> {
     }
 
     fn graph(&self, k: usize, matching: u64) -> u64 {
-        let ef = match self.knobs.ef {
-            0 => EF,
-            ef => ef.into(),
-        };
+        let ef = self.width(matching);
         let m = match self.params.m {
             0 => M,
             m => m.into(),
@@ -139,6 +136,20 @@ impl<'a> Model<'a> {
         // Rows that do not match are gone through, not all as if they did.
         let more = scale(cost, self.rows.saturating_sub(matching), matching);
         cost.saturating_add(more.saturating_mul(PASSED_PERCENT) / 100)
+    }
+
+    /// The width of a graph search. A walk that leaps misses a little: with a quarter more width it finds as much as others do
+    /// (0.948 instead of 0.956 of ten rows of 384 dimensions, at width 32 and a tenth of the rows).
+    fn width(&self, matching: u64) -> u64 {
+        let ef = match self.knobs.ef {
+            0 => EF,
+            ef => ef.into(),
+        };
+        if self.params.kind == Kind::Hnsw && matching.saturating_mul(LEAP_BELOW) < self.rows {
+            ef.saturating_add(ef / 4)
+        } else {
+            ef
+        }
     }
 
     fn rerank(&self, k: usize) -> u64 {
@@ -175,9 +186,12 @@ impl<'a> Model<'a> {
     }
 
     /// The knobs for a search of which only the matching rows count. Graphs and hash tables go on by themselves until they have
-    /// met enough of those.
+    /// met enough of those, so that little has to be changed for them.
     pub(super) fn knobs(&self, matching: u64) -> Knobs {
         let mut knobs = *self.knobs;
+        if self.params.kind == Kind::Hnsw && matching < self.rows {
+            knobs.ef = u32::try_from(self.width(matching)).unwrap_or(u32::MAX);
+        }
         if matches!(self.params.kind, Kind::Ivf | Kind::IvfPq) && matching < self.rows {
             knobs.nprobe = u32::try_from(self.probes(matching)).unwrap_or(u32::MAX);
         }

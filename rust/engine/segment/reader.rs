@@ -43,7 +43,8 @@ impl ReadAt for Reader {
         }
         // Sections begin at pages; a filesystem with larger blocks reads one after the other.
         let block = u64::from(fs.block_size());
-        let whole = |read: &Read<'_>| read.offset % block == 0 && read.data.len() as u64 % block == 0;
+        let blocks = |bytes: u64| bytes.checked_rem(block) == Some(0);
+        let whole = |read: &Read<'_>| blocks(read.offset) && blocks(read.data.len() as u64);
         if of_file.iter().all(whole) {
             return fs.read_batch(self.file.ino(), &mut of_file);
         }

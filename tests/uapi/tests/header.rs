@@ -109,7 +109,10 @@ fn every_struct_member_is_declared_in_the_header() {
             .map(|(body, _)| body)
             .unwrap_or_else(|| panic!("struct {} is not in the header", s.name));
         // Lines of comments may end like declarations.
-        let declarations = body.lines().map(str::trim).filter(|l| !l.starts_with('*') && !l.starts_with("/*"));
+        let declarations = body
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.starts_with('*') && !l.starts_with("/*"));
         let declared = declarations.filter(|l| l.ends_with(';')).count();
         assert_eq!(declared, s.members.len(), "struct {}", s.name);
     }

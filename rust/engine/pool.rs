@@ -38,7 +38,7 @@ impl<T> Pool<T> {
         let idle = self.idle.lock().pop();
         let mut object = match idle {
             Some(object) => object,
-            None => Box::new(make()?)?,
+            None => made(make)?,
         };
         let result = work(&mut object);
         let mut idle = self.idle.lock();
@@ -48,6 +48,12 @@ impl<T> Pool<T> {
         }
         result
     }
+}
+
+/// What `make` makes, in a frame of its own.
+#[inline(never)]
+fn made<T>(make: impl FnOnce() -> Result<T>) -> Result<Box<T>> {
+    Box::new(make()?)
 }
 
 #[cfg(test)]

@@ -135,6 +135,7 @@ impl<'a> Chain<'a> {
     }
 
     /// The header of the next record, `None` at the end. [`pass`](Self::pass) is to be called next.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn header(&mut self) -> Result<Option<Header>> {
         relax()?;
         if self.at == self.window.file_len {
@@ -259,6 +260,7 @@ struct Replay<'a> {
 }
 
 /// Opens the segments of a collection.
+#[inline(never)] // Its frame is not to be part of every caller's.
 fn targets(of: &Collection, item: &Item) -> Result<Vec<Target>> {
     let mut targets = Vec::with_capacity(item.segments.len())?;
     for entry in &item.segments {
@@ -348,6 +350,7 @@ impl From<Error> for Refusal {
 
 impl Replay<'_> {
     /// Replays the record with this header.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn step(&mut self, header: &Header) -> Result {
         match self.apply(header) {
             Ok(()) => Ok(()),

@@ -160,6 +160,7 @@ impl Dead {
 }
 
 impl Image {
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn new(item: &Item, segments: Vec<Arc<Segment>>, state: State, index: U64Map<u32>) -> Result<Arc<Self>> {
         Arc::new(Self {
             segments,

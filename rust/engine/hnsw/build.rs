@@ -18,11 +18,7 @@ use vexfs_host::Result;
 /// Builds the graph of all rows.
 pub(super) fn build(b: &Build<'_>, shape: Shape) -> Result<Graph> {
     let count = b.rows.count();
-    let mut levels = Vec::with_capacity(count)?;
-    for row in 0..count as u64 {
-        levels.push(level_of(b.params.seed, row, shape.m as u32))?;
-    }
-    let mut draft = Draft::new(shape, levels)?;
+    let mut draft = unconnected(b, shape)?;
     let entry = draft
         .above
         .iter()
@@ -44,7 +40,19 @@ pub(super) fn build(b: &Build<'_>, shape: Shape) -> Result<Graph> {
     Ok(graph)
 }
 
+/// A graph of all rows without an edge.
+#[inline(never)] // Its frame is not to be part of every caller's.
+fn unconnected(b: &Build<'_>, shape: Shape) -> Result<Draft> {
+    let count = b.rows.count();
+    let mut levels = Vec::with_capacity(count)?;
+    for row in 0..count as u64 {
+        levels.push(level_of(b.params.seed, row, shape.m as u32))?;
+    }
+    Draft::new(shape, levels)
+}
+
 /// Shortens all lists to their final length and puts them in the form of the sections.
+#[inline(never)] // Its frame is not to be part of every caller's.
 pub(super) fn finish(weaver: &Weaver<'_>, shape: Shape, count: usize) -> Result<Graph> {
     let mut records = Buffer::zeroed(count.checked_mul(shape.record_bytes).ok_or(Error::NoMemory)?)?;
     let mut nodes = Vec::new();

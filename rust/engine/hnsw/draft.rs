@@ -48,6 +48,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// A graph of rows with these highest levels, whose lists are empty.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn new(shape: Shape, levels: Vec<u8>) -> Result<Self> {
         let above = rows_above(&levels)?;
         let (mut words, mut nodes) = (levels.len().saturating_mul(room(shape.degree(0))), levels.len());
@@ -68,6 +69,7 @@ impl Draft {
     }
 
     /// The highest level of each row, and the levels from 0 on.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn layers(&mut self) -> Result<(&[u8], Vec<DraftLayer<'_>>)> {
         let mut links = atomics(&mut self.links)?;
         let mut keys = atomics(&mut self.keys)?;

@@ -62,41 +62,14 @@ impl Old<'_> {
 }
 
 /// Builds the graph of all rows, of which `map` tells where those of `base` are.
+#[inline(never)] // Its frame is not to be part of every caller's.
 pub(super) fn extend(b: &Build<'_>, shape: Shape, base: &Graph, map: &[u32]) -> Result<Graph> {
     let count = b.rows.count();
     let old = Old { graph: base, map };
     if map.len() != base.count || base.shape.m != shape.m {
         return Err(MISFIT);
     }
-    // `NONE` until the row's level is known.
-    const UNKNOWN: u8 = u8::MAX;
-    let mut levels = Vec::new();
-    levels.resize(count, UNKNOWN)?;
-    let mut last = None;
-    for row in map.iter().copied().filter(|row| *row != NONE) {
-        // Both are sorted by id, so kept rows keep their order.
-        if last.is_some_and(|last| row <= last) {
-            return Err(MISFIT);
-        }
-        last = Some(row);
-        *levels.get_mut(row as usize).ok_or(MISFIT)? = 0;
-    }
-    for level in 1..base.levels() {
-        for node in 0..old.nodes(level) as u32 {
-            if let Some(known) = old.row(level, node).and_then(|row| levels.get_mut(row as usize)) {
-                *known = level as u8;
-            }
-        }
-    }
-    let (mut new, mut kept) = (Vec::new(), None);
-    for (row, level) in levels.iter_mut().enumerate() {
-        if *level == UNKNOWN {
-            *level = level_of(b.params.seed, row as u64, shape.m as u32);
-            new.push(row as u32)?;
-        } else if kept.is_none_or(|(highest, _)| *level > highest) {
-            kept = Some((*level, row as u32));
-        }
-    }
+    let Ranks { levels, new, kept } = ranks(b, shape, &old)?;
     let Some((highest, entry)) = kept else {
         return super::build::build(b, shape);
     };
@@ -126,6 +99,52 @@ pub(super) fn extend(b: &Build<'_>, shape: Shape, base: &Graph, map: &[u32]) -> 
     connect(b, &mut graph)?;
     progress(new.len() as u64);
     Ok(graph)
+}
+
+/// The highest levels of the nodes of a graph that grows.
+struct Ranks {
+    /// A level a row.
+    levels: Vec<u8>,
+    /// The rows that were not in the old graph.
+    new: Vec<u32>,
+    /// The highest level of a row that was, and the first such row.
+    kept: Option<(u8, u32)>,
+}
+
+/// Old nodes keep their levels, new ones get theirs.
+#[inline(never)] // Its frame is not to be part of every caller's.
+fn ranks(b: &Build<'_>, shape: Shape, old: &Old<'_>) -> Result<Ranks> {
+    let (count, base) = (b.rows.count(), old.graph);
+    // `NONE` until the row's level is known.
+    const UNKNOWN: u8 = u8::MAX;
+    let mut levels = Vec::new();
+    levels.resize(count, UNKNOWN)?;
+    let mut last = None;
+    for row in old.map.iter().copied().filter(|row| *row != NONE) {
+        // Both are sorted by id, so kept rows keep their order.
+        if last.is_some_and(|last| row <= last) {
+            return Err(MISFIT);
+        }
+        last = Some(row);
+        *levels.get_mut(row as usize).ok_or(MISFIT)? = 0;
+    }
+    for level in 1..base.levels() {
+        for node in 0..old.nodes(level) as u32 {
+            if let Some(known) = old.row(level, node).and_then(|row| levels.get_mut(row as usize)) {
+                *known = level as u8;
+            }
+        }
+    }
+    let (mut new, mut kept) = (Vec::new(), None);
+    for (row, level) in levels.iter_mut().enumerate() {
+        if *level == UNKNOWN {
+            *level = level_of(b.params.seed, row as u64, shape.m as u32);
+            new.push(row as u32)?;
+        } else if kept.is_none_or(|(highest, _)| *level > highest) {
+            kept = Some((*level, row as u32));
+        }
+    }
+    Ok(Ranks { levels, new, kept })
 }
 
 /// Takes an old node's list over.

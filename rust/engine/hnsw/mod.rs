@@ -64,6 +64,7 @@ fn filled(params: &IndexParams) -> IndexParams {
 /// # Errors
 ///
 /// `NoMemory`; `Interrupted` by a fatal signal; `Invalid` if rows of this space have no such codes.
+#[inline(never)] // Its frame is not to be part of every caller's.
 pub(crate) fn build(b: &Build<'_>) -> Result<Sections> {
     let params = filled(b.params);
     let b = Build { params: &params, ..*b };
@@ -79,6 +80,7 @@ pub(crate) fn build(b: &Build<'_>) -> Result<Sections> {
 /// # Errors
 ///
 /// As [`build`]; `Invalid` if `map` is not an ascending one of the rows of `base`.
+#[inline(never)] // Its frame is not to be part of every caller's.
 pub(crate) fn extend(b: &Build<'_>, base: &Hnsw, map: &[u32]) -> Result<Sections> {
     let params = filled(b.params);
     let b = Build { params: &params, ..*b };
@@ -108,6 +110,7 @@ impl Hnsw {
     /// # Errors
     ///
     /// `Corrupt` if a byte of the sections cannot be what `build` made; `NoMemory`.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn open(space: &Space, count: usize, params: &IndexParams, mut sections: Sections) -> Result<Self> {
         let (shape, coding) = shape(space, params)?;
         Ok(Self {

@@ -67,6 +67,7 @@ impl Hnsw {
     /// # Errors
     ///
     /// `NoMemory`; `Interrupted` by a fatal signal; `Invalid` if the query or the rows are not of the graph's space.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn search(
         &self,
         scope: &Scope<'_>,

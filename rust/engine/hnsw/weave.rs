@@ -23,6 +23,7 @@ use crate::index::Codes;
 use crate::index::Cost;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+use vexfs_host::mem::Box;
 use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
 use vexfs_host::threads;
@@ -78,7 +79,8 @@ struct Rough {
 
 impl Rough {
     /// Encodes the rows, if they are long floats.
-    fn new(b: &Build<'_>) -> Result<Option<Self>> {
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn new(b: &Build<'_>) -> Result<Option<Box<Self>>> {
         let space = b.rows.space();
         if !Sq8::fits(&space) || space.row_bytes() < LONG {
             return Ok(None);
@@ -87,12 +89,13 @@ impl Rough {
         let stride = coding.code_bytes().next_multiple_of(4);
         let mut codes = Buffer::zeroed(b.rows.count().checked_mul(stride).ok_or(Error::NoMemory)?)?;
         let params = coding.encode(b.kernels, &b.rows, &mut codes, stride, 0)?;
-        Ok(Some(Self {
+        Box::new(Self {
             coding,
             params,
             codes,
             stride,
-        }))
+        })
+        .map(Some)
     }
 }
 
@@ -101,7 +104,7 @@ pub(super) struct Weaver<'a> {
     pub(super) choice: Choice<'a>,
     pub(super) layers: Vec<DraftLayer<'a>>,
     pub(super) locks: Locks,
-    rough: Option<Rough>,
+    rough: Option<Box<Rough>>,
     levels: &'a [u8],
     shape: Shape,
     ef: usize,
@@ -111,6 +114,7 @@ pub(super) struct Weaver<'a> {
 
 impl<'a> Weaver<'a> {
     /// `entry` is a row in the graph; it need have no neighbours if it is alone.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn new(
         b: &Build<'a>,
         shape: Shape,
@@ -145,6 +149,7 @@ impl<'a> Weaver<'a> {
     }
 
     /// Inserts a row and lets walks start from it.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn raise(&mut self, row: u32) -> Result {
         let mut hand = Hand::new(self.levels.len(), &self.shape)?;
         self.insert(row, &mut hand)?;
@@ -153,6 +158,7 @@ impl<'a> Weaver<'a> {
     }
 
     /// Does `work` for all numbers below `count`, in portions by all threads.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn for_all(
         &self,
         threads: usize,

@@ -80,6 +80,7 @@ pub(crate) fn default_probes(lists: usize) -> usize {
 
 impl Ivf {
     /// Makes the sections of an index.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn build(build: &Build<'_>) -> Result<Sections> {
         let count = match build.params.nlist {
             0 => default_lists(build.rows.count()),
@@ -98,6 +99,7 @@ impl Ivf {
     }
 
     /// Opens an index, checking every byte.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn open(space: &Space, count: usize, _params: &IndexParams, mut sections: Sections) -> Result<Self> {
         Ok(Self {
             lists: Lists::open(space, count, &mut sections)?,
@@ -106,6 +108,7 @@ impl Ivf {
     }
 
     /// Offers the rows nearest to the query.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn search(
         &self,
         scope: &Scope<'_>,

@@ -86,6 +86,7 @@ fn part(total: u64, parts: usize) -> u64 {
 }
 
 /// Makes an index.
+#[inline(never)] // Its frame is not to be part of every caller's.
 pub(super) fn build(b: &Build<'_>) -> Result<Lsh> {
     let rows = &b.rows;
     let space = rows.space();
@@ -118,6 +119,35 @@ pub(super) fn build(b: &Build<'_>) -> Result<Lsh> {
     // Rows have nearer rows than queries that are none: a tenth of what is left to 1 makes up for it.
     let target = target + 1000u32.saturating_sub(target) / 10;
     let choice = choose(b, &projector, &thresholds, &truth, target)?;
+    finished(b, &choice, scale, (&projector, thresholds, sketches), (&truth, target))
+}
+
+/// Makes the index of what was chosen, and sees to it that it reaches its target.
+#[inline(never)] // Its frame is not to be part of every caller's.
+fn finished(
+    b: &Build<'_>,
+    choice: &Choice,
+    scale: u32,
+    parts: (&Projector, Vec<i32>, Buffer),
+    (truth, target): (&Truth, u32),
+) -> Result<Lsh> {
+    let mut lsh = hashed(b, choice, scale, parts)?;
+    raise(b, &mut lsh, truth, target)?;
+    let total = 3 * b.rows.count() as u64;
+    (b.progress)(total, total);
+    Ok(lsh)
+}
+
+/// Hashes the rows into the tables that were chosen.
+#[inline(never)] // Its frame is not to be part of every caller's.
+fn hashed(
+    b: &Build<'_>,
+    choice: &Choice,
+    scale: u32,
+    (projector, thresholds, mut sketches): (&Projector, Vec<i32>, Buffer),
+) -> Result<Lsh> {
+    let rows = &b.rows;
+    let (space, count, seed) = (rows.space(), rows.count(), b.params.seed);
     let mut buckets = Vec::new();
     buckets.resize(count.checked_mul(choice.shape.tables).ok_or(Error::Overflow)?, 0u32)?;
     let functions = Functions::new(&choice.shape, seed, &thresholds)?;
@@ -125,7 +155,7 @@ pub(super) fn build(b: &Build<'_>) -> Result<Lsh> {
         tables::hash_rows(
             &tables::Hashing {
                 kernels: b.kernels,
-                projector: &projector,
+                projector,
                 thresholds: &thresholds,
                 functions: Some(&functions),
                 threads: b.threads,
@@ -145,13 +175,11 @@ pub(super) fn build(b: &Build<'_>) -> Result<Lsh> {
     };
     let tables = Tables::build(&choice.shape, count, &buckets)?;
     drop(buckets);
-    let mut lsh = Lsh::assemble(&space, derived, thresholds, sketches, tables)?;
-    raise(b, &mut lsh, &truth, target)?;
-    (b.progress)(total, total);
-    Ok(lsh)
+    Lsh::assemble(&space, derived, thresholds, sketches, tables)
 }
 
 /// Finds the rows nearest to some, and the ranks of their sketches.
+#[inline(never)] // Its frame is not to be part of every caller's.
 fn find_truth(b: &Build<'_>, sketches: &Buffer) -> Result<Truth> {
     const BLOCK: usize = 512;
     const GROUP: usize = 8;
@@ -248,6 +276,7 @@ struct Sample {
 }
 
 /// Finds the cheapest shape.
+#[inline(never)] // Its frame is not to be part of every caller's.
 fn choose(b: &Build<'_>, projector: &Projector, thresholds: &Vec<i32>, truth: &Truth, target: u32) -> Result<Choice> {
     let count = b.rows.count();
     let none = Shape {
@@ -520,6 +549,7 @@ impl Trial<'_> {
 }
 
 /// Raises the numbers of probes and exact comparisons until searches for the queries reach the recall.
+#[inline(never)] // Its frame is not to be part of every caller's.
 fn raise(b: &Build<'_>, lsh: &mut Lsh, truth: &Truth, target: u32) -> Result {
     const TRIES: usize = 24;
     let scope = Scope {

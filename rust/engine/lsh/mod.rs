@@ -63,6 +63,7 @@ impl Lsh {
     /// # Errors
     ///
     /// `NoMemory`, `Interrupted`.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn build(b: &Build<'_>) -> Result<Sections> {
         let lsh = derive::build(b)?;
         let mut header = Buffer::zeroed(format::HEADER_BYTES)?;
@@ -89,6 +90,7 @@ impl Lsh {
     /// # Errors
     ///
     /// `Corrupt` if the sections are not those of such an index; `NoMemory`.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn open(space: &Space, count: usize, _params: &IndexParams, sections: Sections) -> Result<Self> {
         let mut sections = sections;
         let mut take = |kind| take_section(&mut sections, kind).ok_or(bad("lsh: section missing"));
@@ -112,6 +114,7 @@ impl Lsh {
         Self::assemble(space, derived, thresholds, sketches, tables)
     }
 
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn assemble(
         space: &Space,
         derived: Derived,
@@ -137,6 +140,7 @@ impl Lsh {
     /// # Errors
     ///
     /// `NoMemory`, `Interrupted`.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn search(
         &self,
         scope: &Scope<'_>,

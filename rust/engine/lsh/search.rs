@@ -13,6 +13,7 @@ use crate::index::Cost;
 use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use vexfs_host::mem::Box;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::Error;
@@ -35,24 +36,25 @@ const PATIENCE: usize = 16;
 /// Memory that searches hand on to each other.
 pub(super) struct Scratch {
     pub(super) work: Workspace,
-    pub(super) sequence: Sequence,
+    pub(super) sequence: Box<Sequence>,
     /// The bits of the candidates.
     visited: Vec<u64>,
     candidates: Vec<u32>,
-    selected: Selection,
+    selected: Box<Selection>,
     keys: Vec<u32>,
     rows: Vec<u32>,
     ids: Vec<u32>,
 }
 
 impl Scratch {
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn new(lsh: &Lsh) -> Result<Self> {
         let mut scratch = Self {
             work: Workspace::new(&lsh.projector, 1)?,
-            sequence: Sequence::new(),
+            sequence: Box::new(Sequence::new())?,
             visited: Vec::new(),
             candidates: Vec::new(),
-            selected: Selection::new()?,
+            selected: Box::new(Selection::new()?)?,
             keys: Vec::new(),
             rows: Vec::new(),
             ids: Vec::with_capacity(BATCH)?,
@@ -92,6 +94,7 @@ struct Selection {
 }
 
 impl Selection {
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn new() -> Result<Self> {
         let mut counts = Vec::new();
         counts.resize(SKETCH_BITS + 1, 0)?;

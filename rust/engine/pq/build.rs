@@ -25,6 +25,7 @@ use vexfs_simd::quant::Pq;
 use vexfs_simd::quant::RowTerms;
 use vexfs_simd::quant::Vectors;
 use vexfs_simd::quant::BLOCK;
+use vexfs_simd::Kernels;
 
 /// Rows encoded at once.
 const BATCH: usize = 4 * BLOCK;
@@ -35,6 +36,7 @@ impl PqIndex {
     /// # Errors
     ///
     /// Those of [`check`](Self::check); `NoMemory`; `Interrupted`.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn build(build: &Build<'_>) -> Result<Sections> {
         let (kernels, rows) = (&build.kernels, &build.rows);
         let space = rows.space();
@@ -51,44 +53,11 @@ impl PqIndex {
             0 => Buffer::zeroed(pq.book_words() * 4)?,
             _ => book(build, pq, &lists)?,
         };
-        let places = rows.count().div_ceil(BLOCK) * BLOCK;
-        let mut codes = Buffer::zeroed(places.checked_mul(pq.code_bytes()).ok_or(Error::NoMemory)?)?;
-        let mut terms = Buffer::zeroed(places.checked_mul(4).ok_or(Error::NoMemory)?)?;
-        {
-            let book = fits(Book::new(pq, book.as_u32s()))?;
-            let blocks = codes.chunks_mut(BATCH * pq.code_bytes());
-            let batches = blocks.zip(terms.as_u32s_mut().chunks_mut(BATCH)).enumerate();
-            let left = Mutex::new(batches)?;
-            threads::run(build.threads.max(1), &|_| {
-                let mut encoder = Encoder::new(build, pq, &lists, &book)?;
-                loop {
-                    let next = left.lock().next();
-                    let Some((i, (codes, terms))) = next else {
-                        return Ok(());
-                    };
-                    encoder.batch(i * BATCH, codes, terms)?;
-                    let done = rows.count().min((i + 1) * BATCH) + rows.count();
-                    (build.progress)(done as u64, total);
-                }
-            })?;
-        }
-        let mut narrow = None;
-        if lists.l2() {
-            let used = terms.as_u32s().get(..rows.count()).unwrap_or_default();
-            let (min, max) = kmeans::range(used).unwrap_or_default();
-            let mut out = Buffer::zeroed(places * 2)?;
-            // Places behind the last row keep term 0.
-            let mut range = RowTerms { min, step: 0 };
-            let mut word = [0u16; BLOCK];
-            for (terms, out) in used.chunks(BLOCK).zip(out.chunks_mut(BLOCK * 2)) {
-                let word = word.get_mut(..terms.len()).ok_or(Error::Overflow)?;
-                range = fits(kernels.pq_narrow_terms(terms, min, max, word))?;
-                for (out, term) in out.chunks_exact_mut(2).zip(word.iter()) {
-                    out.copy_from_slice(&term.to_le_bytes());
-                }
-            }
-            narrow = Some((range, out));
-        }
+        let (codes, terms) = encoded(build, pq, &lists, &book)?;
+        let narrow = match lists.l2() {
+            true => Some(narrowed(kernels, &terms, rows.count())?),
+            false => None,
+        };
         Self {
             pq,
             lists,
@@ -99,6 +68,54 @@ impl PqIndex {
         }
         .into_sections()
     }
+}
+
+/// The codes of all rows and their terms.
+#[inline(never)] // Its frame is not to be part of every caller's.
+fn encoded(build: &Build<'_>, pq: Pq, lists: &Lists, book: &Buffer) -> Result<(Buffer, Buffer)> {
+    let rows = &build.rows;
+    // A row is assigned, then encoded.
+    let total = rows.count() as u64 * 2;
+    let places = rows.count().div_ceil(BLOCK) * BLOCK;
+    let mut codes = Buffer::zeroed(places.checked_mul(pq.code_bytes()).ok_or(Error::NoMemory)?)?;
+    let mut terms = Buffer::zeroed(places.checked_mul(4).ok_or(Error::NoMemory)?)?;
+    {
+        let book = fits(Book::new(pq, book.as_u32s()))?;
+        let blocks = codes.chunks_mut(BATCH * pq.code_bytes());
+        let batches = blocks.zip(terms.as_u32s_mut().chunks_mut(BATCH)).enumerate();
+        let left = Mutex::new(batches)?;
+        threads::run(build.threads.max(1), &|_| {
+            let mut encoder = Encoder::new(build, pq, lists, &book)?;
+            loop {
+                let next = left.lock().next();
+                let Some((i, (codes, terms))) = next else {
+                    return Ok(());
+                };
+                encoder.batch(i * BATCH, codes, terms)?;
+                let done = rows.count().min((i + 1) * BATCH) + rows.count();
+                (build.progress)(done as u64, total);
+            }
+        })?;
+    }
+    Ok((codes, terms))
+}
+
+/// The terms of `rows` rows in two bytes each; places behind them keep term 0.
+#[inline(never)] // Its frame is not to be part of every caller's.
+fn narrowed(kernels: &Kernels, terms: &Buffer, rows: usize) -> Result<(RowTerms, Buffer)> {
+    let mut out = Buffer::zeroed(terms.len() / 2)?;
+    let used = terms.as_u32s().get(..rows).unwrap_or_default();
+    let (min, max) = kmeans::range(used).unwrap_or_default();
+    let mut range = RowTerms { min, step: 0 };
+    let mut word = [0u16; BLOCK];
+    for (terms, out) in used.chunks(BLOCK).zip(out.chunks_mut(BLOCK * 2)) {
+        let word = word.get_mut(..terms.len()).ok_or(Error::Overflow)?;
+        range = fits(kernels.pq_narrow_terms(terms, min, max, word))?;
+        for (out, term) in out.chunks_exact_mut(2).zip(word.iter()) {
+            out.copy_from_slice(&term.to_le_bytes());
+        }
+    }
+    Ok((range, out))
 }
 
 /// Trains the book on the residuals of some rows.
@@ -144,6 +161,7 @@ struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn new(build: &'a Build<'a>, pq: Pq, lists: &'a Lists, book: &'a Book<'a>) -> Result<Self> {
         Ok(Self {
             build,

@@ -95,6 +95,7 @@ impl PqIndex {
     /// # Errors
     ///
     /// `Corrupt`; `NoMemory`.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn open(space: &Space, count: usize, params: &IndexParams, mut sections: Sections) -> Result<Self> {
         let damaged = || Error::corrupt("product codes are damaged", u64::MAX, 0);
         let lists = Lists::open(space, count, &mut sections)?;
@@ -136,6 +137,7 @@ impl PqIndex {
     }
 
     /// The sections that [`open`](Self::open) takes.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn into_sections(self) -> Result<Sections> {
         let mut sections = Sections::new();
         let mut shape = DiskShape::new_zeroed();

@@ -94,6 +94,7 @@ impl Candidates {
 
 impl PqIndex {
     /// Offers the rows nearest to the query.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn search(
         &self,
         scope: &Scope<'_>,

@@ -18,6 +18,7 @@ use crate::plan::Searcher;
 use crate::pq::PqIndex;
 use crate::vamana::ReadAt;
 use crate::vamana::Vamana;
+use vexfs_host::mem::Box;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd::Query;
@@ -25,13 +26,19 @@ use vexfs_simd::Space;
 
 /// An open index.
 pub(crate) enum Index {
-    Hnsw(Hnsw),
-    Ivf(Ivf),
+    Hnsw(Box<Hnsw>),
+    Ivf(Box<Ivf>),
     /// Pq and ivf-pq.
-    Pq(PqIndex),
-    Lsh(Lsh),
+    Pq(Box<PqIndex>),
+    Lsh(Box<Lsh>),
     /// With where it reads what is not in memory.
-    Vamana(Vamana, Option<Reader>),
+    Vamana(Box<Vamana>, Option<Reader>),
+}
+
+/// What `open` opens, in a frame of its own: indexes are large to be moved about.
+#[inline(never)]
+fn boxed<T>(open: impl FnOnce() -> Result<T>) -> Result<Box<T>> {
+    Box::new(open()?)
 }
 
 /// What an index is extended from.
@@ -44,6 +51,7 @@ pub(crate) struct Base<'a> {
 
 impl Index {
     /// Makes the sections of an index, if possible from that of a part of the rows.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn build(build: &Build<'_>, base: Option<Base<'_>>) -> Result<Sections> {
         match build.params.kind {
             Kind::Flat => Ok(Sections::new()),
@@ -80,11 +88,14 @@ impl Index {
     /// Opens an index, checking every byte.
     pub(crate) fn open(space: &Space, count: usize, params: &IndexParams, sections: Sections) -> Result<Self> {
         match params.kind {
-            Kind::Hnsw => Hnsw::open(space, count, params, sections).map(Self::Hnsw),
-            Kind::Ivf => Ivf::open(space, count, params, sections).map(Self::Ivf),
-            Kind::Pq | Kind::IvfPq => PqIndex::open(space, count, params, sections).map(Self::Pq),
-            Kind::Lsh => Lsh::open(space, count, params, sections).map(Self::Lsh),
-            Kind::Vamana => Vamana::open(space, count, params, sections, None).map(|index| Self::Vamana(index, None)),
+            Kind::Hnsw => boxed(|| Hnsw::open(space, count, params, sections)).map(Self::Hnsw),
+            Kind::Ivf => boxed(|| Ivf::open(space, count, params, sections)).map(Self::Ivf),
+            Kind::Pq | Kind::IvfPq => boxed(|| PqIndex::open(space, count, params, sections)).map(Self::Pq),
+            Kind::Lsh => boxed(|| Lsh::open(space, count, params, sections)).map(Self::Lsh),
+            Kind::Vamana => {
+                let index = boxed(|| Vamana::open(space, count, params, sections, None))?;
+                Ok(Self::Vamana(index, None))
+            }
             Kind::Flat => Err(Error::Unsupported("this kind of index")),
         }
     }
@@ -97,7 +108,7 @@ impl Index {
         sections: Sections,
         reader: Reader,
     ) -> Result<Self> {
-        let index = Vamana::open(space, count, params, sections, Some(&reader))?;
+        let index = boxed(|| Vamana::open(space, count, params, sections, Some(&reader)))?;
         Ok(Self::Vamana(index, Some(reader)))
     }
 

@@ -92,12 +92,13 @@ impl Segment {
         let (header, places) = file.header()?;
         let segment = Self::with(file, header, places)?;
         segment.check_lengths()?;
-        Arc::new(segment)
+        Ok(segment)
     }
 
-    fn with(file: File, header: Header, places: Vec<Place>) -> Result<Self> {
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn with(file: File, header: Header, places: Vec<Place>) -> Result<Arc<Self>> {
         let meter = file.home().meter.clone();
-        Ok(Self {
+        Arc::new(Self {
             file,
             header,
             places,
@@ -144,7 +145,7 @@ impl Segment {
             segment.keep(own)?;
             segment.open_sections(more)?;
         }
-        Arc::new(segment)
+        Ok(segment)
     }
 
     /// Keeps sections that were just written.
@@ -343,6 +344,7 @@ impl Segment {
     }
 
     /// Opens what was just written.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn open_sections(&self, sections: Sections) -> Result {
         let (mut of_index, mut of_fields) = (Vec::new(), Vec::new());
         for section in sections {
@@ -366,6 +368,7 @@ impl Segment {
         on_disk.then(|| self.place(vamana::RECORDS)).flatten()
     }
 
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn opened_index(&self, sections: Sections) -> Result<Index> {
         let space = self.file.home().params.space();
         let opened = match self.records() {
@@ -378,6 +381,7 @@ impl Segment {
         opened.map_err(|e| self.blame(e))
     }
 
+    #[inline(never)] // Its frame is not to be part of every caller's.
     fn opened_fields(&self, sections: Sections) -> Result<FieldIndex> {
         FieldIndex::open(self.count(), sections).map_err(|e| self.blame(e))
     }

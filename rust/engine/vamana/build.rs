@@ -69,6 +69,7 @@ impl Hand {
 }
 
 /// Builds the graph; returns it and the node that searches start from.
+#[inline(never)] // Its frame is not to be part of every caller's.
 pub(super) fn build(b: &Build<'_>, settings: &Settings) -> Result<(Draft, u32)> {
     let count = b.rows.count();
     let draft = Draft::new(count, settings.degree, b.threads)?;
@@ -117,6 +118,7 @@ pub(super) fn build(b: &Build<'_>, settings: &Settings) -> Result<(Draft, u32)> 
 }
 
 /// Gives every node that no walk from the entry can reach an edge from a near one that walks reach.
+#[inline(never)] // Its frame is not to be part of every caller's.
 fn connect(b: &Build<'_>, draft: &Draft, settings: &Settings, entry: u32) -> Result {
     let count = b.rows.count();
     let mut reached = Visited::new(count)?;
@@ -216,6 +218,7 @@ fn walk(b: &Build<'_>, draft: &Draft, width: usize, entry: u32, node: u32, hand:
 }
 
 /// Finds a node's neighbours and links them both ways.
+#[inline(never)] // Its frame is not to be part of every caller's.
 fn insert(
     b: &Build<'_>,
     draft: &Draft,
@@ -266,6 +269,7 @@ fn candidates(b: &Build<'_>, draft: &Draft, node: u32, more: Option<u32>, prune:
 }
 
 /// Cuts a list to its final length.
+#[inline(never)] // Its frame is not to be part of every caller's.
 fn shorten(b: &Build<'_>, draft: &Draft, degree: usize, alpha: u32, node: u32, prune: &mut Prune) -> Result {
     let mut n = 0;
     draft.neighbours(node, |_| {
@@ -281,6 +285,7 @@ fn shorten(b: &Build<'_>, draft: &Draft, degree: usize, alpha: u32, node: u32, p
 }
 
 /// A row in the middle: of some, the one whose median distance to others is the least.
+#[inline(never)] // Its frame is not to be part of every caller's.
 fn medoid(b: &Build<'_>) -> Result<u32> {
     const CANDIDATES: usize = 128;
     const OTHERS: usize = 512;

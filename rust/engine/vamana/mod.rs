@@ -79,6 +79,7 @@ impl Vamana {
     /// # Errors
     ///
     /// `NoMemory`, `Interrupted`; `Unsupported` for binary rows on disk.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn build(b: &Build<'_>) -> Result<Sections> {
         let space = b.rows.space();
         Self::check(&space, b.params)?;
@@ -123,6 +124,7 @@ impl Vamana {
     /// # Errors
     ///
     /// `Corrupt` if the sections are not those of such an index; `NoMemory`; those of the reader.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn open(
         space: &Space,
         count: usize,
@@ -155,6 +157,7 @@ impl Vamana {
     ///
     /// `NoMemory`, `Interrupted`; those of the reader; `Corrupt` if a record read is damaged; `Invalid` if there is no reader and
     /// a record must be read.
+    #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn search(
         &self,
         scope: &Scope<'_>,

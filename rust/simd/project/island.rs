@@ -20,7 +20,46 @@ use crate::norms::sqrt;
 #[no_mangle]
 pub(super) unsafe extern "C" fn vexfs_simd_project(args: *const Project) {
     // SAFETY: the caller's promise.
-    unsafe { run(&*args) }
+    unsafe { run(&*args, |x, width| transform_portable(x, width)) }
+}
+
+/// [`transform`] in portable code, with the same sums in the same order; without registers for eight lanes at a time, plain
+/// loops need less stack.
+///
+/// # Safety
+///
+/// As [`transform`].
+#[inline(never)]
+unsafe fn transform_portable(x: *mut f32, width: usize) {
+    let mut half = 1;
+    while half < width {
+        let mut at = 0;
+        while at < width {
+            for j in at..at + half {
+                // SAFETY: pairs of halves cover `width`.
+                unsafe {
+                    let (a, b) = (*x.add(j), *x.add(j + half));
+                    *x.add(j) = a + b;
+                    *x.add(j + half) = a - b;
+                }
+            }
+            at += 2 * half;
+        }
+        half *= 2;
+    }
+}
+
+/// [`transform`] with AVX2.
+///
+/// # Safety
+///
+/// As [`transform`]; the CPU has AVX2, and the OS saves the YMM state.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c")]
+#[inline(never)]
+unsafe fn transform_avx2(x: *mut f32, width: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { transform(x, width) }
 }
 
 /// Projects rows with AVX2.
@@ -32,17 +71,17 @@ pub(super) unsafe extern "C" fn vexfs_simd_project(args: *const Project) {
 #[target_feature(enable = "avx2,f16c")]
 #[no_mangle]
 pub(super) unsafe extern "C" fn vexfs_simd_project_avx2(args: *const Project) {
-    // SAFETY: the caller's promise.
-    unsafe { run(&*args) }
+    // SAFETY: the caller's promise; the CPU has what the transform needs.
+    unsafe { run(&*args, |x, width| transform_avx2(x, width)) }
 }
 
-/// Projects rows.
+/// Projects rows; `transform` is [`transform`] for some instruction set.
 ///
 /// # Safety
 ///
-/// `batch` holds its invariants.
+/// `batch` holds its invariants, and `transform` may be called with its scratch memory and width.
 #[inline(always)]
-unsafe fn run(batch: &Project) {
+unsafe fn run(batch: &Project, transform: impl Fn(*mut f32, usize)) {
     for i in 0..batch.count {
         // SAFETY: `i < count`.
         unsafe {

@@ -20,6 +20,7 @@ from plans import chosen
 from settings import REPOSITORY
 from settings import Settings
 from settings import machine
+from settings import shown
 from worker import Refused
 from worker import Worker
 
@@ -118,13 +119,13 @@ def main():
         report.tables(results[-1], settings.clock)
         if "curves" in settings.parts:
             for path in plot.curves(results[-1], top, settings.out):
-                print(f"drawn: {path}")
+                print(f"drawn: {shown(path)}")
         # Kept after each data set: a run that is ended early has told something.
         ratios = report.ratios(results)
         path = settings.out / "bench-ann.json"
         path.write_text(json.dumps(top | {"results": results, "ratios": ratios}, indent=1, default=report.plain) + "\n")
     report.print_ratios(ratios)
-    print(f"\nresults: {path}")
+    print(f"\nresults: {shown(path)}")
 
 
 main()

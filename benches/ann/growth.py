@@ -14,6 +14,7 @@ from curves import speed_at
 from measure import Lab
 from plans import all_plans
 from plans import named
+from settings import shown
 
 SEED = 20_250_301
 SIZES = (10_000, 30_000, 100_000, 1_000_000)
@@ -72,8 +73,8 @@ def run(settings, top):
         drawn = plot.growth(sizes, top, settings.out, generated)
     print_sizes(sizes)
     for figure in drawn:
-        print(f"drawn: {figure}")
-    print(f"results: {path}")
+        print(f"drawn: {shown(figure)}")
+    print(f"results: {shown(path)}")
 
 
 def compared(index):

@@ -12,6 +12,12 @@ PARTS = ("curves", "exact", "insert", "filter")
 PACKAGES = ("hnswlib", "faiss-cpu", "usearch", "diskannpy", "numpy")
 
 
+def shown(path):
+    """A path as it is printed: from the repository if it is in there."""
+    path = Path(path)
+    return path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
+
+
 def _number(name, default):
     text = os.environ.get(name, "")
     try:

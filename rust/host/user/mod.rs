@@ -80,7 +80,7 @@ pub fn nofs() -> NofsScope {
 type Hook = std::boxed::Box<dyn Fn(Level, &str) + Send>;
 static HOOK: Mutex<Option<Hook>> = Mutex::new(None);
 
-/// Sends log messages to `hook` instead of standard error; `None` restores standard error.
+/// Sends log messages to `hook`; `None` restores the default: errors and warnings go to standard error.
 pub fn set_log_hook(hook: Option<Hook>) {
     *HOOK.lock().unwrap_or_else(|e| e.into_inner()) = hook;
 }
@@ -89,6 +89,8 @@ pub fn set_log_hook(hook: Option<Hook>) {
 pub fn log_args(level: Level, args: fmt::Arguments<'_>) {
     match &*HOOK.lock().unwrap_or_else(|e| e.into_inner()) {
         Some(hook) => hook(level, &std::format!("{args}")),
+        // What a kernel log is for is only noise on a terminal.
+        None if level == Level::Info => {}
         None => std::eprintln!("vexfs: {args}"),
     }
 }

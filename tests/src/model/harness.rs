@@ -544,7 +544,7 @@ impl Harness {
         let (now, stamp) = self.now();
         let real = self.fs.punch(ino, off, len, now);
         if self.full(&real) {
-            return Ok(());
+            return self.half_punched(ino, off, len, stamp);
         }
         if real.is_err() {
             let node = self.state.node_mut(ino).map_err(|e| e.to_string())?;
@@ -559,6 +559,43 @@ impl Harness {
             .is_ok_and(|i| (i.mtime.sec, i.mtime.nsec) == node.mtime);
         if !untouched || node.content.read(off, len as usize).iter().any(|b| *b != 0) {
             self.state.punch(ino, off, len, stamp);
+        }
+        Ok(())
+    }
+
+    /// A punch is more than one transaction: one that ran out of space may have done any part of it, and nothing else.
+    fn half_punched(&mut self, ino: u64, off: u64, len: u64, stamp: Stamp) -> Result<(), Failure> {
+        let before = {
+            let node = self.state.node(ino).map_err(|e| e.to_string())?;
+            node.content.read(off, len as usize)
+        };
+        let mut after = vec![0xA5; before.len()];
+        let n = self.fs.read(ino, off, &mut after).map_err(|e| e.to_string())?;
+        if n != before.len() || before.iter().zip(&after).any(|(old, new)| new != old && *new != 0) {
+            return Err(format!(
+                "a punch of {len} at {off} that ran out of space left something else"
+            ));
+        }
+        let inode = self.fs.inode(ino).map_err(|e| e.to_string())?;
+        let touched = (inode.mtime.sec, inode.mtime.nsec) == stamp;
+        if before != after && !touched {
+            return Err("a punch that ran out of space changed data and not the times"
+                .to_string()
+                .into());
+        }
+        let mut at = 0;
+        while at < after.len() {
+            let same = before[at] == after[at];
+            let run = (at..after.len())
+                .take_while(|i| (before[*i] == after[*i]) == same)
+                .count();
+            if !same {
+                self.state.punch(ino, off + at as u64, run as u64, stamp);
+            }
+            at += run;
+        }
+        if touched {
+            self.state.punch(ino, off, 0, stamp);
         }
         Ok(())
     }

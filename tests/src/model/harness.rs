@@ -579,9 +579,7 @@ impl Harness {
         let inode = self.fs.inode(ino).map_err(|e| e.to_string())?;
         let touched = (inode.mtime.sec, inode.mtime.nsec) == stamp;
         if before != after && !touched {
-            return Err("a punch that ran out of space changed data and not the times"
-                .to_string()
-                .into());
+            return Err("a punch that ran out of space changed data and not the times".to_string());
         }
         let mut at = 0;
         while at < after.len() {

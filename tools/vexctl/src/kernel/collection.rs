@@ -41,6 +41,28 @@ use crate::backend::Search;
 use crate::backend::Stats;
 use crate::error::SysError;
 
+/// Says in `arg`, of a search or of its explanation, how to look: both structs have these members.
+macro_rules! look {
+    ($arg:ident, $search:ident) => {
+        $arg.k = $search.k;
+        if let Some(radius) = $search.radius {
+            $arg.flags |= uapi::VEXFS_SEARCH_RADIUS;
+            $arg.radius = uapi::F32(radius.to_bits());
+        }
+        if $search.exact {
+            $arg.flags |= uapi::VEXFS_SEARCH_EXACT;
+        }
+        $arg.ef = $search.ef;
+        $arg.nprobe = $search.nprobe;
+        $arg.rerank = $search.rerank;
+        $arg.time_limit_us = $search.time_limit_us;
+        if let Some(filter) = &$search.filter {
+            $arg.filter = address(filter);
+            $arg.filter_bytes = u32::try_from(filter.len())?;
+        }
+    };
+}
+
 /// An open directory that is a collection.
 pub struct Open {
     file: File,
@@ -132,22 +154,7 @@ impl Open {
             arg.dim = info.dim;
             arg.element = info.element.code();
             arg.queries = address(&queries.0);
-            arg.k = search.k;
-            if let Some(radius) = search.radius {
-                arg.flags |= uapi::VEXFS_SEARCH_RADIUS;
-                arg.radius = uapi::F32(radius.to_bits());
-            }
-            if search.exact {
-                arg.flags |= uapi::VEXFS_SEARCH_EXACT;
-            }
-            arg.ef = search.ef;
-            arg.nprobe = search.nprobe;
-            arg.rerank = search.rerank;
-            arg.time_limit_us = search.time_limit_us;
-            if let Some(filter) = &search.filter {
-                arg.filter = address(filter);
-                arg.filter_bytes = u32::try_from(filter.len())?;
-            }
+            look!(arg, search);
             arg.results = address_mut(&mut results);
             arg.hits = address_mut(&mut hits);
             arg.hits_max = hits.len() as u64;
@@ -354,22 +361,7 @@ impl Collection for Open {
         arg.dim = info.dim;
         arg.element = info.element.code();
         arg.query = address(&query.0);
-        arg.k = search.k;
-        if let Some(radius) = search.radius {
-            arg.flags |= uapi::VEXFS_SEARCH_RADIUS;
-            arg.radius = uapi::F32(radius.to_bits());
-        }
-        if search.exact {
-            arg.flags |= uapi::VEXFS_SEARCH_EXACT;
-        }
-        arg.ef = search.ef;
-        arg.nprobe = search.nprobe;
-        arg.rerank = search.rerank;
-        arg.time_limit_us = search.time_limit_us;
-        if let Some(filter) = &search.filter {
-            arg.filter = address(filter);
-            arg.filter_bytes = u32::try_from(filter.len())?;
-        }
+        look!(arg, search);
         arg.parts = address_mut(&mut parts);
         arg.parts_max = parts.len() as u64;
         if search.queries.len() != info.element.vector_bytes(info.dim as usize) {

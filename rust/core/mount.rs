@@ -19,6 +19,9 @@ use crate::format::FIRST_INO;
 use crate::format::MAX_LEVELS;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
+use crate::log::replay;
+use crate::log::Log;
+use crate::log::LogCounters;
 use crate::orphan;
 use crate::space::pins::Pins;
 use crate::space::Run;
@@ -45,6 +48,8 @@ use vexfs_host::Result;
 pub struct MountOptions {
     /// Write nothing.
     pub read_only: bool,
+    /// Leave what the intent log holds alone and show the state of the last commit. Only read-only.
+    pub norecovery: bool,
     /// Clean nodes to keep in memory at most.
     pub cache_nodes: usize,
     /// Dirty nodes after which an operation commits first.
@@ -57,6 +62,7 @@ impl Default for MountOptions {
     fn default() -> Self {
         MountOptions {
             read_only: false,
+            norecovery: false,
             cache_nodes: if cfg!(CONFIG_RUST) { usize::MAX } else { 4096 },
             dirty_nodes: 4096,
         }
@@ -107,6 +113,8 @@ pub struct Counters {
     pub levels: u32,
     /// Blocks promised to data that has none yet.
     pub promised_blocks: u64,
+    /// The intent log.
+    pub log: LogCounters,
 }
 
 /// A mounted filesystem.
@@ -115,6 +123,7 @@ pub struct Fs {
     pub(crate) tree: RwLock<Tree>,
     pub(crate) space: Mutex<Space>,
     pub(crate) commit: Mutex<CommitState>,
+    pub(crate) log: Box<Log>,
     pub(crate) pins: Pins,
     /// The last transaction group on the device.
     pub(crate) committed: AtomicU64,
@@ -211,6 +220,12 @@ fn open_store(dev: Device, sb: &DiskSuperblock, options: &MountOptions) -> Resul
 }
 
 #[inline(never)]
+fn open_log(sb: &DiskSuperblock, device_bytes: u64) -> Result<Box<Log>> {
+    let geo = Geometry::from_superblock(sb, device_bytes)?;
+    Box::new(Log::new(sb, &geo)?)
+}
+
+#[inline(never)]
 fn open_space(store: &Store, sb: &DiskSuperblock) -> Result<Mutex<Space>> {
     let space = Space::load(store, |i| sb.table_slot(i), sb.gdt_csum.get(), sb.free_blocks.get())?;
     Mutex::new(space)
@@ -237,7 +252,13 @@ impl Fs {
         let _nofs = nofs();
         let (sb_bytes, slot) = read_superblock(&dev, options.read_only)?;
         let fs = Fs::assemble(dev, sb_bytes, slot, &options)?;
+        if !options.norecovery && replay(&fs)? {
+            // A read-only mount has it in memory only, and nothing to write.
+            fs.log.replayed.store(true, SeqCst);
+            fs.tree.write().changed = false;
+        }
         if !options.read_only {
+            fs.settle_replay()?;
             orphan::recover(&fs)?;
         }
         Ok(fs)
@@ -257,11 +278,20 @@ impl Fs {
         if dev.is_read_only() && !options.read_only {
             return Err(Error::ReadOnly);
         }
+        if options.norecovery && !options.read_only {
+            return Err(Error::Invalid("norecovery is for read-only mounts"));
+        }
         let (root, txg) = (sb.root(), sb.txg.get());
-        if root.level >= MAX_LEVELS || root.birth > txg || txg >= u64::MAX / 2 || sb.next_ino.get() < FIRST_INO {
+        if root.level >= MAX_LEVELS
+            || root.birth > txg
+            || txg >= u64::MAX / 2
+            || sb.next_ino.get() < FIRST_INO
+            || sb.log_head.get() >= u64::MAX / 2
+        {
             return Err(Error::corrupt("superblock: values out of range", u64::MAX, 0));
         }
-        let never_writable = !writable || dev.is_read_only();
+        let log = open_log(sb, dev.len())?;
+        let never_writable = !writable || dev.is_read_only() || (options.norecovery && log.region.units > 0);
         let store = open_store(dev, sb, options)?;
         let space = open_space(&store, sb)?;
         let tree = open_tree(&store, sb)?;
@@ -281,6 +311,7 @@ impl Fs {
             hash_key,
             label: sb.label,
             commit: Mutex::new(CommitState { sb: sb_bytes, slot })?,
+            log,
             store,
         })
     }
@@ -308,6 +339,7 @@ impl Fs {
             if self.never_writable || stopped {
                 return Err(Error::ReadOnly);
             }
+            self.settle_replay()?;
             self.read_only.store(false, SeqCst);
             return orphan::recover(self);
         }
@@ -390,6 +422,7 @@ impl Fs {
             nodes_written: self.nodes_written.load(Relaxed),
             levels: tree.levels(),
             promised_blocks,
+            log: self.log.counters(),
         }
     }
 

@@ -33,6 +33,8 @@ pub use error::IoError;
 pub use error::Result;
 
 pub use imp::crc32c;
+#[cfg(not(CONFIG_RUST))]
+pub use imp::interrupt_after;
 pub use imp::monotonic;
 pub use imp::nofs;
 pub use imp::now;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Times the same file operations on two mounted filesystems, interleaved in one run, and prints the ratios.
+//! Times the same file operations on several mounted filesystems, interleaved in one run, and prints the ratios.
 //!
-//! Usage: `guest-bench [--rounds N] [--scale PERCENT] [--archive FILE.tar] NAME=DIR NAME=DIR`
+//! Usage: `guest-bench [--rounds N] [--scale PERCENT] [--archive FILE.tar] NAME=DIR NAME=DIR...`
 //!
-//! The first filesystem is measured against the second. Every workload runs on both in turn, `rounds` times, starting
-//! with the other one each time; the table shows medians. A workload that changes things is timed with the `syncfs` that
+//! The first filesystem is measured against each of the others. Every workload runs on all in turn, `rounds` times, starting
+//! with the next one each time; the table shows medians. A workload that changes things is timed with the `syncfs` that
 //! makes its result durable, and reading starts after dropping the caches. Under emulation only the ratios mean anything.
 
 use anyhow::bail;
@@ -57,8 +57,8 @@ fn parse() -> Result<Options> {
             }
         }
     }
-    if options.targets.len() != 2 || options.rounds == 0 || options.scale == 0 {
-        bail!("usage: guest-bench [--rounds N] [--scale PERCENT] [--archive FILE.tar] NAME=DIR NAME=DIR");
+    if options.targets.len() < 2 || options.rounds == 0 || options.scale == 0 {
+        bail!("usage: guest-bench [--rounds N] [--scale PERCENT] [--archive FILE.tar] NAME=DIR NAME=DIR...");
     }
     Ok(options)
 }
@@ -71,24 +71,20 @@ fn median(times: &mut [Duration]) -> Duration {
 fn main() -> Result<()> {
     let options = parse()?;
     let steps = workloads::all(options.scale, options.archive.as_deref());
-    let (ours, theirs) = (&options.targets[0], &options.targets[1]);
+    let targets = &options.targets;
     // times[step][target]
-    let mut times = vec![[Vec::new(), Vec::new()]; steps.len()];
+    let mut times = vec![vec![Vec::new(); targets.len()]; steps.len()];
     for round in 0..options.rounds {
-        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-        let dirs: Vec<PathBuf> = options
-            .targets
-            .iter()
-            .map(|t| t.dir.join(format!("bench-{round}")))
-            .collect();
+        let dirs: Vec<PathBuf> = targets.iter().map(|t| t.dir.join(format!("bench-{round}"))).collect();
         for dir in &dirs {
             fs::create_dir(dir).with_context(|| dir.display().to_string())?;
         }
         for (step, results) in steps.iter().zip(&mut times) {
-            for which in order {
+            for turn in 0..targets.len() {
+                let which = (round + turn) % targets.len();
                 let took = step
                     .run(&dirs[which])
-                    .with_context(|| format!("{} on {}", step.name, options.targets[which].name))?;
+                    .with_context(|| format!("{} on {}", step.name, targets[which].name))?;
                 results[which].push(took);
             }
         }
@@ -97,19 +93,28 @@ fn main() -> Result<()> {
             workloads::sync_fs(dir.parent().unwrap_or(Path::new("/")))?;
         }
     }
-    println!(
-        "{:<34} {:>12} {:>12} {:>8}",
-        "workload (operations a second)", ours.name, theirs.name, "ratio"
-    );
-    let mut below = 0;
-    for (step, results) in steps.iter().zip(&mut times) {
-        let [a, b] = results;
-        let rate = |d: Duration| step.operations as f64 / d.as_secs_f64().max(1e-9);
-        let (a, b) = (rate(median(a)), rate(median(b)));
-        let mark = if a / b < 0.5 { "  below half" } else { "" };
-        below += usize::from(a / b < 0.5);
-        println!("{:<34} {:>12.0} {:>12.0} {:>8.2}{mark}", step.name, a, b, a / b);
+    print!("{:<34} {:>12}", "workload (operations a second)", targets[0].name);
+    for other in &targets[1..] {
+        print!(" {:>12} {:>8}", other.name, "ratio");
     }
-    println!("{} workloads, {below} below half of {}", steps.len(), theirs.name);
+    println!();
+    let mut logarithms = vec![0.0; targets.len()];
+    for (step, results) in steps.iter().zip(&mut times) {
+        let rates: Vec<f64> = results
+            .iter_mut()
+            .map(|times| step.operations as f64 / median(times).as_secs_f64().max(1e-9))
+            .collect();
+        print!("{:<34} {:>12.0}", step.name, rates[0]);
+        for (rate, logarithm) in rates[1..].iter().zip(&mut logarithms) {
+            print!(" {:>12.0} {:>8.2}", rate, rates[0] / rate);
+            *logarithm += (rates[0] / rate).ln();
+        }
+        println!();
+    }
+    print!("{:<34} {:>12}", "geometric mean", "");
+    for logarithm in &logarithms[..targets.len() - 1] {
+        print!(" {:>12} {:>8.2}", "", (logarithm / steps.len() as f64).exp());
+    }
+    println!();
     Ok(())
 }

@@ -5,7 +5,8 @@
 # make user            mkfs.vexfs and vexctl, in target/release/
 # make demo            everything: boots the stock kernel in QEMU and shows the filesystem and a search
 # make test            all tests; ends with "N passed, M failed"
-# make bench           benchmarks, on the host and in a guest
+# make uml             two User Mode Linux kernels to run the module in: a sanitized one for tests, a fast one for figures
+# make bench           benchmarks, on the host and beside ext4 and XFS in the fast kernel
 # make bench-ann       vector search beside hnswlib, faiss, usearch and diskannpy; scripts/bench-ann lists the settings
 # make fuzz            every fuzz target for TIME seconds (600)
 # make lint            formatting, clippy, shellcheck, the C header
@@ -27,6 +28,10 @@ all:
 .PHONY: prepare
 prepare:
 	@scripts/qemu/prepare
+
+.PHONY: uml
+uml:
+	@scripts/uml/prepare
 
 .PHONY: module
 module:

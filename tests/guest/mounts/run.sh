@@ -163,6 +163,8 @@ damaged_disk() {
 }
 
 disk_goes_away() {
+	# Only virtio's disks can be taken away.
+	[ -e /sys/bus/virtio/drivers/virtio_blk ] || return
 	mkfs.vexfs -q -f /dev/vdc && mount -t vexfs /dev/vdc /mnt || return
 	exec 7>/mnt/held
 	device=$(basename "$(readlink -f /sys/block/vdc/device)")

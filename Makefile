@@ -7,6 +7,7 @@
 # make test            all tests; ends with "N passed, M failed"
 # make bench           benchmarks, on the host and in a guest
 # make bench-ann       vector search beside hnswlib, faiss, usearch and diskannpy; scripts/bench-ann lists the settings
+# make soak            the long form of the tests that look for rare events: hours; scripts/soak lists parts and settings
 # make fuzz            every fuzz target for TIME seconds (600)
 # make lint            formatting, clippy, shellcheck, the C header
 # make clean           what was built here; make distclean-cache: the prepared kernel and roots too
@@ -57,6 +58,11 @@ bench:
 .PHONY: bench-ann
 bench-ann:
 	@scripts/bench-ann
+
+.PHONY: soak
+soak:
+	@scripts/qemu/prepare
+	@scripts/soak
 
 .PHONY: fuzz
 fuzz:

@@ -82,7 +82,7 @@ fn carry_out(root: &Path, collection: &Collection, op: &Op) -> Result<()> {
         Op::Delete { ids } => {
             collection.delete(ids, false)?;
             collection.sync()?;
-        },
+        }
     }
     Ok(())
 }

@@ -76,7 +76,14 @@ impl Seat {
 
     fn with_file<T>(&mut self, slot: usize, with: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
         let path = self.path(slot);
-        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+        };
         let Some(files) = &mut self.open else {
             return with(&open()?);
         };
@@ -98,11 +105,20 @@ impl Seat {
                 let mut blocks = vec![Aligned([0; BLOCK]); count];
                 blocks.as_mut_slice().as_mut_bytes().copy_from_slice(&data);
                 let mut options = OpenOptions::new();
-                options.write(true).create(true).truncate(false).custom_flags(libc::O_DIRECT);
+                options
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .custom_flags(libc::O_DIRECT);
                 let file = options.open(self.path(slot))?;
                 write_once(&file, blocks.as_slice().as_bytes(), (first * BLOCK) as u64)
             }
-            Op::Map { slot, first, count, sync } => {
+            Op::Map {
+                slot,
+                first,
+                count,
+                sync,
+            } => {
                 let data = contents(after, slot, first, count);
                 self.with_file(slot, |f| write_mapped(f, &data, first * BLOCK, sync))
             }

@@ -15,34 +15,90 @@ use crate::powercut::Random;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     /// One `write` of whole blocks, which makes the file where there is none.
-    Write { slot: usize, first: usize, count: usize },
+    Write {
+        slot: usize,
+        first: usize,
+        count: usize,
+    },
     /// The same past the page cache.
-    Direct { slot: usize, first: usize, count: usize },
+    Direct {
+        slot: usize,
+        first: usize,
+        count: usize,
+    },
     /// The same through a mapping of blocks that are there; perhaps `msync`.
-    Map { slot: usize, first: usize, count: usize, sync: bool },
-    Truncate { slot: usize, len: u64 },
-    Punch { slot: usize, first: usize, count: usize },
-    Unlink { slot: usize },
-    Rename { from: usize, to: usize },
-    Exchange { a: usize, b: usize },
-    Fsync { slot: usize },
+    Map {
+        slot: usize,
+        first: usize,
+        count: usize,
+        sync: bool,
+    },
+    Truncate {
+        slot: usize,
+        len: u64,
+    },
+    Punch {
+        slot: usize,
+        first: usize,
+        count: usize,
+    },
+    Unlink {
+        slot: usize,
+    },
+    Rename {
+        from: usize,
+        to: usize,
+    },
+    Exchange {
+        a: usize,
+        b: usize,
+    },
+    Fsync {
+        slot: usize,
+    },
     Syncfs,
     /// Writes the scattered file, cell by cell.
     Scatter,
     FsyncScattered,
     UnlinkScattered,
-    Insert { count: u64, sync: bool },
-    Delete { count: u64 },
-    Search { id: u64 },
+    Insert {
+        count: u64,
+        sync: bool,
+    },
+    Delete {
+        count: u64,
+    },
+    Search {
+        id: u64,
+    },
     Maintain,
-    Index { kind: u32 },
+    Index {
+        kind: u32,
+    },
     Optimize,
 }
 
 /// Names of the operations; [`Op::number`] is an index.
 pub const NAMES: [&str; 19] = [
-    "write", "direct write", "mapped write", "truncate", "punch", "unlink", "rename", "exchange", "fsync", "syncfs", "scatter",
-    "fsync of the scattered file", "unlink of the scattered file", "insert", "delete", "search", "maintain", "index", "optimize",
+    "write",
+    "direct write",
+    "mapped write",
+    "truncate",
+    "punch",
+    "unlink",
+    "rename",
+    "exchange",
+    "fsync",
+    "syncfs",
+    "scatter",
+    "fsync of the scattered file",
+    "unlink of the scattered file",
+    "insert",
+    "delete",
+    "search",
+    "maintain",
+    "index",
+    "optimize",
 ];
 
 impl Op {
@@ -89,7 +145,9 @@ impl Op {
     /// Changes `model` as the operation does when it succeeds. Promises of durability are not kept here.
     pub fn apply(&self, model: &mut Model) {
         match *self {
-            Op::Write { slot, first, count } | Op::Direct { slot, first, count } | Op::Map { slot, first, count, .. } => {
+            Op::Write { slot, first, count }
+            | Op::Direct { slot, first, count }
+            | Op::Map { slot, first, count, .. } => {
                 if model.slots[slot].content == 0 {
                     model.slots[slot].content = model.content();
                 }

@@ -73,7 +73,6 @@ impl Slot {
     pub fn punch(&mut self, first: usize, count: usize) {
         self.parts[first..first + count].fill(Part::default());
     }
-
 }
 
 /// The word of `content` at byte `offset`, written in `generation`; no other file, place or generation has it.
@@ -91,7 +90,9 @@ pub fn fill(content: u64, block: usize, generation: u32) -> Vec<u8> {
     }
     let start = (block * BLOCK) as u64;
     let offsets = (start..start + BLOCK as u64).step_by(8);
-    offsets.flat_map(|at| word(content, at, generation).to_le_bytes()).collect()
+    offsets
+        .flat_map(|at| word(content, at, generation).to_le_bytes())
+        .collect()
 }
 
 /// Everything a seat has.

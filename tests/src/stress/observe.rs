@@ -120,7 +120,13 @@ pub fn resolve(seat: &Seat, before: &Model, after: &Model, what: UnderWay) -> Re
         let unlike = |model: &Model| {
             let pairs = touched.iter().zip(&contents);
             pairs
-                .filter_map(|(n, c)| Some(format!("{}: {}", slot_name(*n), difference(&model.slots[*n], c.as_deref())?)))
+                .filter_map(|(n, c)| {
+                    Some(format!(
+                        "{}: {}",
+                        slot_name(*n),
+                        difference(&model.slots[*n], c.as_deref())?
+                    ))
+                })
                 .next()
         };
         match (unlike(before), unlike(after)) {
@@ -156,7 +162,10 @@ fn mixture(seat: &Seat, n: usize, before: &Slot, after: &Slot, rule: Rule) -> Re
     };
     let len = bytes.len() as u64;
     if len < before.len.min(after.len) || len > before.len.max(after.len) {
-        return Err(format!("{name} has {len} bytes, had {}, was to have {}", before.len, after.len));
+        return Err(format!(
+            "{name} has {len} bytes, had {}, was to have {}",
+            before.len, after.len
+        ));
     }
     let mut slot = Slot {
         content: after.content,
@@ -217,7 +226,11 @@ fn check_cells(bytes: &[u8], content: u64, cells: u64) -> Result<(), String> {
         want[at..at + 8].copy_from_slice(&word(content, at as u64, 1).to_le_bytes());
     }
     if bytes.len() != want.len() {
-        return Err(format!("the scattered file has {} bytes, should have {}", bytes.len(), want.len()));
+        return Err(format!(
+            "the scattered file has {} bytes, should have {}",
+            bytes.len(),
+            want.len()
+        ));
     }
     match bytes.iter().zip(&want).position(|(a, b)| a != b) {
         None => Ok(()),
@@ -230,8 +243,15 @@ fn check_rows(seat: &Seat, model: &Model) -> Result<(), String> {
     let rows = patiently(|| seat.rows()?.get(&ids)).map_err(|e| format!("reading the rows: {e}"))?;
     let there = model.rows_from..model.rows_to;
     if let Some(id) = ids.iter().find(|id| rows.contains_key(id) != there.contains(id)) {
-        let how = if there.contains(id) { "missing" } else { "there and should not be" };
-        return Err(format!("row {id} is {how}; the rows should be {there:?}, there are {}", rows.len()));
+        let how = if there.contains(id) {
+            "missing"
+        } else {
+            "there and should not be"
+        };
+        return Err(format!(
+            "row {id} is {how}; the rows should be {there:?}, there are {}",
+            rows.len()
+        ));
     }
     if let Some((id, _)) = rows.iter().find(|(id, v)| v[..] != vector(**id)) {
         return Err(format!("row {id} has another vector"));
@@ -265,11 +285,17 @@ pub fn verify(seat: &Seat, model: &Model) -> Result<(), String> {
     }
     if entries != names {
         let differ: Vec<_> = entries.symmetric_difference(&names).collect();
-        return Err(format!("names that should not be there, or should and are not: {differ:?}"));
+        return Err(format!(
+            "names that should not be there, or should and are not: {differ:?}"
+        ));
     }
     (0..SLOTS).try_for_each(|n| verify_slot(seat, model, n))?;
     if model.scattered != 0 {
-        check_cells(&read(&seat.scattered())?.unwrap_or_default(), model.scattered, model.cells)?;
+        check_cells(
+            &read(&seat.scattered())?.unwrap_or_default(),
+            model.scattered,
+            model.cells,
+        )?;
     }
     if seat.has_rows() {
         check_rows(seat, model)?;
@@ -310,7 +336,10 @@ fn adopt_slot(seat: &Seat, model: &Model, n: usize) -> Result<Slot, String> {
     };
     let len = bytes.len() as u64;
     if len < synced.len || len > (BLOCKS * BLOCK) as u64 {
-        return Err(format!("{len} bytes long, {} were synced, {} written", synced.len, written.len));
+        return Err(format!(
+            "{len} bytes long, {} were synced, {} written",
+            synced.len, written.len
+        ));
     }
     let mut slot = Slot {
         content: written.content,
@@ -324,7 +353,10 @@ fn adopt_slot(seat: &Seat, model: &Model, n: usize) -> Result<Slot, String> {
         let newer = (oldest + 1..=model.generation as u32).find(|g| word(written.content, at, *g) == first);
         let generation = newer.unwrap_or(oldest);
         if *got != fill(written.content, b, generation)[..got.len()] {
-            return Err(format!("block {b} {}, generation {oldest} was synced", describe(written.content, b, got)));
+            return Err(format!(
+                "block {b} {}, generation {oldest} was synced",
+                describe(written.content, b, got)
+            ));
         }
         slot.parts[b] = Part {
             generation,

@@ -57,7 +57,12 @@ unsafe impl Sync for Table {}
 impl Table {
     /// Makes a table at `path` that starts with `model`.
     pub fn create(path: &Path, model: &Model) -> io::Result<Table> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
         file.set_len(size_of::<Layout>() as u64)?;
         drop(file);
         let table = Table::open(path)?;

@@ -63,20 +63,56 @@ use Step::*;
 fn weights(mode: &str) -> Result<&'static [(Step, u64)], String> {
     Ok(match mode {
         "buffered" => &[
-            (Read, 20), (Write, 20), (Append, 4), (Truncate, 8), (Punch, 5), (Zero, 5), (Copy, 4), (Fsync, 2), (Reopen, 2),
-            (Invalidate, 3), (SeekData, 3),
+            (Read, 20),
+            (Write, 20),
+            (Append, 4),
+            (Truncate, 8),
+            (Punch, 5),
+            (Zero, 5),
+            (Copy, 4),
+            (Fsync, 2),
+            (Reopen, 2),
+            (Invalidate, 3),
+            (SeekData, 3),
         ],
         "mapped" => &[
-            (MapRead, 20), (MapWrite, 24), (Truncate, 8), (Punch, 5), (Zero, 5), (Fsync, 2), (Reopen, 2), (Invalidate, 3),
+            (MapRead, 20),
+            (MapWrite, 24),
+            (Truncate, 8),
+            (Punch, 5),
+            (Zero, 5),
+            (Fsync, 2),
+            (Reopen, 2),
+            (Invalidate, 3),
             (SeekData, 3),
         ],
         "direct" => &[
-            (DirectRead, 20), (DirectWrite, 24), (Truncate, 8), (Punch, 5), (Zero, 5), (Copy, 2), (Fsync, 1), (Reopen, 2),
+            (DirectRead, 20),
+            (DirectWrite, 24),
+            (Truncate, 8),
+            (Punch, 5),
+            (Zero, 5),
+            (Copy, 2),
+            (Fsync, 1),
+            (Reopen, 2),
             (SeekData, 3),
         ],
         "mixed" => &[
-            (Read, 12), (Write, 12), (Append, 3), (MapRead, 12), (MapWrite, 12), (DirectRead, 12), (DirectWrite, 12),
-            (Truncate, 10), (Punch, 5), (Zero, 5), (Copy, 4), (Fsync, 2), (Reopen, 2), (Invalidate, 3), (SeekData, 3),
+            (Read, 12),
+            (Write, 12),
+            (Append, 3),
+            (MapRead, 12),
+            (MapWrite, 12),
+            (DirectRead, 12),
+            (DirectWrite, 12),
+            (Truncate, 10),
+            (Punch, 5),
+            (Zero, 5),
+            (Copy, 4),
+            (Fsync, 2),
+            (Reopen, 2),
+            (Invalidate, 3),
+            (SeekData, 3),
         ],
         _ => return Err(format!("no such mode: {mode}")),
     })
@@ -139,7 +175,11 @@ impl Exerciser {
         if got == want {
             return Ok(());
         }
-        let differs = got.iter().zip(want).position(|(a, b)| a != b).unwrap_or(want.len().min(got.len()));
+        let differs = got
+            .iter()
+            .zip(want)
+            .position(|(a, b)| a != b)
+            .unwrap_or(want.len().min(got.len()));
         let bad = got.iter().zip(want).filter(|(a, b)| a != b).count();
         Err(io::Error::other(format!(
             "read {} bytes at {at:#x}, should be {}; {bad} differ, the first at {:#x}: {:?}, should be {:?}",
@@ -172,7 +212,11 @@ impl Exerciser {
             }
             Write | Append => {
                 let len = self.length();
-                let at = if step == Append { self.copy.len() } else { self.place(MAX) };
+                let at = if step == Append {
+                    self.copy.len()
+                } else {
+                    self.place(MAX)
+                };
                 let len = len.min(MAX - at);
                 let data = self.bytes(len);
                 self.note(step, at, len);
@@ -185,7 +229,9 @@ impl Exerciser {
                 let (at, len) = (self.place(MAX) / unit * unit, self.length().next_multiple_of(unit));
                 self.note(step, at, len);
                 let mut got = vec![Aligned([0xee; PAGE]); len.div_ceil(PAGE)];
-                let n = self.direct.read_at(&mut got.as_mut_slice().as_mut_bytes()[..len], at as u64)?;
+                let n = self
+                    .direct
+                    .read_at(&mut got.as_mut_slice().as_mut_bytes()[..len], at as u64)?;
                 self.compare_whole(at, len, &got.as_slice().as_bytes()[..n])
             }
             DirectWrite => {
@@ -197,7 +243,8 @@ impl Exerciser {
                 let mut blocks = vec![Aligned([0; PAGE]); len.div_ceil(PAGE)];
                 blocks.as_mut_slice().as_mut_bytes()[..len].copy_from_slice(&data);
                 self.store(at, &data);
-                self.direct.write_all_at(&blocks.as_slice().as_bytes()[..len], at as u64)
+                self.direct
+                    .write_all_at(&blocks.as_slice().as_bytes()[..len], at as u64)
             }
             Truncate => {
                 let len = match self.below(4) {
@@ -271,7 +318,12 @@ impl Exerciser {
             Invalidate => {
                 self.note(step, 0, 0);
                 self.file.sync_data()?;
-                Ok(posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
+                Ok(posix_fadvise(
+                    &self.file,
+                    0,
+                    0,
+                    PosixFadviseAdvice::POSIX_FADV_DONTNEED,
+                )?)
             }
             SeekData => self.seek(),
         }
@@ -281,13 +333,17 @@ impl Exerciser {
         if self.log.len() >= 40 {
             self.log.remove(0);
         }
-        self.log.push(format!("{step:?} {at:#x} {len:#x} (file {:#x})", self.copy.len()));
+        self.log
+            .push(format!("{step:?} {at:#x} {len:#x} (file {:#x})", self.copy.len()));
     }
 
     fn compare_whole(&self, at: usize, len: usize, got: &[u8]) -> io::Result<()> {
         let want = self.copy.len().saturating_sub(at).min(len);
         if got.len() != want {
-            return Err(io::Error::other(format!("read {} bytes at {at:#x}, should be {want}", got.len())));
+            return Err(io::Error::other(format!(
+                "read {} bytes at {at:#x}, should be {want}",
+                got.len()
+            )));
         }
         self.compare(at, got)
     }
@@ -368,7 +424,10 @@ impl Exerciser {
             let done = self.step(step).and_then(|()| {
                 let len = self.file.metadata()?.len();
                 if len != self.copy.len() as u64 {
-                    return Err(io::Error::other(format!("{len:#x} bytes long, should be {:#x}", self.copy.len())));
+                    return Err(io::Error::other(format!(
+                        "{len:#x} bytes long, should be {:#x}",
+                        self.copy.len()
+                    )));
                 }
                 // Now and then all of it.
                 if n % 1000 == 999 {
@@ -387,9 +446,19 @@ impl Exerciser {
 /// `stress exercise`
 pub fn run(args: &Arguments) -> Result<bool, String> {
     let (path, copy) = (args.path(1)?, args.path(2)?);
-    let (mode, operations, seed) = (args.text("mode", "mixed"), args.number("operations", 10_000)?, args.number("seed", 1)?);
+    let (mode, operations, seed) = (
+        args.text("mode", "mixed"),
+        args.number("operations", 10_000)?,
+        args.number("seed", 1)?,
+    );
     let text = |e: io::Error| format!("{}: {e}", path.display());
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path).map_err(text)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+        .map_err(text)?;
     let mut exerciser = Exerciser {
         path: path.to_path_buf(),
         file,
@@ -400,5 +469,8 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
     };
     let result = exerciser.run(weights(mode)?, operations);
     std::fs::write(copy, &exerciser.copy).map_err(|e| format!("{}: {e}", copy.display()))?;
-    Ok(report(&format!("{operations} {mode} operations, seed {seed}, agree with the copy"), result))
+    Ok(report(
+        &format!("{operations} {mode} operations, seed {seed}, agree with the copy"),
+        result,
+    ))
 }

@@ -93,8 +93,14 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
         return Ok(report("requests that fail are errors and nothing else", result));
     }
     let mut good = report("allocations that fail are errors and nothing else", result);
-    good &= report("some allocations did fail", if failures > 0 { Ok(()) } else { Err("none".into()) });
-    good &= report("every file and row is as the operations that succeeded left it", places.iter().try_for_each(Place::verify));
+    good &= report(
+        "some allocations did fail",
+        if failures > 0 { Ok(()) } else { Err("none".into()) },
+    );
+    good &= report(
+        "every file and row is as the operations that succeeded left it",
+        places.iter().try_for_each(Place::verify),
+    );
     let new = mount.join("writable");
     let wrote = std::fs::write(&new, "text").and_then(|()| std::fs::remove_file(&new));
     good &= report("the filesystem is still writable", wrote.map_err(|e| e.to_string()));

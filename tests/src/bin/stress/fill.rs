@@ -69,7 +69,10 @@ fn small(mount: &Path) -> io::Result<Checks> {
     println!("# {made} files of one byte");
     nix::unistd::syncfs(File::open(mount)?)?;
     let truncated = OpenOptions::new().write(true).open(mount.join(small_name(1)));
-    let mut checks = vec![("a file of a full disk can be truncated", truncated.and_then(|f| f.set_len(0)))];
+    let mut checks = vec![(
+        "a file of a full disk can be truncated",
+        truncated.and_then(|f| f.set_len(0)),
+    )];
     let removed = (0..made / 2).try_for_each(|n| std::fs::remove_file(mount.join(small_name(n))));
     checks.push(("files of a full disk can be removed", removed));
     nix::unistd::syncfs(File::open(mount)?)?;
@@ -112,9 +115,15 @@ fn xattrs(mount: &Path) -> io::Result<Checks> {
     nix::unistd::syncfs(File::open(mount)?)?;
     let first = File::open(mount.join("file0"))?;
     Ok(vec![
-        ("an attribute of a full disk can be removed", remove_attribute(&first, 0)),
+        (
+            "an attribute of a full disk can be removed",
+            remove_attribute(&first, 0),
+        ),
         ("and made smaller", set_attribute(&first, 1, b"small")),
-        ("a file with attributes can be removed", std::fs::remove_file(mount.join("file0"))),
+        (
+            "a file with attributes can be removed",
+            std::fs::remove_file(mount.join("file0")),
+        ),
     ])
 }
 
@@ -129,12 +138,21 @@ fn rows(mount: &Path) -> io::Result<Checks> {
     let mut checks = vec![("rows of a full disk can be deleted one by one", {
         ids[..50].chunks(1).try_for_each(|id| collection.delete(id, true))
     })];
-    checks.push(("and together", ids[50..].chunks(5000).try_for_each(|ids| collection.delete(ids, false))));
-    checks.push(("none is left", match collection.count()? {
-        0 => Ok(()),
-        n => Err(io::Error::other(format!("{n} rows"))),
-    }));
-    checks.push(("their space is given back", collection.build(vexfs_uapi::VEXFS_BUILD_OPTIMIZE, 0)));
+    checks.push((
+        "and together",
+        ids[50..].chunks(5000).try_for_each(|ids| collection.delete(ids, false)),
+    ));
+    checks.push((
+        "none is left",
+        match collection.count()? {
+            0 => Ok(()),
+            n => Err(io::Error::other(format!("{n} rows"))),
+        },
+    ));
+    checks.push((
+        "their space is given back",
+        collection.build(vexfs_uapi::VEXFS_BUILD_OPTIMIZE, 0),
+    ));
     checks.push(("rows can be inserted again", collection.insert(end, BATCH, true)));
     Ok(checks)
 }
@@ -161,9 +179,16 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
         }
         Err(e) => good = report(&format!("{kind}: the disk fills up"), Err(e.to_string())),
     }
-    good &= report(&format!("{kind}: everything can be removed"), remove_all(mount).map_err(text));
+    good &= report(
+        &format!("{kind}: everything can be removed"),
+        remove_all(mount).map_err(text),
+    );
     let left = free(mount).map_err(text)?;
-    let same = if left == fresh { Ok(()) } else { Err(format!("{left:?} blocks and inodes, a new one has {fresh:?}")) };
+    let same = if left == fresh {
+        Ok(())
+    } else {
+        Err(format!("{left:?} blocks and inodes, a new one has {fresh:?}"))
+    };
     good &= report(&format!("{kind}: an emptied disk has as much free as a new one"), same);
     Ok(good)
 }

@@ -10,6 +10,7 @@
 //! - `stress mix MOUNT --seconds N --workers N --seed N`: processes that do everything to one tree;
 //! - `stress fill MOUNT --kind small|big|xattrs|rows`: fills a new filesystem, uses it while full, and empties it;
 //! - `stress many DIR --files N`: many small files;
+//! - `stress alike DIR DIR`: two trees are the same;
 //! - `stress clear MOUNT`: removes everything;
 //! - `stress space MOUNT FILE`: free space and inodes are as FILE says, which is made where there is none.
 
@@ -49,7 +50,10 @@ impl Arguments {
     }
 
     pub fn word(&self, n: usize) -> Result<&str, String> {
-        self.words.get(n).map(String::as_str).ok_or("too few arguments; see the source's head".into())
+        self.words
+            .get(n)
+            .map(String::as_str)
+            .ok_or("too few arguments; see the source's head".into())
     }
 
     pub fn path(&self, n: usize) -> Result<&Path, String> {
@@ -89,6 +93,7 @@ fn run(args: &Arguments) -> Result<bool, String> {
         "mixer" => mix::mixer(args),
         "fill" => fill::run(args),
         "many" => tree::many(args),
+        "alike" => tree::alike(args),
         "clear" => tree::clear(args),
         "space" => tree::space(args),
         other => Err(format!("no such command: {other}")),

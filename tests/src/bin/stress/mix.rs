@@ -37,8 +37,22 @@ const COLLECTIONS: u64 = 4;
 
 /// Answers that mean only that another process came first, or that the tree is as it is.
 const EXPECTED: &[Errno] = &[
-    Errno::ENOENT, Errno::EEXIST, Errno::ENOTDIR, Errno::EISDIR, Errno::ENOTEMPTY, Errno::ELOOP, Errno::EINVAL, Errno::EXDEV,
-    Errno::EMLINK, Errno::ENXIO, Errno::ENODATA, Errno::ETXTBSY, Errno::EPERM, Errno::ENAMETOOLONG, Errno::ENOTTY, Errno::EBUSY,
+    Errno::ENOENT,
+    Errno::EEXIST,
+    Errno::ENOTDIR,
+    Errno::EISDIR,
+    Errno::ENOTEMPTY,
+    Errno::ELOOP,
+    Errno::EINVAL,
+    Errno::EXDEV,
+    Errno::EMLINK,
+    Errno::ENXIO,
+    Errno::ENODATA,
+    Errno::ETXTBSY,
+    Errno::EPERM,
+    Errno::ENAMETOOLONG,
+    Errno::ENOTTY,
+    Errno::EBUSY,
     Errno::ENOSPC,
 ];
 
@@ -68,7 +82,11 @@ impl Mixer {
 
     fn open(&mut self, flags: i32) -> io::Result<File> {
         let path = self.place();
-        OpenOptions::new().read(true).write(true).custom_flags(flags | libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags | libc::O_NONBLOCK | libc::O_NOFOLLOW)
+            .open(path)
     }
 
     fn attribute(&mut self) -> io::Result<()> {
@@ -104,7 +122,10 @@ impl Mixer {
             }
             8..=9 => {
                 let first = self.next_row.saturating_sub(300);
-                let ids: Vec<u64> = collection.get(&(first..self.next_row).collect::<Vec<_>>())?.into_keys().collect();
+                let ids: Vec<u64> = collection
+                    .get(&(first..self.next_row).collect::<Vec<_>>())?
+                    .into_keys()
+                    .collect();
                 match collection.delete(&ids[..ids.len().min(100)], false) {
                     // Another process was faster with some of them.
                     Err(e) if e.raw_os_error().is_none() => Ok(()),
@@ -127,7 +148,11 @@ impl Mixer {
             15..=17 => symlink(self.place(), self.place()),
             18..=22 => std::fs::hard_link(self.place(), self.place()),
             23..=30 => {
-                let flags = [RenameFlags::empty(), RenameFlags::RENAME_EXCHANGE, RenameFlags::RENAME_NOREPLACE];
+                let flags = [
+                    RenameFlags::empty(),
+                    RenameFlags::RENAME_EXCHANGE,
+                    RenameFlags::RENAME_NOREPLACE,
+                ];
                 let flags = flags[self.below(3) as usize];
                 Ok(renameat2(AT_FDCWD, &self.place(), AT_FDCWD, &self.place(), flags)?)
             }
@@ -140,7 +165,8 @@ impl Mixer {
             56..=59 => {
                 let at = self.below(40) * 4096;
                 let blocks = vec![Aligned([3; 4096]); 1 + self.below(8) as usize];
-                self.open(libc::O_DIRECT)?.write_all_at(blocks.as_slice().as_bytes(), at)
+                self.open(libc::O_DIRECT)?
+                    .write_all_at(blocks.as_slice().as_bytes(), at)
             }
             60..=64 => {
                 let len = self.below(200_000);
@@ -162,7 +188,10 @@ impl Mixer {
             }
             81 => Ok(nix::unistd::syncfs(File::open(&self.mount)?)?),
             82..=84 => std::fs::read_dir(self.place())?.try_for_each(|e| e.map(drop)),
-            85 => std::fs::set_permissions(self.place(), PermissionsExt::from_mode(0o600 + self.below(2) as u32 * 0o100)),
+            85 => std::fs::set_permissions(
+                self.place(),
+                PermissionsExt::from_mode(0o600 + self.below(2) as u32 * 0o100),
+            ),
             86..=87 => {
                 let (from, to) = (self.open(0)?, self.open(0)?);
                 match copy_file_range(&from, Some(&mut 0), &to, Some(&mut 100_000), 50_000) {
@@ -170,7 +199,11 @@ impl Mixer {
                     Err(e) => Err(e.into()),
                 }
             }
-            88 => File::options().write(true).custom_flags(libc::O_TMPFILE).open(self.mount.join("tree"))?.write_all_at(b"temporary", 5000),
+            88 => File::options()
+                .write(true)
+                .custom_flags(libc::O_TMPFILE)
+                .open(self.mount.join("tree"))?
+                .write_all_at(b"temporary", 5000),
             _ if collection::supported(&self.mount) => self.rows(),
             _ => Ok(()),
         }
@@ -208,10 +241,16 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let start = |n: u64| {
         let mut command = Command::new(&program);
-        command.arg("mixer").arg(mount).args(["--seed", &(seed * 100 + n).to_string()]);
+        command
+            .arg("mixer")
+            .arg(mount)
+            .args(["--seed", &(seed * 100 + n).to_string()]);
         command.args(["--seconds", args.text("seconds", "20")]).spawn()
     };
-    let children: Vec<_> = (0..workers).map(start).collect::<io::Result<_>>().map_err(|e| e.to_string())?;
+    let children: Vec<_> = (0..workers)
+        .map(start)
+        .collect::<io::Result<_>>()
+        .map_err(|e| e.to_string())?;
     let mut result = Ok(());
     for mut child in children {
         let status = child.wait().map_err(|e| e.to_string())?;
@@ -219,5 +258,8 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
             result = Err(format!("a process ended with {status}"));
         }
     }
-    Ok(report("processes that do everything to one tree get no error that they should not", result))
+    Ok(report(
+        "processes that do everything to one tree get no error that they should not",
+        result,
+    ))
 }

@@ -58,7 +58,8 @@ impl Place {
     }
 
     pub fn seat(&self) -> Result<Seat, String> {
-        observe::patiently(|| Seat::new(&self.dir, self.rows.as_deref(), false)).map_err(|e| format!("seat {}: {e}", self.number))
+        observe::patiently(|| Seat::new(&self.dir, self.rows.as_deref(), false))
+            .map_err(|e| format!("seat {}: {e}", self.number))
     }
 
     /// Starts a worker of this program on the seat.

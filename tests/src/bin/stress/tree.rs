@@ -4,6 +4,7 @@
 use crate::report;
 use crate::Arguments;
 use nix::sys::statvfs::statvfs;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -24,11 +25,17 @@ pub fn many(args: &Arguments) -> Result<bool, String> {
             }
             // Most lie in the leaf, every eighth has blocks.
             let len = if n % 8 == 0 { 3000 } else { n % 300 };
-            std::fs::write(folder.join(format!("file{n}")), vec![b'a' + (n % 26) as u8; len as usize])?;
+            std::fs::write(
+                folder.join(format!("file{n}")),
+                vec![b'a' + (n % 26) as u8; len as usize],
+            )?;
         }
         Ok(nix::unistd::syncfs(File::open(dir)?)?)
     };
-    Ok(report("many files can be made", make().map_err(|e: io::Error| e.to_string())))
+    Ok(report(
+        "many files can be made",
+        make().map_err(|e: io::Error| e.to_string()),
+    ))
 }
 
 /// Removes everything below `mount`, collections too.
@@ -72,6 +79,42 @@ pub fn space(args: &Arguments) -> Result<bool, String> {
         return Ok(true);
     }
     let was = std::fs::read_to_string(file).map_err(|e| e.to_string())?;
-    let result = if was == now { Ok(()) } else { Err(format!("{now}, at first {was}")) };
+    let result = if was == now {
+        Ok(())
+    } else {
+        Err(format!("{now}, at first {was}"))
+    };
     Ok(report("all space is free again", result))
+}
+
+/// Compares what two directories hold, names and contents.
+fn compare(a: &Path, b: &Path) -> io::Result<()> {
+    let names =
+        |dir: &Path| -> io::Result<BTreeSet<_>> { std::fs::read_dir(dir)?.map(|e| Ok(e?.file_name())).collect() };
+    let (in_a, in_b) = (names(a)?, names(b)?);
+    if let Some(name) = in_a.symmetric_difference(&in_b).next() {
+        return Err(io::Error::other(format!(
+            "{} is in one of them only",
+            a.join(name).display()
+        )));
+    }
+    for name in in_a {
+        let (a, b) = (a.join(&name), b.join(&name));
+        if a.is_dir() {
+            compare(&a, &b)?;
+        } else if std::fs::read(&a)? != std::fs::read(&b)? {
+            return Err(io::Error::other(format!(
+                "{} differs from {}",
+                b.display(),
+                a.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// `stress alike`
+pub fn alike(args: &Arguments) -> Result<bool, String> {
+    let result = compare(args.path(1)?, args.path(2)?);
+    Ok(report("the two trees are the same", result.map_err(|e| e.to_string())))
 }

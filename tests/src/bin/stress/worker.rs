@@ -26,14 +26,22 @@ use vexfs_tests::stress::shared::Table;
 enum Faults {
     Never,
     /// The n-th allocation of an operation fails, with n growing until the operation has no n-th one.
-    Nth { file: File, next: [u32; NAMES.len()] },
+    Nth {
+        file: File,
+        next: [u32; NAMES.len()],
+    },
     /// Now and then, as the machine is set to.
     Random(File),
 }
 
 impl Faults {
     fn new(policy: &str) -> io::Result<Faults> {
-        let open = |name: &str| OpenOptions::new().read(true).write(true).open(format!("/proc/thread-self/{name}"));
+        let open = |name: &str| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(format!("/proc/thread-self/{name}"))
+        };
         Ok(match policy {
             "nth" => Faults::Nth {
                 file: open("fail-nth")?,
@@ -108,7 +116,11 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
     let table = Table::open(args.path(1)?).map_err(text)?;
     let rows = args.text("rows", "");
     let rows = (!rows.is_empty()).then(|| Path::new(rows));
-    let mut seat = observe::patiently(|| Seat::new(args.path(2).unwrap_or(Path::new("")), rows, policy == "io")).map_err(text)?;
+    let dir = args.path(2)?;
+    let mut seat = match observe::patiently(|| Seat::new(dir, rows, policy == "io")) {
+        Err(e) if may_fail(policy, &e) => return Ok(true),
+        seat => seat.map_err(text)?,
+    };
     let mut random = Random::new(args.number("seed", 0)?);
     let mut faults = Faults::new(policy).map_err(text)?;
     let mix = Mix {

@@ -77,7 +77,7 @@ fn check_not_above(tx: &Tx<'_>, moved: Ino, dir: Ino) -> Result<()> {
         }
         at = inode.parent;
     }
-    Err(Error::corrupt("directories that contain each other", u64::MAX, dir))
+    Err(tx.damaged("directories that contain each other", dir))
 }
 
 impl Rename {

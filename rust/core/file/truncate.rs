@@ -173,7 +173,8 @@ pub(crate) fn finish_pending(fs: &Fs, ino: Ino) -> Result<Inode> {
 /// Frees the blocks behind the end of inode `ino`, which is `TRUNCATING`.
 pub(crate) fn resume(fs: &Fs, ino: Ino) -> Result<()> {
     loop {
-        let (mut tx, budget) = fs.begin_step()?;
+        let (tx, budget) = fs.begin_step()?;
+        let mut tx = tx.for_orphan();
         let inode = inode::expect(&tx, ino)?;
         if inode.state & state::TRUNCATING == 0 {
             return Ok(());

@@ -278,6 +278,11 @@ impl Fs {
         if root.level >= MAX_LEVELS || root.birth > txg || txg >= u64::MAX / 2 || sb.next_ino.get() < FIRST_INO {
             return Err(Error::corrupt("superblock: values out of range", u64::MAX, 0));
         }
+        // The root, and what numbers were given out for.
+        let most = (sb.next_ino.get() - FIRST_INO).saturating_add(1);
+        if !(1..=most).contains(&sb.inode_count.get()) {
+            return Err(Error::corrupt("superblock: impossible count of inodes", u64::MAX, 0));
+        }
         let never_writable = if !writable {
             Some("it has features that this vexfs can only read")
         } else if dev.is_read_only() {

@@ -331,7 +331,7 @@ fn unknown_features_are_refused_as_far_as_they_have_to_be() {
 #[test]
 fn a_superblock_with_impossible_values_is_an_error() {
     let good = image(16);
-    let changes: [fn(&mut DiskSuperblock); 9] = [
+    let changes: [fn(&mut DiskSuperblock); 12] = [
         |sb| sb.root_block = 7.into(),
         |sb| sb.root_block = u64::MAX.into(),
         |sb| sb.root_level = 9,
@@ -339,6 +339,9 @@ fn a_superblock_with_impossible_values_is_an_error() {
         |sb| sb.free_blocks = 1.into(),
         |sb| sb.gdt_csum = 1.into(),
         |sb| sb.next_ino = 0.into(),
+        |sb| sb.inode_count = 0.into(),
+        |sb| sb.inode_count = (sb.next_ino.get() - FIRST_INO + 2).into(),
+        |sb| sb.inode_count = u64::MAX.into(),
         |sb| sb.txg = u64::MAX.into(),
         |sb| sb.total_blocks = 3.into(),
     ];

@@ -249,6 +249,32 @@ impl<T> RwLock<T> {
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         // SAFETY: by the type's invariant the semaphore is initialised.
         unsafe { bindings::down_write(self.0.sem.get()) };
+        self.written()
+    }
+
+    /// Waits for exclusive access, or for a fatal signal. A lock that is free is taken in any case.
+    ///
+    /// # Errors
+    ///
+    /// `Interrupted`.
+    pub fn write_killable(&self) -> Result<RwLockWriteGuard<'_, T>> {
+        // SAFETY: by the type's invariant the semaphore is initialised.
+        match unsafe { bindings::down_write_killable(self.0.sem.get()) } {
+            0 => Ok(self.written()),
+            _ => Err(Error::Interrupted),
+        }
+    }
+
+    /// Takes exclusive access when nobody else has any.
+    pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        // SAFETY: by the type's invariant the semaphore is initialised.
+        let taken = unsafe { bindings::down_write_trylock(self.0.sem.get()) } != 0;
+        taken.then(|| self.written())
+    }
+
+    /// The guard of a task that has just got exclusive access.
+    #[inline]
+    fn written(&self) -> RwLockWriteGuard<'_, T> {
         RwLockWriteGuard {
             inner: &self.0,
             _not_send: PhantomData,

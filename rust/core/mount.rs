@@ -107,6 +107,8 @@ pub struct Counters {
     pub levels: u32,
     /// Blocks promised to data that has none yet.
     pub promised_blocks: u64,
+    /// Times that damage was met since the mount.
+    pub damage_met: u64,
 }
 
 /// A mounted filesystem.
@@ -276,6 +278,11 @@ impl Fs {
         if root.level >= MAX_LEVELS || root.birth > txg || txg >= u64::MAX / 2 || sb.next_ino.get() < FIRST_INO {
             return Err(Error::corrupt("superblock: values out of range", u64::MAX, 0));
         }
+        // The root, and what numbers were given out for.
+        let most = (sb.next_ino.get() - FIRST_INO).saturating_add(1);
+        if !(1..=most).contains(&sb.inode_count.get()) {
+            return Err(Error::corrupt("superblock: impossible count of inodes", u64::MAX, 0));
+        }
         let never_writable = if !writable {
             Some("it has features that this vexfs can only read")
         } else if dev.is_read_only() {
@@ -340,7 +347,7 @@ impl Fs {
                 return Err(Error::ReadOnly);
             }
             self.read_only.store(false, SeqCst);
-            return orphan::recover(self);
+            return orphan::recover(self).inspect_err(|_| self.read_only.store(true, SeqCst));
         }
         let before = self.read_only.swap(true, SeqCst);
         if stopped {
@@ -362,6 +369,20 @@ impl Fs {
             log!(err, "no further changes are possible: {}", reason);
         }
         self.aborted.store(true, SeqCst);
+    }
+
+    /// What an error means that something which changes the filesystem came upon: damage stops all changes, since what has not
+    /// been written yet may rest on it.
+    pub(crate) fn met_changing(&self, e: &Error) {
+        if matches!(e, Error::Corrupt(_)) {
+            self.abort(*e);
+        }
+    }
+
+    /// Counts and logs, at a bounded rate, damage that an operation failed with. Nothing else follows from it: what stops the
+    /// filesystem has done so by itself. For hosts whose callers get no more than an errno.
+    pub fn note_failure(&self, e: &Error) {
+        self.store.damage.note_failure(e);
     }
 
     /// Why writing was stopped, if it was.
@@ -421,6 +442,7 @@ impl Fs {
             nodes_written: self.nodes_written.load(Relaxed),
             levels: tree.levels(),
             promised_blocks,
+            damage_met: self.store.damage.met(),
         }
     }
 
@@ -491,11 +513,15 @@ impl Fs {
         let mut space = self.space.lock();
         match f(&mut space) {
             Err(Error::NoSpace) if space.has_pending() => {}
-            done => return done,
+            done => {
+                drop(space);
+                return done.inspect_err(|e| self.met_changing(e));
+            }
         }
         drop(space);
         self.commit()?;
-        f(&mut self.space.lock())
+        let done = f(&mut self.space.lock());
+        done.inspect_err(|e| self.met_changing(e))
     }
 
     /// Allocates up to `want` blocks in a row for data that is about to be written, near block `goal` (0: anywhere).

@@ -45,6 +45,7 @@ use vexfs_vfs::shrinker::Shrink;
 use vexfs_vfs::shrinker::Shrinker;
 use vexfs_vfs::stat::StatFs;
 use vexfs_vfs::super_block::Geometry;
+use vexfs_vfs::super_block::NewSuperBlock;
 use vexfs_vfs::workqueue::Repeat;
 use vexfs_vfs::workqueue::Repeating;
 use vexfs_vfs::xattr::XattrTable;
@@ -226,7 +227,7 @@ impl FileSystem for VexFs {
         Ok(())
     }
 
-    fn mount(sb: &SuperBlock<Self>, options: &Options) -> Result<(Info, Geometry)> {
+    fn mount(sb: &NewSuperBlock<'_, Self>, options: &Options) -> Result<(Info, Geometry)> {
         let policy = Arc::new(Policy {
             told: AtomicBool::new(false),
             panic: AtomicBool::new(options.panic),
@@ -330,15 +331,16 @@ impl FileSystem for VexFs {
     }
 
     fn evict(inode: &Inode) -> Result {
-        if inode.is_regular() && !inode.is_bad() {
+        // A bad inode has nothing, and its number may be another's by now.
+        if inode.is_bad() || inode.ino() == 0 {
+            return Ok(());
+        }
+        if inode.is_regular() {
             file::release(inode);
         } else if inode.is_dir() {
             ioctl::collection_evict(inode);
         }
-        if inode.is_dir() && !inode.is_bad() {
-            ioctl::collection_evict(inode);
-        }
-        if inode.nlink() != 0 || inode.is_bad() || inode.ino() == 0 || control::is_control(inode) {
+        if inode.nlink() != 0 || control::is_control(inode) {
             return Ok(());
         }
         let _no_freeze = inode.super_block().no_freeze();
@@ -424,11 +426,19 @@ impl FileSystem for VexFs {
         if ino < inode::ROOT || ino == control::INO {
             return Err(stale());
         }
-        let found = match inode::get(sb, ino) {
-            Err(vexfs_vfs::Failure::Host(Error::NotFound)) => return Err(stale()),
-            found => found?,
-        };
-        if found.nlink() == 0 || found.generation() != generation || found.data().is_hidden() {
+        // One that is in memory may have lost its last name, as long as it is in use. Otherwise it must have one: the files of
+        // a collection are the engine's, and so is the deletion of those without a name somebody else's.
+        let found = sb.iget(ino, |new| {
+            let attr = match sb.info().fs.inode(ino) {
+                Err(Error::NotFound) => return Err(stale()),
+                attr => attr?,
+            };
+            if attr.nlink == 0 || attr.is_hidden() || attr.generation as u32 != generation {
+                return Err(stale());
+            }
+            inode::fill(new, &attr)
+        })?;
+        if found.generation() != generation || found.data().is_hidden() {
             return Err(stale());
         }
         Ok(found)

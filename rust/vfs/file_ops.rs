@@ -188,7 +188,8 @@ impl<T: BlockMap> File<T> {
 
     /// Whether every change through it must be durable before the call returns.
     pub fn is_sync(&self) -> bool {
-        self.flags() & bindings::O_DSYNC != 0 || self.inode().flags() & bindings::S_SYNC != 0
+        // SAFETY: A live inode.
+        self.flags() & bindings::O_DSYNC != 0 || unsafe { bindings::vexfs_is_sync(self.inode().as_ptr()) }
     }
 }
 

@@ -2,9 +2,12 @@
 /*
  * Inline wrappers only; see shim.h.
  */
+#include <linux/cred.h>
+#include <linux/fsnotify.h>
 #include <linux/highmem.h>
 #include <linux/kdev_t.h>
 #include <linux/mm.h>
+#include <linux/namei.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -311,6 +314,27 @@ struct dentry *vexfs_dget(struct dentry *dentry)
 	return dget(dentry);
 }
 
+struct file *vexfs_dentry_open(const struct path *path, int flags)
+{
+	return dentry_open(path, flags, current_cred());
+}
+
+int vexfs_security_path_mkdir(const struct path *dir, struct dentry *dentry, umode_t mode)
+{
+	return security_path_mkdir(dir, dentry, mode_strip_umask(d_inode(dir->dentry), mode));
+}
+
+int vexfs_security_path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir,
+			       struct dentry *new_dentry, unsigned int flags)
+{
+	return security_path_rename(old_dir, old_dentry, new_dir, new_dentry, flags);
+}
+
+void vexfs_fsnotify_modify(struct file *file)
+{
+	fsnotify_modify(file);
+}
+
 struct mnt_idmap *vexfs_file_mnt_idmap(struct file *file)
 {
 	return file_mnt_idmap(file);
@@ -341,6 +365,11 @@ void vexfs_i_size_write(struct inode *inode, loff_t size)
 struct timespec64 vexfs_inode_get_ctime(const struct inode *inode)
 {
 	return inode_get_ctime(inode);
+}
+
+bool vexfs_is_sync(const struct inode *inode)
+{
+	return IS_SYNC(inode);
 }
 
 bool vexfs_is_dirsync(const struct inode *inode)

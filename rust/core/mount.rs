@@ -19,6 +19,9 @@ use crate::format::FIRST_INO;
 use crate::format::MAX_LEVELS;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
+use crate::log::replay;
+use crate::log::Log;
+use crate::log::LogCounters;
 use crate::orphan;
 use crate::space::pins::Pins;
 use crate::space::Run;
@@ -45,6 +48,8 @@ use vexfs_host::Result;
 pub struct MountOptions {
     /// Write nothing.
     pub read_only: bool,
+    /// Leave what the intent log holds alone and show the state of the last commit. Only read-only.
+    pub norecovery: bool,
     /// Clean nodes to keep in memory at most.
     pub cache_nodes: usize,
     /// Dirty nodes after which an operation commits first.
@@ -57,6 +62,7 @@ impl Default for MountOptions {
     fn default() -> Self {
         MountOptions {
             read_only: false,
+            norecovery: false,
             cache_nodes: if cfg!(CONFIG_RUST) { usize::MAX } else { 4096 },
             dirty_nodes: 4096,
         }
@@ -109,6 +115,8 @@ pub struct Counters {
     pub promised_blocks: u64,
     /// Times that damage was met since the mount.
     pub damage_met: u64,
+    /// The intent log.
+    pub log: LogCounters,
 }
 
 /// A mounted filesystem.
@@ -117,6 +125,7 @@ pub struct Fs {
     pub(crate) tree: RwLock<Tree>,
     pub(crate) space: Mutex<Space>,
     pub(crate) commit: Mutex<CommitState>,
+    pub(crate) log: Box<Log>,
     pub(crate) pins: Pins,
     /// The last transaction group on the device.
     pub(crate) committed: AtomicU64,
@@ -228,6 +237,12 @@ fn open_store(dev: Device, sb: &DiskSuperblock, options: &MountOptions) -> Resul
 }
 
 #[inline(never)]
+fn open_log(sb: &DiskSuperblock, device_bytes: u64) -> Result<Box<Log>> {
+    let geo = Geometry::from_superblock(sb, device_bytes)?;
+    Box::new(Log::new(sb, &geo)?)
+}
+
+#[inline(never)]
 fn open_space(store: &Store, sb: &DiskSuperblock) -> Result<Mutex<Space>> {
     let space = Space::load(store, |i| sb.table_slot(i), sb.gdt_csum.get(), sb.free_blocks.get())?;
     Mutex::new(space)
@@ -254,7 +269,13 @@ impl Fs {
         let _nofs = nofs();
         let chosen = read_superblock(&dev, options.read_only)?;
         let fs = Fs::assemble(dev, chosen, &options)?;
+        if !options.norecovery && replay(&fs)? {
+            // A read-only mount has it in memory only, and nothing to write.
+            fs.log.replayed.store(true, SeqCst);
+            fs.tree.write().changed = false;
+        }
         if !options.read_only {
+            fs.settle_replay()?;
             orphan::recover(&fs)?;
         }
         Ok(fs)
@@ -274,10 +295,19 @@ impl Fs {
         if dev.is_read_only() && !options.read_only {
             return Err(Error::ReadOnly);
         }
+        if options.norecovery && !options.read_only {
+            return Err(Error::Invalid("norecovery is for read-only mounts"));
+        }
         let (root, txg) = (sb.root(), sb.txg.get());
-        if root.level >= MAX_LEVELS || root.birth > txg || txg >= u64::MAX / 2 || sb.next_ino.get() < FIRST_INO {
+        if root.level >= MAX_LEVELS
+            || root.birth > txg
+            || txg >= u64::MAX / 2
+            || sb.next_ino.get() < FIRST_INO
+            || sb.log_head.get() >= u64::MAX / 2
+        {
             return Err(Error::corrupt("superblock: values out of range", u64::MAX, 0));
         }
+        let log = open_log(sb, dev.len())?;
         // The root, and what numbers were given out for.
         let most = (sb.next_ino.get() - FIRST_INO).saturating_add(1);
         if !(1..=most).contains(&sb.inode_count.get()) {
@@ -290,6 +320,8 @@ impl Fs {
         } else if chosen.maybe_older {
             // Even if the slot could be read by now: what is in memory is the state of the other one.
             Some("a superblock slot could not be read when it was mounted and may hold a newer state: unmount it first")
+        } else if options.norecovery && log.region.units > 0 {
+            Some("it was mounted with norecovery: unmount it first")
         } else {
             None
         };
@@ -315,6 +347,7 @@ impl Fs {
                 sb: chosen.bytes,
                 slot: chosen.slot,
             })?,
+            log,
             store,
         })
     }
@@ -346,6 +379,7 @@ impl Fs {
             if stopped {
                 return Err(Error::ReadOnly);
             }
+            self.settle_replay()?;
             self.read_only.store(false, SeqCst);
             return orphan::recover(self).inspect_err(|_| self.read_only.store(true, SeqCst));
         }
@@ -443,6 +477,7 @@ impl Fs {
             levels: tree.levels(),
             promised_blocks,
             damage_met: self.store.damage.met(),
+            log: self.log.counters(),
         }
     }
 

@@ -12,7 +12,7 @@
 //! nodes and data only go to blocks that were free in it, bitmaps and table blocks to the slots it does not use. A failure in
 //! step 3 or 4 makes the filesystem read-only, since what is in memory can then neither be written nor taken back.
 //!
-//! Lock order: the commit lock is held throughout and outermost.
+//! Lock order: the commit lock is held throughout and outermost. What fsync needs sooner, the log has (`log`).
 
 use crate::btree::Node;
 use crate::btree::Slot;
@@ -68,21 +68,7 @@ impl Fs {
         self.commit().map(|_| ())
     }
 
-    /// Makes transaction group `txg` durable if it is not yet. Concurrent callers share one commit.
-    pub fn sync_txg(&self, txg: u64) -> Result<()> {
-        let _nofs = nofs();
-        if self.committed.load(SeqCst) >= txg {
-            return Ok(());
-        }
-        let mut state = self.commit.lock();
-        // While this waited, another caller may have committed it.
-        if self.committed.load(SeqCst) >= txg {
-            return Ok(());
-        }
-        self.commit_locked(&mut state).map(|_| ())
-    }
-
-    fn commit_locked(&self, state: &mut CommitState) -> Result<Committed> {
+    pub(crate) fn commit_locked(&self, state: &mut CommitState) -> Result<Committed> {
         if let Some(e) = self.abort_reason() {
             return Err(e);
         }
@@ -146,6 +132,7 @@ impl Fs {
             sb.next_ino = tree.next_ino.into();
             sb.inode_count = tree.inode_count.into();
             sb.free_blocks = space.free_blocks().into();
+            sb.log_head = tree.redo.seal().into();
             sb.gdt_csum = csum.into();
             sb.written = vexfs_host::now().0.into();
             sb.compute_csum()
@@ -196,6 +183,7 @@ impl Fs {
         {
             let mut tree = self.tree.write();
             tree.writing.clear();
+            self.log.settled(tree.redo.committed());
             self.space.lock().committed(&self.pins);
         }
         self.committed.store(txg, SeqCst);

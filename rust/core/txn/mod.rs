@@ -11,7 +11,7 @@
 //! Space that a `Tx` frees or adopts changes hands in [`Tx::commit`] only. Nodes that it copied or split stay so after a
 //! rollback: that changes nothing of what the tree says.
 //!
-//! Locks, outermost first: commit, tree, space, a shard of the cache.
+//! Locks, outermost first: commit or log, tree, space, a shard of the cache.
 
 pub(crate) mod commit;
 #[cfg(test)]
@@ -223,6 +223,26 @@ impl Fs {
         }
     }
 
+    /// Starts an operation of the intent log, of up to `items` items, on a filesystem that nobody uses yet and that may be
+    /// read-only: it does not commit.
+    pub(crate) fn begin_replay(&self, items: usize) -> Result<Tx<'_>> {
+        let nofs = nofs();
+        let tree = self.tree.write();
+        let nodes = Reserve::items(items).nodes(tree.levels());
+        let places = self.space.lock().begin_op(nodes, Class::Urgent).ok_or(Error::NoSpace)?;
+        Ok(Tx {
+            fs: self,
+            places,
+            adopted: Vec::new(),
+            freed: Vec::new(),
+            before: (tree.next_ino, tree.inode_count),
+            of_orphan: false,
+            done: false,
+            tree,
+            _nofs: nofs,
+        })
+    }
+
     pub(crate) fn env(&self) -> Env<'_> {
         Env {
             store: &self.store,
@@ -269,6 +289,15 @@ impl Tx<'_> {
         let count = self.tree.inode_count.checked_add_signed(n);
         self.tree.inode_count =
             count.ok_or_else(|| self.damaged("inodes added or removed beyond what the superblock counts", 0))?;
+        Ok(())
+    }
+
+    /// Sets what an operation of `entries` entries in the intent log left.
+    pub(crate) fn set_counts(&mut self, next_ino: u64, inode_count: u64, entries: u64) -> Result<()> {
+        if next_ino < self.tree.next_ino || inode_count.abs_diff(self.tree.inode_count) > entries {
+            return Err(Error::corrupt("intent log: impossible counts", u64::MAX, 0));
+        }
+        (self.tree.next_ino, self.tree.inode_count) = (next_ino, inode_count);
         Ok(())
     }
 
@@ -348,6 +377,15 @@ impl Tx<'_> {
         self.freed.push(run)
     }
 
+    /// Ends the operation for the intent log.
+    fn note(&mut self) {
+        let tree = &mut *self.tree;
+        self.adopted.iter().for_each(|run| tree.redo.adopt(run));
+        self.freed.iter().for_each(|run| tree.redo.free(run));
+        let lsn = tree.redo.end(tree.next_ino, tree.inode_count);
+        self.fs.log.happened(lsn, tree.redo.adopted());
+    }
+
     /// Ends the operation and makes its changes permanent. Returns the transaction group they belong to, for
     /// [`Fs::sync_txg`].
     pub fn commit(mut self) -> u64 {
@@ -356,6 +394,7 @@ impl Tx<'_> {
         let changed = self.tree.has_undo() || !self.adopted.is_empty() || !self.freed.is_empty();
         if changed || self.before != (self.tree.next_ino, self.tree.inode_count) {
             self.tree.changed = true;
+            self.note();
         }
         self.tree.keep();
         let mut sound = true;
@@ -390,6 +429,7 @@ impl Drop for Tx<'_> {
                 .abort(Error::corrupt("an operation could not be undone", u64::MAX, 0));
         }
         self.tree.keep();
+        self.tree.redo.rollback();
         (self.tree.next_ino, self.tree.inode_count) = self.before;
         {
             let mut space = self.fs.space.lock();

@@ -26,19 +26,26 @@ mod imp;
 mod buffer;
 pub mod error;
 mod map;
+// Lockdep's keys are its only use.
+#[cfg(any(test, CONFIG_LOCKDEP))]
+mod places;
 
 pub use error::Corrupt;
 pub use error::Error;
 pub use error::IoError;
 pub use error::Result;
 
+pub use imp::cond_resched;
 pub use imp::crc32c;
+#[cfg(not(CONFIG_RUST))]
+pub use imp::interrupt_after;
 pub use imp::monotonic;
 pub use imp::nofs;
 pub use imp::now;
 pub use imp::random;
 pub use imp::relax;
 pub use imp::siphash24;
+pub use imp::wait_for_memory;
 pub use imp::NofsScope;
 
 /// Fallible containers.
@@ -46,6 +53,10 @@ pub mod mem {
     pub use crate::buffer::Buffer;
     #[cfg(not(CONFIG_RUST))]
     pub use crate::imp::mem::fail_allocations_after;
+    #[cfg(not(CONFIG_RUST))]
+    pub use crate::imp::mem::fail_some_allocations;
+    #[cfg(not(CONFIG_RUST))]
+    pub use crate::imp::mem::failed_allocations;
     pub use crate::imp::mem::Box;
     pub use crate::imp::mem::Vec;
     pub use crate::map::U64Map;

@@ -229,7 +229,7 @@ impl<'a> Walk<'a> {
                 Some(next) if next > key => key = next,
                 _ => return Ok(None),
             }
-            vexfs_host::relax()?;
+            vexfs_host::cond_resched();
         }
     }
 
@@ -249,7 +249,7 @@ impl<'a> Walk<'a> {
                 Some(prev) if prev < key => key = prev,
                 _ => return Ok(None),
             }
-            vexfs_host::relax()?;
+            vexfs_host::cond_resched();
         }
     }
 
@@ -269,7 +269,7 @@ impl<'a> Walk<'a> {
                 Some(next) if next > key => key = next,
                 _ => return Ok(()),
             }
-            vexfs_host::relax()?;
+            vexfs_host::cond_resched();
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ impl Fs {
                 wrote: false,
             });
         }
-        if self.never_writable {
+        if self.never_writable.is_some() {
             return Err(Error::ReadOnly);
         }
 

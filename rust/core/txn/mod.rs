@@ -28,12 +28,12 @@ use crate::space::Places;
 use crate::space::Run;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
-use vexfs_host::nofs;
+use vexfs_host::shared;
 use vexfs_host::sync::RwLockReadGuard;
 use vexfs_host::sync::RwLockWriteGuard;
 use vexfs_host::Error;
-use vexfs_host::NofsScope;
 use vexfs_host::Result;
+use vexfs_host::SharedScope;
 
 /// Reading the tree, in a [`View`] or within a [`Tx`].
 ///
@@ -115,7 +115,7 @@ impl Reserve {
 pub struct View<'a> {
     fs: &'a Fs,
     tree: RwLockReadGuard<'a, Tree>,
-    _nofs: NofsScope,
+    _shared: SharedScope,
 }
 
 impl Read for View<'_> {
@@ -150,7 +150,7 @@ pub struct Tx<'a> {
     before: (u64, u64),
     done: bool,
     // Dropped last.
-    _nofs: NofsScope,
+    _shared: SharedScope,
 }
 
 impl Read for Tx<'_> {
@@ -165,11 +165,11 @@ impl Read for Tx<'_> {
 impl Fs {
     /// Starts reading. What is read stays consistent, and nothing changes, for as long as the view lives.
     pub fn view(&self) -> Result<View<'_>> {
-        let nofs = nofs();
+        let shared = shared();
         Ok(View {
             fs: self,
             tree: self.tree.read(),
-            _nofs: nofs,
+            _shared: shared,
         })
     }
 
@@ -179,13 +179,15 @@ impl Fs {
     ///
     /// `NoSpace`, `ReadOnly`, `Shutdown`; what stopped the commit.
     pub fn begin(&self, r: Reserve) -> Result<Tx<'_>> {
-        let nofs = nofs();
+        let shared = shared();
         let mut commits = 0;
         loop {
             self.check_writable()?;
             let tree = self.tree.write();
-            if tree.dirty.len() < self.dirty_limit || commits > 0 {
-                let mut space = self.space.lock();
+            let mut space = self.space.lock();
+            // What is dirty cannot be reclaimed; a bitmap and its copy take half a small node.
+            let full = tree.dirty.len() >= self.dirty_limit || space.dirty_groups() >= self.dirty_limit;
+            if !full || commits > 0 {
                 if let Some(places) = space.begin_op(r.nodes(tree.levels()), r.class) {
                     drop(space);
                     return Ok(Tx {
@@ -196,13 +198,14 @@ impl Fs {
                         before: (tree.next_ino, tree.inode_count),
                         done: false,
                         tree,
-                        _nofs: nofs,
+                        _shared: shared,
                     });
                 }
                 if commits > 1 || !space.has_pending() {
                     return Err(Error::NoSpace);
                 }
             }
+            drop(space);
             drop(tree);
             self.commit()?;
             commits += 1;

@@ -16,10 +16,10 @@ use vexfs_vfs::inode_ops::AttributeOperations;
 use vexfs_vfs::inode_ops::InodeOperations;
 use vexfs_vfs::stat::KStat;
 use vexfs_vfs::Attr;
-use vexfs_vfs::Dentry;
 use vexfs_vfs::Idmap;
 use vexfs_vfs::InodeOpsTable;
 use vexfs_vfs::InodeRef;
+use vexfs_vfs::MovingDentry;
 use vexfs_vfs::Result;
 use vexfs_vfs::SuperBlock;
 use vexfs_vfs::Time;
@@ -67,7 +67,7 @@ impl InodeOperations<VexFs> for ControlInode {
 }
 
 impl AttributeOperations<VexFs> for ControlInode {
-    fn setattr(_: Idmap<'_>, _: &Dentry<VexFs>, _: &Inode, _: &mut Attr) -> Result {
+    fn setattr(_: Idmap<'_>, _: &MovingDentry<VexFs>, _: &Inode, _: &mut Attr) -> Result {
         Err(Error::Permission.into())
     }
 

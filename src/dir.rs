@@ -96,12 +96,19 @@ impl InodeOperations<VexFs> for Directory {
         if made.is_dir() {
             dir.set_nlink(dir.nlink().saturating_add(1));
         }
-        new.instantiate(dentry);
+        match new {
+            Made::Here(new) => new.instantiate(dentry),
+            Made::Elsewhere(found) => dentry.instantiate(found),
+        }
         inode::finish(dir, made.txg)
     }
 
     fn tmpfile(idmap: Idmap<'_>, dir: &Inode, dentry: &Dentry<VexFs>, mode: u16) -> Result<NewInode<VexFs>> {
         let (new, _) = make(idmap, dir, dentry, mode, None, &mut |new| fs(dir).create_tmpfile(new))?;
+        let Made::Here(new) = new else {
+            // Handles do not reach an inode without a name that is not in memory, so nobody can have made it.
+            return Err(Error::Busy.into());
+        };
         // The VFS takes this one away again.
         new.set_nlink(1);
         Ok(new)
@@ -202,9 +209,17 @@ fn recount(dir: &Inode) {
     }
 }
 
+/// A new inode in memory.
+enum Made {
+    /// Made by who creates it, and locked.
+    Here(NewInode<VexFs>),
+    /// Made by somebody who found it by its number as soon as it was in the core.
+    Elsewhere(InodeRef<VexFs>),
+}
+
 /// Makes an inode by the rules for owner, mode and security labels: `create` makes it in the core, this in memory.
 ///
-/// Everything that can run out of memory comes before `create`, so that a failure leaves nothing behind.
+/// Everything that can fail comes before `create`, so that a failure leaves nothing behind.
 fn make(
     idmap: Idmap<'_>,
     dir: &Inode,
@@ -212,7 +227,7 @@ fn make(
     mode: u16,
     target: Option<&[u8]>,
     create: &mut dyn FnMut(&NewCoreInode<'_>) -> vexfs_host::Result<vexfs_core::inode::Inode>,
-) -> Result<(NewInode<VexFs>, vexfs_core::inode::Inode)> {
+) -> Result<(Made, vexfs_core::inode::Inode)> {
     if dentry.name().len() > NAME_MAX {
         return Err(Error::NameTooLong.into());
     }
@@ -234,9 +249,11 @@ fn make(
         now: time_to_core(new.set_ctime_current()),
         xattrs: &xattrs,
     })?;
-    new.hash(made.ino)?;
+    if let Some(found) = new.hash(made.ino) {
+        return Ok((Made::Elsewhere(found), made));
+    }
     inode::fill(&new, &made)?;
-    Ok((new, made))
+    Ok((Made::Here(new), made))
 }
 
 /// An open directory.

@@ -208,6 +208,10 @@ fn write_buffered(iocb: &mut Kiocb<VexFs>, from: &mut IovIter) -> Result<usize> 
     loop {
         let inode = iocb.inode().grab();
         let lock = inode.lock();
+        if iocb.is_direct() {
+            // Part of a block: the rest of it may be on its way around the page cache.
+            inode.wait_direct();
+        }
         let result = match prepare_write(iocb, from) {
             Ok(false) => return Ok(0),
             Ok(true) => iomap::buffered_write(iocb, from),
@@ -303,21 +307,23 @@ impl FileOperations<VexFs> for RegularFile {
         }
         let inode = file.inode();
         let end = pos.checked_add(len).ok_or(EINVAL)?;
-        let _lock = inode.lock();
-        inode.wait_direct();
-        let size = inode.size();
-        let grows = !keep_size && end > size;
-        if grows {
-            check_new_size(inode, end)?;
-        }
-        file.modified()?;
-        punch(inode, pos, end.min(size))?;
-        if grows {
-            truncate(inode, size, end)?;
+        {
+            let _lock = inode.lock();
+            inode.wait_direct();
+            let size = inode.size();
+            let grows = !keep_size && end > size;
+            if grows {
+                check_new_size(inode, end)?;
+            }
+            file.modified()?;
+            punch(inode, pos, end.min(size))?;
+            if grows {
+                truncate(inode, size, end)?;
+            }
         }
         if file.is_sync() {
             inode.write_and_wait()?;
-            inode.super_block().info().fs.sync_txg(inode.data().last_txg())?;
+            crate::inode::sync(inode)?;
         }
         Ok(())
     }

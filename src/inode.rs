@@ -32,10 +32,10 @@ use vexfs_vfs::inode_ops::InodeOperations;
 use vexfs_vfs::iomap::FiemapInfo;
 use vexfs_vfs::stat::KStat;
 use vexfs_vfs::Attr;
-use vexfs_vfs::Dentry;
 use vexfs_vfs::Idmap;
 use vexfs_vfs::InodeOpsTable;
 use vexfs_vfs::InodeRef;
+use vexfs_vfs::MovingDentry;
 use vexfs_vfs::NewInode;
 use vexfs_vfs::Result;
 use vexfs_vfs::SuperBlock;
@@ -296,7 +296,7 @@ pub fn sync(inode: &Inode) -> Result {
 }
 
 /// Changes attributes; see [`AttributeOperations::setattr`].
-fn setattr(idmap: Idmap<'_>, dentry: &Dentry<VexFs>, inode: &Inode, attr: &mut Attr) -> Result {
+fn setattr(idmap: Idmap<'_>, dentry: &MovingDentry<VexFs>, inode: &Inode, attr: &mut Attr) -> Result {
     inode.setattr_prepare(idmap, dentry, attr)?;
     if let Some(size) = attr.size() {
         if !inode.is_regular() {
@@ -409,7 +409,7 @@ fn fileattr_set(inode: &Inode, attr: &FileAttr) -> Result {
 pub struct TreeAttributes;
 
 impl AttributeOperations<VexFs> for TreeAttributes {
-    fn setattr(idmap: Idmap<'_>, dentry: &Dentry<VexFs>, inode: &Inode, attr: &mut Attr) -> Result {
+    fn setattr(idmap: Idmap<'_>, dentry: &MovingDentry<VexFs>, inode: &Inode, attr: &mut Attr) -> Result {
         setattr(idmap, dentry, inode, attr)
     }
 

@@ -22,7 +22,7 @@ use vexfs_uapi as uapi;
 use vexfs_vfs::file_ops;
 use vexfs_vfs::ioctl::IoctlOperations;
 use vexfs_vfs::lookup::Base;
-use vexfs_vfs::lookup::Name;
+use vexfs_vfs::lookup::Opened;
 use vexfs_vfs::File;
 use vexfs_vfs::FileOpsTable;
 use vexfs_vfs::Inode;
@@ -120,19 +120,24 @@ pub struct Caller<'a> {
 
 /// The directory a call is about.
 pub enum Target<'a> {
-    /// The base.
-    Base(&'a Inode<VexFs>),
-    /// A directory in it.
-    Child(Name<VexFs>),
+    /// The one that the caller has opened.
+    Base(&'a File<VexFs>),
+    /// A directory in the base.
+    Child(Opened<VexFs>),
 }
 
 impl Target<'_> {
+    /// It, open.
+    pub fn file(&self) -> &File<VexFs> {
+        match self {
+            Target::Base(file) => file,
+            Target::Child(file) => file,
+        }
+    }
+
     /// Its inode.
     pub fn inode(&self) -> &Inode<VexFs> {
-        match self {
-            Target::Base(inode) => inode,
-            Target::Child(name) => name.inode(),
-        }
+        self.file().inode()
     }
 }
 
@@ -168,21 +173,29 @@ impl Caller<'_> {
     pub fn target(&self, name: &[u8], access: Access) -> Result<Target<'_>> {
         self.check_open(access)?;
         let target = if !name.is_empty() {
-            Target::Child(self.base.find(name)?)
+            let found = self.base.find(name)?;
+            self.check_dir(found.inode(), access)?;
+            Target::Child(self.file.open_found(&found)?)
         } else if self.named {
             return Err(EINVAL.into());
         } else {
-            Target::Base(self.base.inode())
+            self.check_dir(self.base.inode(), access)?;
+            Target::Base(self.file)
         };
-        if !target.inode().is_dir() {
+        target.file().verify(access == Access::Write)?;
+        Ok(target)
+    }
+
+    /// Whether this is a directory and the caller may do this to it.
+    fn check_dir(&self, dir: &Inode<VexFs>, access: Access) -> Result {
+        if !dir.is_dir() {
             return Err(Error::NotDir.into());
         }
-        if target.inode().nlink() == 0 {
+        if dir.nlink() == 0 {
             // Removed, but still open here.
             return Err(Error::NotFound.into());
         }
-        self.check_permission(target.inode(), access)?;
-        Ok(target)
+        self.check_permission(dir, access)
     }
 
     /// The collection that `name` means, if the caller may do this to it.

@@ -29,6 +29,10 @@ pub fn create(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         return Err(EINVAL.into());
     }
     caller.check_open(Access::Write)?;
+    if ioctl_arg::name(&arg.name)?.is_empty() {
+        // The directory itself is changed, not the one that it is in.
+        caller.target(&[], Access::Write)?;
+    }
     let _access = caller.file.want_write()?;
     arg.write()?;
     arg.id = match ioctl_arg::name(&arg.name)? {
@@ -58,7 +62,6 @@ fn convert(caller: &Caller<'_>, params: &Params) -> Result<u64> {
     if dir.ino() == ROOT {
         return Err(EINVAL.into());
     }
-    caller.check_permission(dir, Access::Write)?;
     let _lock = dir.lock();
     if dir.nlink() == 0 {
         return Err(Error::NotFound.into());
@@ -76,6 +79,7 @@ fn convert(caller: &Caller<'_>, params: &Params) -> Result<u64> {
         return Err(Error::NotEmpty.into());
     }
     make(dir, params)?;
+    caller.file.notify_modified();
     Ok(dir.ino())
 }
 

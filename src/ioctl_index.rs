@@ -7,6 +7,7 @@ use kernel::uaccess::UserPtr;
 use vexfs_engine::Codes;
 use vexfs_engine::IndexParams;
 use vexfs_engine::Kind;
+use vexfs_engine::Work;
 use vexfs_host::Error;
 use vexfs_uapi as uapi;
 use vexfs_vfs::Result;
@@ -16,11 +17,13 @@ use crate::ioctl::Access;
 use crate::ioctl::Caller;
 use crate::ioctl_arg;
 use crate::ioctl_arg::Arg;
+use crate::ioctl_rows::Writes;
 
 /// Threads that build: the caller's own.
 const THREADS: usize = 1;
 
-/// BUILD_INDEX. The caller's thread does the work; a fatal signal ends it between two steps.
+/// BUILD_INDEX. The caller's thread does the work; a fatal signal ends it between two steps. While it computes, the filesystem
+/// can be frozen, or become read-only, which ends the build.
 pub fn build(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     let mut arg = Arg::<uapi::BuildIndex>::read(arg)?;
     if arg.flags & !uapi::VEXFS_BUILD_WAIT != 0 || arg.reserved != 0 {
@@ -35,15 +38,21 @@ pub fn build(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         return Err(Error::Unsupported("building in the background").into());
     }
     let (target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Write)?;
-    let _access = caller.file.want_write()?;
+    // A mount that takes no changes is no reason to compute first.
+    drop(caller.file.want_write()?);
     arg.write()?;
-    let quiet = |_, _| {};
+    let writes = Writes::through(caller.file);
+    let work = Work {
+        threads: THREADS,
+        progress: &|_, _| {},
+        permit: &writes,
+    };
     let txg = match (arg.action, params) {
-        (uapi::VEXFS_BUILD_SET, Some(params)) => Some(collection.build_index(&params, THREADS, &quiet)?),
-        (uapi::VEXFS_BUILD_DROP, _) => Some(collection.drop_index()?),
-        (uapi::VEXFS_BUILD_OPTIMIZE, _) => Some(collection.optimize(THREADS, &quiet)?),
+        (uapi::VEXFS_BUILD_SET, Some(params)) => Some(collection.build_index_with(&params, &work)?),
+        (uapi::VEXFS_BUILD_DROP, _) => Some(collection.drop_index_with(&writes)?),
+        (uapi::VEXFS_BUILD_OPTIMIZE, _) => Some(collection.optimize_with(&work)?),
         (uapi::VEXFS_BUILD_MAINTAIN, _) => {
-            while collection.maintain(THREADS, &quiet)? {}
+            while collection.maintain_with(&work)? {}
             None
         }
         _ => return Err(EINVAL.into()),

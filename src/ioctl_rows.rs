@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Inserting, reading and deleting rows.
 
+use core::cell::RefCell;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
 
@@ -13,11 +14,14 @@ use vexfs_engine::Batch;
 use vexfs_engine::Contents;
 use vexfs_engine::InsertMode;
 use vexfs_engine::Params;
+use vexfs_engine::Permit;
 use vexfs_engine::RowRef;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::Error;
 use vexfs_uapi as uapi;
+use vexfs_vfs::ioctl::WriteAccess;
+use vexfs_vfs::File;
 use vexfs_vfs::Result;
 use zerocopy::IntoBytes;
 
@@ -29,6 +33,7 @@ use crate::ioctl_arg::read_array;
 use crate::ioctl_arg::read_vectors;
 use crate::ioctl_arg::Arg;
 use crate::ioctl_arg::Output;
+use crate::super_block::VexFs;
 
 /// What has been done to the vectors of a mount, since it was mounted.
 #[derive(Default)]
@@ -80,6 +85,36 @@ pub fn check_vectors(dim: u32, element: u32, params: &Params) -> Result {
     Ok(())
 }
 
+/// The right to change the filesystem through an open file, taken and given back by the engine: a freeze waits for those who
+/// have it, so it is not for work that takes long.
+pub struct Writes<'a> {
+    file: &'a File<VexFs>,
+    held: RefCell<Vec<WriteAccess<'a, VexFs>>>,
+}
+
+impl<'a> Writes<'a> {
+    /// By this file.
+    pub fn through(file: &'a File<VexFs>) -> Self {
+        Self {
+            file,
+            held: RefCell::new(Vec::new()),
+        }
+    }
+}
+
+impl Permit for Writes<'_> {
+    fn take(&self) -> vexfs_host::Result {
+        let access = self.file.want_write().map_err(|_| Error::ReadOnly)?;
+        self.held.try_borrow_mut().map_err(|_| Error::Busy)?.push(access)
+    }
+
+    fn give_back(&self) {
+        if let Ok(mut held) = self.held.try_borrow_mut() {
+            held.pop();
+        }
+    }
+}
+
 const INSERT_FLAGS: u32 = uapi::VEXFS_INSERT_SYNC | uapi::VEXFS_INSERT_UPSERT | uapi::VEXFS_INSERT_NORMALIZE;
 
 /// INSERT_VECTORS.
@@ -124,13 +159,13 @@ pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         upsert: arg.flags & uapi::VEXFS_INSERT_UPSERT != 0,
         normalize: arg.flags & uapi::VEXFS_INSERT_NORMALIZE != 0,
     };
-    let _access = caller.file.want_write()?;
     arg.write()?;
-    let inserted = collection.insert(&batch, mode)?;
+    let inserted = collection.insert_with(&batch, mode, &Writes::through(caller.file))?;
     counters(caller)
         .inserted
         .fetch_add(inserted.count as u64, Ordering::Relaxed);
     target.inode().data().note_txg(inserted.txg);
+    target.file().notify_modified();
     if arg.flags & uapi::VEXFS_INSERT_SYNC != 0 {
         caller.sync(inserted.txg)?;
     }
@@ -157,6 +192,9 @@ pub fn delete(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         .deleted
         .fetch_add(deleted.count as u64, Ordering::Relaxed);
     target.inode().data().note_txg(deleted.txg);
+    if deleted.count > 0 {
+        target.file().notify_modified();
+    }
     if arg.flags & uapi::VEXFS_DELETE_SYNC != 0 {
         caller.sync(deleted.txg)?;
     }

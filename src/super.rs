@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Mounts: options, the way in and out, what runs in the background, and what happens after an error.
 //!
-//! Options: `errors=remount-ro` (default) or `errors=panic`, what to do when damage is found or a commit fails, and
-//! `commit=SECONDS`, the longest time a change waits for the disk.
+//! Options: `errors=remount-ro` (default) or `errors=panic`, what to do when a commit fails or damage is met while something
+//! is changed, and `commit=SECONDS`, the longest time a change waits for the disk.
 //!
 //! With `errors=remount-ro` the core stops taking and writing changes; what it had not written is lost, and every sync says
 //! so. As on ext4 the superblock's read-only flag stays off: with it the VFS would answer syncs by itself, with success.
@@ -45,6 +45,7 @@ use vexfs_vfs::shrinker::Shrink;
 use vexfs_vfs::shrinker::Shrinker;
 use vexfs_vfs::stat::StatFs;
 use vexfs_vfs::super_block::Geometry;
+use vexfs_vfs::super_block::NewSuperBlock;
 use vexfs_vfs::workqueue::Repeat;
 use vexfs_vfs::workqueue::Repeating;
 use vexfs_vfs::xattr::XattrTable;
@@ -226,7 +227,7 @@ impl FileSystem for VexFs {
         Ok(())
     }
 
-    fn mount(sb: &SuperBlock<Self>, options: &Options) -> Result<(Info, Geometry)> {
+    fn mount(sb: &NewSuperBlock<'_, Self>, options: &Options) -> Result<(Info, Geometry)> {
         let policy = Arc::new(Policy {
             told: AtomicBool::new(false),
             panic: AtomicBool::new(options.panic),
@@ -330,15 +331,16 @@ impl FileSystem for VexFs {
     }
 
     fn evict(inode: &Inode) -> Result {
-        if inode.is_regular() && !inode.is_bad() {
+        // A bad inode has nothing, and its number may be another's by now.
+        if inode.is_bad() || inode.ino() == 0 {
+            return Ok(());
+        }
+        if inode.is_regular() {
             file::release(inode);
         } else if inode.is_dir() {
             ioctl::collection_evict(inode);
         }
-        if inode.is_dir() && !inode.is_bad() {
-            ioctl::collection_evict(inode);
-        }
-        if inode.nlink() != 0 || inode.is_bad() || inode.ino() == 0 || control::is_control(inode) {
+        if inode.nlink() != 0 || control::is_control(inode) {
             return Ok(());
         }
         let _no_freeze = inode.super_block().no_freeze();
@@ -403,18 +405,15 @@ impl FileSystem for VexFs {
 
     fn report(sb: &SuperBlock<Self>, error: &Error) {
         let info = sb.info();
-        let damaged = matches!(error, Error::Corrupt(_));
-        if damaged && !sb.is_read_only() && info.fs.abort_reason().is_none() {
-            // What is not on disk yet may be wrong as well, and changing more might make it worse.
-            info.fs.abort(*error);
-        }
+        // Damage met by reading is an error of that operation; the core has stopped if it was met while changing something.
+        info.fs.note_failure(error);
         let reason = info.fs.abort_reason().filter(|reason| *reason != Error::Shutdown);
         if let Some(reason) = reason {
             if !info.policy.told.swap(true, Ordering::Relaxed) {
                 log!(err, "{}: {}; no changes until it is mounted again", sb.id(), reason);
             }
         }
-        if damaged || reason.is_some() {
+        if reason.is_some() {
             info.policy.after_error();
         }
     }
@@ -427,11 +426,19 @@ impl FileSystem for VexFs {
         if ino < inode::ROOT || ino == control::INO {
             return Err(stale());
         }
-        let found = match inode::get(sb, ino) {
-            Err(vexfs_vfs::Failure::Host(Error::NotFound)) => return Err(stale()),
-            found => found?,
-        };
-        if found.nlink() == 0 || found.generation() != generation || found.data().is_hidden() {
+        // One that is in memory may have lost its last name, as long as it is in use. Otherwise it must have one: the files of
+        // a collection are the engine's, and so is the deletion of those without a name somebody else's.
+        let found = sb.iget(ino, |new| {
+            let attr = match sb.info().fs.inode(ino) {
+                Err(Error::NotFound) => return Err(stale()),
+                attr => attr?,
+            };
+            if attr.nlink == 0 || attr.is_hidden() || attr.generation as u32 != generation {
+                return Err(stale());
+            }
+            inode::fill(new, &attr)
+        })?;
+        if found.generation() != generation || found.data().is_hidden() {
             return Err(stale());
         }
         Ok(found)

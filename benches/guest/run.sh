@@ -1,12 +1,35 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
+#
+# Twice the same: on the disks as they are, and on disks whose flush takes a millisecond, as that of a good SSD does.
 set -e
-mkfs.vexfs -q /dev/vdb
-mkfs.ext4 -q /dev/vdc
-mkdir -p /mnt/vexfs /mnt/ext4
-busybox mount -t vexfs /dev/vdb /mnt/vexfs
-busybox mount -t ext4 /dev/vdc /mnt/ext4
+mkdir -p /mnt/vexfs /mnt/ext4 /mnt/xfs
 tar -C / -cf /tmp/tree.tar usr/share/perl
-guest-bench --archive /tmp/tree.tar vexfs=/mnt/vexfs ext4=/mnt/ext4
-busybox umount /mnt/vexfs /mnt/ext4
-echo "ok the benchmark ran on both"
+
+# compare NAME TITLE VEXFS EXT4 XFS: formats the three devices and measures on them.
+compare() {
+	mkfs.vexfs -q -f "$3"
+	mkfs.ext4 -q -F "$4"
+	mkfs.xfs -q -f "$5"
+	busybox mount -t vexfs "$3" /mnt/vexfs
+	busybox mount -t ext4 "$4" /mnt/ext4
+	busybox mount -t xfs "$5" /mnt/xfs
+	guest-bench --title "$2" --out "$OUT/$1" --archive /tmp/tree.tar \
+		vexfs=/mnt/vexfs ext4=/mnt/ext4 xfs=/mnt/xfs
+	busybox umount /mnt/vexfs /mnt/ext4 /mnt/xfs
+	echo "ok $1"
+}
+
+compare files "File operations" /dev/vdb /dev/vdc /dev/vdd
+
+export DM_DISABLE_UDEV=1
+for disk in vdb vdc vdd; do
+	sectors=$(blockdev --getsz /dev/$disk)
+	# The delays of reads, writes and flushes in milliseconds.
+	dmsetup create --noudevsync "slow-$disk" --table "0 $sectors delay /dev/$disk 0 0 /dev/$disk 0 0 /dev/$disk 0 1"
+	dmsetup mknodes "slow-$disk"
+done
+compare files-flush-1ms "File operations, a flush takes 1 ms" /dev/mapper/slow-vdb /dev/mapper/slow-vdc /dev/mapper/slow-vdd
+for disk in vdb vdc vdd; do
+	dmsetup remove --noudevsync "slow-$disk"
+done

@@ -23,6 +23,7 @@ pub mod format;
 
 mod btree;
 mod cache;
+mod damage;
 pub mod mkfs;
 pub mod mount;
 pub mod space;

@@ -108,6 +108,8 @@ pub struct Counters {
     pub levels: u32,
     /// Blocks promised to data that has none yet.
     pub promised_blocks: u64,
+    /// Times that damage was met since the mount.
+    pub damage_met: u64,
 }
 
 /// A mounted filesystem.
@@ -123,16 +125,26 @@ pub struct Fs {
     pub(crate) commits: AtomicU64,
     pub(crate) nodes_written: AtomicU64,
     read_only: AtomicBool,
-    /// Whether features or the device forbid writing.
-    pub(crate) never_writable: bool,
+    /// What forbids writing for as long as this is mounted, if anything.
+    pub(crate) never_writable: Option<&'static str>,
     aborted: AtomicBool,
     abort_reason: Mutex<Option<Error>>,
     hash_key: [u64; 2],
     label: [u8; 64],
 }
 
-/// The superblock that counts, 4 KiB, and the slot it is in. To write, both slots must be readable.
-pub fn read_superblock(dev: &Device, read_only: bool) -> Result<(Vec<u8>, usize)> {
+/// The superblock that counts.
+pub struct ChosenSuperblock {
+    /// Its 4 KiB.
+    pub bytes: Vec<u8>,
+    /// The slot it is in.
+    pub slot: usize,
+    /// The other slot could not be read: it may hold a newer state, which writing on from this one would undo.
+    pub maybe_older: bool,
+}
+
+/// Finds the superblock that counts. To write, both slots must be readable.
+pub fn read_superblock(dev: &Device, read_only: bool) -> Result<ChosenSuperblock> {
     let mut best: Option<(Vec<u8>, usize)> = None;
     let mut failed = None;
     let mut unusable = Unusable::NotVexfs;
@@ -177,11 +189,16 @@ pub fn read_superblock(dev: &Device, read_only: bool) -> Result<(Vec<u8>, usize)
         // What cannot be read may be the newer one: then the other one's data may have been overwritten since, and writing
         // on from there would lose what was acknowledged.
         (Some(_), Some(e)) if !read_only => return Err(e),
-        (Some(best), Some(e)) => {
-            log!(warn, "a superblock slot cannot be read ({}); the other one is used", e);
-            return Ok(best);
+        (Some((bytes, slot)), failed) => {
+            if let Some(e) = failed {
+                log!(warn, "a superblock slot cannot be read ({}); the other one is used", e);
+            }
+            return Ok(ChosenSuperblock {
+                bytes,
+                slot,
+                maybe_older: failed.is_some(),
+            });
         }
-        (Some(best), None) => return Ok(best),
         (None, Some(e)) => return Err(e),
         (None, None) => {}
     }
@@ -236,8 +253,8 @@ impl Fs {
     /// `Corrupt` or `Io` if it is damaged or cannot be read, `ReadOnly` if it cannot be written but should be.
     pub fn mount(dev: Device, options: MountOptions) -> Result<Arc<Fs>> {
         let _shared = shared();
-        let (sb_bytes, slot) = read_superblock(&dev, options.read_only)?;
-        let fs = Fs::assemble(dev, sb_bytes, slot, &options)?;
+        let chosen = read_superblock(&dev, options.read_only)?;
+        let fs = Fs::assemble(dev, chosen, &options)?;
         if !options.read_only {
             orphan::recover(&fs)?;
         }
@@ -247,8 +264,8 @@ impl Fs {
     /// Checks what the superblock says and leads to, and puts a filesystem together from it.
     // The parts are made by functions of their own, each with its own, short-lived stack frame.
     #[inline(never)]
-    fn assemble(dev: Device, sb_bytes: Vec<u8>, slot: usize, options: &MountOptions) -> Result<Arc<Fs>> {
-        let sb = DiskSuperblock::parse(&sb_bytes).map_err(|_| Error::corrupt("superblock", u64::MAX, 0))?;
+    fn assemble(dev: Device, chosen: ChosenSuperblock, options: &MountOptions) -> Result<Arc<Fs>> {
+        let sb = DiskSuperblock::parse(&chosen.bytes).map_err(|_| Error::corrupt("superblock", u64::MAX, 0))?;
         let writable = sb.check_features()?;
         if !writable && !options.read_only {
             return Err(Error::Unsupported(
@@ -262,7 +279,21 @@ impl Fs {
         if root.level >= MAX_LEVELS || root.birth > txg || txg >= u64::MAX / 2 || sb.next_ino.get() < FIRST_INO {
             return Err(Error::corrupt("superblock: values out of range", u64::MAX, 0));
         }
-        let never_writable = !writable || dev.is_read_only();
+        // The root, and what numbers were given out for.
+        let most = (sb.next_ino.get() - FIRST_INO).saturating_add(1);
+        if !(1..=most).contains(&sb.inode_count.get()) {
+            return Err(Error::corrupt("superblock: impossible count of inodes", u64::MAX, 0));
+        }
+        let never_writable = if !writable {
+            Some("it has features that this vexfs can only read")
+        } else if dev.is_read_only() {
+            Some("its device is read-only")
+        } else if chosen.maybe_older {
+            // Even if the slot could be read by now: what is in memory is the state of the other one.
+            Some("a superblock slot could not be read when it was mounted and may hold a newer state: unmount it first")
+        } else {
+            None
+        };
         let store = open_store(dev, sb, options)?;
         let space = open_space(&store, sb)?;
         let tree = open_tree(&store, sb)?;
@@ -281,7 +312,10 @@ impl Fs {
             abort_reason: Mutex::new(None)?,
             hash_key,
             label: sb.label,
-            commit: Mutex::new(CommitState { sb: sb_bytes, slot })?,
+            commit: Mutex::new(CommitState {
+                sb: chosen.bytes,
+                slot: chosen.slot,
+            })?,
             store,
         })
     }
@@ -302,16 +336,20 @@ impl Fs {
     ///
     /// # Errors
     ///
-    /// `ReadOnly` if it cannot be writable: an error stopped it, or its device or features forbid it. Those of
-    /// [`Fs::commit`], after which it is as writable as before.
+    /// `ReadOnly` if it cannot be writable: an error stopped it, its device or features forbid it, or it may not be the
+    /// newest state. Those of [`Fs::commit`], after which it is as writable as before.
     pub fn set_read_only(&self, read_only: bool) -> Result<()> {
         let stopped = self.aborted.load(SeqCst);
         if !read_only {
-            if self.never_writable || stopped {
+            if let Some(why) = self.never_writable {
+                log!(err, "the filesystem cannot be made writable: {}", why);
+                return Err(Error::ReadOnly);
+            }
+            if stopped {
                 return Err(Error::ReadOnly);
             }
             self.read_only.store(false, SeqCst);
-            return orphan::recover(self);
+            return orphan::recover(self).inspect_err(|_| self.read_only.store(true, SeqCst));
         }
         let before = self.read_only.swap(true, SeqCst);
         if stopped {
@@ -337,6 +375,20 @@ impl Fs {
             }
         }
         self.aborted.store(true, SeqCst);
+    }
+
+    /// What an error means that something which changes the filesystem came upon: damage stops all changes, since what has not
+    /// been written yet may rest on it.
+    pub(crate) fn met_changing(&self, e: &Error) {
+        if matches!(e, Error::Corrupt(_)) {
+            self.abort(*e);
+        }
+    }
+
+    /// Counts and logs, at a bounded rate, damage that an operation failed with. Nothing else follows from it: what stops the
+    /// filesystem has done so by itself. For hosts whose callers get no more than an errno.
+    pub fn note_failure(&self, e: &Error) {
+        self.store.damage.note_failure(e);
     }
 
     /// Why writing was stopped, if it was.
@@ -396,6 +448,7 @@ impl Fs {
             nodes_written: self.nodes_written.load(Relaxed),
             levels: tree.levels(),
             promised_blocks,
+            damage_met: self.store.damage.met(),
         }
     }
 
@@ -466,11 +519,15 @@ impl Fs {
         let mut space = self.space.lock();
         match f(&mut space) {
             Err(Error::NoSpace) if space.has_pending() => {}
-            done => return done,
+            done => {
+                drop(space);
+                return done.inspect_err(|e| self.met_changing(e));
+            }
         }
         drop(space);
         self.commit()?;
-        f(&mut self.space.lock())
+        let done = f(&mut self.space.lock());
+        done.inspect_err(|e| self.met_changing(e))
     }
 
     /// Allocates up to `want` blocks in a row for data that is about to be written, near block `goal` (0: anywhere).

@@ -46,6 +46,7 @@ mod segment;
 mod testing;
 mod vamana;
 
+pub use collection::Always;
 pub use collection::Batch;
 pub use collection::Collection;
 pub use collection::Collections;
@@ -60,9 +61,11 @@ pub use collection::InsertMode;
 pub use collection::Inserted;
 pub use collection::Params;
 pub use collection::PartFacts;
+pub use collection::Permit;
 pub use collection::RowRef;
 pub use collection::Search;
 pub use collection::Tuning;
+pub use collection::Work;
 
 pub use fields::Estimate;
 

@@ -27,6 +27,9 @@ mod buffer;
 pub mod error;
 mod limit;
 mod map;
+// Lockdep's keys are its only use.
+#[cfg(any(test, CONFIG_LOCKDEP))]
+mod places;
 
 pub use error::Corrupt;
 pub use error::Error;
@@ -35,6 +38,8 @@ pub use error::Result;
 
 pub use imp::cond_resched;
 pub use imp::crc32c;
+#[cfg(not(CONFIG_RUST))]
+pub use imp::interrupt_after;
 pub use imp::monotonic;
 pub use imp::nofs;
 pub use imp::now;
@@ -110,8 +115,6 @@ pub mod device {
     }
 }
 
-#[cfg(not(CONFIG_RUST))]
-pub use imp::set_killed;
 #[cfg(not(CONFIG_RUST))]
 pub use imp::set_log_hook;
 

@@ -19,6 +19,32 @@ use kernel::types::Opaque;
 #[repr(transparent)]
 pub struct Dentry<T: FileSystem>(Opaque<bindings::dentry>, PhantomData<T>);
 
+/// A dentry of a filesystem of type `T` whose name may change at any time: operations that run without the lock of the
+/// parent directory get this.
+///
+/// # Invariants
+///
+/// It belongs to a superblock of type `T`.
+#[repr(transparent)]
+pub struct MovingDentry<T: FileSystem>(Opaque<bindings::dentry>, PhantomData<T>);
+
+impl<T: FileSystem> MovingDentry<T> {
+    /// Makes a reference from a C pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is a valid dentry of a superblock of type `T` for `'a`.
+    pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::dentry) -> &'a Self {
+        // SAFETY: by the contract; the struct is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// The C dentry.
+    pub(crate) fn as_ptr(&self) -> *mut bindings::dentry {
+        self.0.get()
+    }
+}
+
 impl<T: FileSystem> Dentry<T> {
     /// Makes a reference from a C pointer.
     ///

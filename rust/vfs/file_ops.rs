@@ -55,7 +55,11 @@ impl<T: BlockMap, O: FileOperations<T>> Tables<T, O> {
         table.splice_read = Some(bindings::filemap_splice_read);
         table.splice_write = Some(bindings::iter_file_splice_write);
         table.mmap_prepare = Some(mmap::mmap_prepare::<T>);
-        table.get_unmapped_area = Some(bindings::thp_get_unmapped_area);
+        // Without huge pages every address is as good as another.
+        #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+        {
+            table.get_unmapped_area = Some(bindings::thp_get_unmapped_area);
+        }
         table.open = Some(open);
         table.fsync = Some(fsync::<T, O>);
         table.fallocate = Some(fallocate::<T, O>);
@@ -184,7 +188,8 @@ impl<T: BlockMap> File<T> {
 
     /// Whether every change through it must be durable before the call returns.
     pub fn is_sync(&self) -> bool {
-        self.flags() & bindings::O_DSYNC != 0 || self.inode().flags() & bindings::S_SYNC != 0
+        // SAFETY: A live inode.
+        self.flags() & bindings::O_DSYNC != 0 || unsafe { bindings::vexfs_is_sync(self.inode().as_ptr()) }
     }
 }
 

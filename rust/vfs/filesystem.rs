@@ -9,6 +9,7 @@ use crate::inode::InodeRef;
 use crate::inode_cache;
 use crate::stat::StatFs;
 use crate::super_block::Geometry;
+use crate::super_block::NewSuperBlock;
 use crate::super_block::SuperBlock;
 use crate::to_result;
 use crate::xattr::XattrTable;
@@ -50,7 +51,7 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     fn parse(options: &mut Self::Options, id: u8, value: &[u8]) -> Result;
 
     /// Opens the filesystem on the superblock's device.
-    fn mount(sb: &SuperBlock<Self>, options: &Self::Options) -> Result<(Self::Info, Geometry)>;
+    fn mount(sb: &NewSuperBlock<'_, Self>, options: &Self::Options) -> Result<(Self::Info, Geometry)>;
 
     /// The root directory.
     fn root(sb: &SuperBlock<Self>) -> Result<InodeRef<Self>>;

@@ -258,7 +258,7 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// Checks an attribute change against permissions and limits (`setattr_prepare`).
-    pub fn setattr_prepare(&self, idmap: Idmap<'_>, dentry: &crate::Dentry<T>, attr: &mut Attr) -> Result {
+    pub fn setattr_prepare(&self, idmap: Idmap<'_>, dentry: &crate::MovingDentry<T>, attr: &mut Attr) -> Result {
         // SAFETY: all pointers are valid for the call; the caller (notify_change) holds the inode lock.
         to_result(unsafe { bindings::setattr_prepare(idmap.as_ptr(), dentry.as_ptr(), attr.as_mut_ptr()) })
     }

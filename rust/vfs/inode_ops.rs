@@ -6,6 +6,7 @@
 
 use crate::answer;
 use crate::dentry::Dentry;
+use crate::dentry::MovingDentry;
 use crate::fail;
 use crate::file::File;
 use crate::fileattr::FileAttr;
@@ -31,7 +32,7 @@ use vexfs_bindings as extra;
 /// What all kinds of inodes have.
 pub trait AttributeOperations<T: FileSystem> {
     /// Changes attributes.
-    fn setattr(idmap: Idmap<'_>, dentry: &Dentry<T>, inode: &Inode<T>, attr: &mut Attr) -> Result;
+    fn setattr(idmap: Idmap<'_>, dentry: &MovingDentry<T>, inode: &Inode<T>, attr: &mut Attr) -> Result;
 
     /// Reads attributes.
     fn getattr(idmap: Idmap<'_>, inode: &Inode<T>, stat: &mut KStat, request_mask: u32) -> Result;
@@ -351,12 +352,11 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         attr: *mut bindings::iattr,
     ) -> ffi::c_int {
         // SAFETY: called by the VFS: a positive dentry whose inode is locked, and attributes that are ours for the call.
-        // The dentry's name may change under us here, but `setattr` has no use for it.
         let (idmap, inode, dentry, attr) = unsafe {
             (
                 Idmap::from_raw(idmap),
                 Inode::<T>::from_raw((*dentry).d_inode),
-                Dentry::<T>::from_raw(dentry),
+                MovingDentry::<T>::from_raw(dentry),
                 Attr::from_raw(attr),
             )
         };

@@ -44,6 +44,7 @@ pub mod lookup;
 pub mod mmap;
 
 pub use dentry::Dentry;
+pub use dentry::MovingDentry;
 pub use file::File;
 pub use file::FileOpsTable;
 pub use filesystem::FileSystem;

@@ -6,6 +6,7 @@
 //!
 //! C headers: `include/linux/namei.h`, `include/linux/fs.h`.
 
+use core::ops::Deref;
 use core::ptr;
 use core::ptr::NonNull;
 
@@ -44,8 +45,31 @@ impl<T: FileSystem> Name<T> {
     }
 }
 
-/// What C lookups return: a dentry or an error in a pointer.
-fn dentry(ptr: *mut bindings::dentry) -> Result<NonNull<bindings::dentry>> {
+/// A file that was opened here, not by a program.
+///
+/// # Invariants
+///
+/// One count of an open file of a superblock of type `T` is this value's.
+pub struct Opened<T: FileSystem>(NonNull<bindings::file>, core::marker::PhantomData<T>);
+
+impl<T: FileSystem> Deref for Opened<T> {
+    type Target = File<T>;
+
+    fn deref(&self) -> &File<T> {
+        // SAFETY: By the type invariant.
+        unsafe { File::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl<T: FileSystem> Drop for Opened<T> {
+    fn drop(&mut self) {
+        // SAFETY: Gives back the count of the type invariant.
+        unsafe { bindings::fput(self.0.as_ptr()) };
+    }
+}
+
+/// What C functions return: an object or an error in a pointer.
+fn pointer<O>(ptr: *mut O) -> Result<NonNull<O>> {
     let code = ptr as isize;
     if (-(bindings::MAX_ERRNO as isize)..0).contains(&code) {
         to_result(code as c_int)?;
@@ -87,6 +111,39 @@ impl<T: FileSystem> File<T> {
         unsafe { bindings::vexfs_file_mnt_idmap(self.as_ptr()) }
     }
 
+    /// Opens a directory found through this file for reading, as its caller would: security modules that go by paths are
+    /// asked here, and by what is done through the result.
+    pub fn open_found(&self, name: &Name<T>) -> Result<Opened<T>> {
+        let path = self.path_of(&name.0);
+        let flags = (bindings::O_RDONLY | bindings::O_DIRECTORY) as c_int;
+        // SAFETY: A live mount and a positive dentry of its filesystem, both kept for the call.
+        let file = pointer(unsafe { bindings::vexfs_dentry_open(&path, flags) })?;
+        // INVARIANT: A new file, whose count is ours; it is of the superblock of the dentry.
+        Ok(Opened(file, core::marker::PhantomData))
+    }
+
+    /// The path of a dentry in the mount of this file.
+    fn path_of(&self, dentry: &NonNull<bindings::dentry>) -> bindings::path {
+        bindings::path {
+            // SAFETY: An open file's path does not change, and it keeps its mount.
+            mnt: unsafe { (*self.as_ptr()).__bindgen_anon_1.f_path.mnt },
+            dentry: dentry.as_ptr(),
+        }
+    }
+
+    /// Asks security modules and whoever watches the file before its contents are read, or before they are changed.
+    pub fn verify(&self, write: bool) -> Result {
+        let direction = if write { bindings::WRITE } else { bindings::READ };
+        // SAFETY: An open file; no position is given.
+        to_result(unsafe { bindings::rw_verify_area(direction as c_int, self.as_ptr(), ptr::null(), 0) })
+    }
+
+    /// Tells those who watch the file that its contents have changed.
+    pub fn notify_modified(&self) {
+        // SAFETY: An open file.
+        unsafe { bindings::vexfs_fsnotify_modify(self.as_ptr()) };
+    }
+
     /// Whether who calls may do `mask` (MAY_READ, MAY_WRITE, MAY_EXEC) to `inode`, through the mount of this file.
     pub fn permission(&self, inode: &Inode<T>, mask: u32) -> Result {
         // SAFETY: A live inode and the mapping of a mount it is reached through.
@@ -117,7 +174,7 @@ impl<T: FileSystem> Base<'_, T> {
         let found =
             unsafe { bindings::lookup_one_positive_unlocked(self.file.idmap(), &mut name, self.dir.0.as_ptr()) };
         // INVARIANT: Positive and counted, as the function promises. It does not cross into other mounts.
-        Ok(Name(dentry(found)?, core::marker::PhantomData))
+        Ok(Name(pointer(found)?, core::marker::PhantomData))
     }
 
     /// Makes a directory and lets `then` complete it before anybody else can use it; if `then` fails it is removed.
@@ -125,15 +182,21 @@ impl<T: FileSystem> Base<'_, T> {
         let mut name = Self::qstr(name)?;
         let dir = self.inode().as_ptr();
         let idmap = self.file.idmap();
+        let path = self.file.path_of(&self.dir.0);
         // SAFETY: A live directory, whose lock is not held; with the dentry comes the directory's lock, which end_dirop()
         // gives back together with the dentry's reference. vfs_mkdir() does that itself when it fails.
         unsafe {
-            let child = dentry(bindings::start_creating(idmap, self.dir.0.as_ptr(), &mut name))?;
+            let child = pointer(bindings::start_creating(idmap, self.dir.0.as_ptr(), &mut name))?;
             if !(*child.as_ptr()).d_inode.is_null() {
                 bindings::end_dirop(child.as_ptr());
                 return Err(EEXIST.into());
             }
-            let child = dentry(bindings::vfs_mkdir(idmap, dir, child.as_ptr(), mode, ptr::null_mut()))?;
+            // vfs_mkdir() leaves the modules that go by paths to its callers.
+            if let Err(failure) = to_result(bindings::vexfs_security_path_mkdir(&path, child.as_ptr(), mode)) {
+                bindings::end_dirop(child.as_ptr());
+                return Err(failure);
+            }
+            let child = pointer(bindings::vfs_mkdir(idmap, dir, child.as_ptr(), mode, ptr::null_mut()))?;
             if (*child.as_ptr()).d_inode.is_null() {
                 // A filesystem may leave the dentry to a later lookup; ours does not.
                 bindings::end_dirop(child.as_ptr());
@@ -159,15 +222,23 @@ impl<T: FileSystem> Base<'_, T> {
         let mut name = Self::qstr(name)?;
         let dir = self.inode().as_ptr();
         let idmap = self.file.idmap();
+        let path = self.file.path_of(&self.dir.0);
         // SAFETY: As in `make_dir`; the dentry is positive.
         unsafe {
-            let child = dentry(bindings::start_removing(idmap, self.dir.0.as_ptr(), &mut name))?;
+            let child = pointer(bindings::start_removing(idmap, self.dir.0.as_ptr(), &mut name))?;
             let inode = Inode::<T>::from_raw((*child.as_ptr()).d_inode);
+            let child_ptr = child.as_ptr();
             let mut result = check(inode);
             if result.is_ok() {
-                result = to_result(bindings::vfs_rmdir(idmap, dir, child.as_ptr(), ptr::null_mut()));
+                // vfs_rmdir() leaves the modules that go by paths to its callers, but security_path_rmdir() is not for
+                // modules. To rename a directory, to anything at all, takes the right to remove it.
+                let asked = bindings::vexfs_security_path_rename(&path, child_ptr, &path, child_ptr, 0);
+                result = to_result(asked);
             }
-            bindings::end_dirop(child.as_ptr());
+            if result.is_ok() {
+                result = to_result(bindings::vfs_rmdir(idmap, dir, child_ptr, ptr::null_mut()));
+            }
+            bindings::end_dirop(child_ptr);
             result
         }
     }

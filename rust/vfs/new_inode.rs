@@ -13,7 +13,6 @@ use crate::inode::Inode;
 use crate::inode::InodeRef;
 use crate::inode_ops::InodeOpsTable;
 use crate::super_block::SuperBlock;
-use crate::to_result;
 use crate::Result;
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
@@ -63,14 +62,29 @@ impl<T: FileSystem> NewInode<T> {
         dir.init_owner(idmap, self, mode);
     }
 
-    /// Gives the inode its number and makes it findable, locked.
-    pub fn hash(&mut self, ino: u64) -> Result {
-        // SAFETY: not hashed yet, so we are its only user.
-        unsafe { (*self.as_ptr()).i_ino = ino };
-        // SAFETY: a valid inode that is not hashed.
-        to_result(unsafe { bindings::insert_inode_locked(self.as_ptr()) })?;
-        self.hashed = true;
-        Ok(())
+    /// Gives the inode its number and makes it findable, locked. Returns the inode that somebody else has made of the
+    /// number meanwhile, if there is one: then that is to be used, and this one stays without a number.
+    ///
+    /// The number is no other new inode's.
+    pub fn hash(&mut self, ino: u64) -> Option<InodeRef<T>> {
+        loop {
+            // SAFETY: not hashed yet, so we are its only user.
+            unsafe { (*self.as_ptr()).i_ino = ino };
+            // SAFETY: a valid inode that is not hashed.
+            if unsafe { bindings::insert_inode_locked(self.as_ptr()) } == 0 {
+                self.hashed = true;
+                return None;
+            }
+            // SAFETY: as above: still not hashed.
+            unsafe { (*self.as_ptr()).i_ino = 0 };
+            // SAFETY: a live superblock.
+            let found = unsafe { bindings::ilookup(self.super_block().as_ptr(), ino) };
+            if !found.is_null() {
+                // SAFETY: `ilookup` gave us a reference to an inode of this superblock.
+                return Some(unsafe { InodeRef::from_raw(found) });
+            }
+            // It has left memory again.
+        }
     }
 
     /// Sets the generation.

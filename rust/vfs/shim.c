@@ -2,19 +2,26 @@
 /*
  * Inline wrappers only; see shim.h.
  */
+#include <linux/cred.h>
+#include <linux/fsnotify.h>
 #include <linux/highmem.h>
 #include <linux/kdev_t.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/namei.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/security.h>
 #include <linux/siphash.h>
 #include <linux/vmalloc.h>
 
 #include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
-#ifndef CONFIG_UML
+#ifdef CONFIG_UML
+#include <linux/bottom_half.h>
+#include <linux/percpu.h>
+#else
 #include <asm/fpu/types.h>
 #endif
 
@@ -133,7 +140,25 @@ unsigned int vexfs_bio_add_virt(struct bio *bio, void *addr, unsigned int len)
 
 /* Floating point. */
 
-#if defined(CONFIG_X86) && !defined(CONFIG_UML)
+#if defined(CONFIG_UML) && defined(CONFIG_DEBUG_ATOMIC_SLEEP)
+/*
+ * The host keeps the registers: a section costs nothing and forbids nothing. What a real one forbids is reported here all
+ * the same, sleeping by the kernel's own checks.
+ */
+static DEFINE_PER_CPU(unsigned int, vexfs_fpu_depth);
+
+void vexfs_fpu_begin(void)
+{
+	local_bh_disable();
+	WARN_ONCE(this_cpu_inc_return(vexfs_fpu_depth) != 1, "floating-point sections nest");
+}
+
+void vexfs_fpu_end(void)
+{
+	WARN_ONCE(this_cpu_dec_return(vexfs_fpu_depth) != 0, "a floating-point section ends on another CPU");
+	local_bh_enable();
+}
+#else
 void vexfs_fpu_begin(void)
 {
 	kernel_fpu_begin();
@@ -143,7 +168,9 @@ void vexfs_fpu_end(void)
 {
 	kernel_fpu_end();
 }
+#endif
 
+#ifdef CONFIG_X86_64
 bool vexfs_cpu_has_avx2(void)
 {
 	return boot_cpu_has(X86_FEATURE_AVX2);
@@ -164,9 +191,32 @@ bool vexfs_cpu_has_popcnt(void)
 	return boot_cpu_has(X86_FEATURE_POPCNT);
 }
 
-bool vexfs_cpu_has_ymm_state(void)
+/* In User Mode Linux the features are those that the host tells programs of, which are those whose registers it saves. */
+#ifdef CONFIG_UML
+static bool vexfs_cpu_saves_ymm(void)
+{
+	return boot_cpu_has(X86_FEATURE_AVX);
+}
+
+static bool vexfs_cpu_saves_zmm(void)
+{
+	return boot_cpu_has(X86_FEATURE_AVX512F);
+}
+#else
+static bool vexfs_cpu_saves_ymm(void)
 {
 	return cpu_has_xfeatures(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM, NULL);
+}
+
+static bool vexfs_cpu_saves_zmm(void)
+{
+	return cpu_has_xfeatures(XFEATURE_MASK_AVX512, NULL);
+}
+#endif
+
+bool vexfs_cpu_has_ymm_state(void)
+{
+	return vexfs_cpu_saves_ymm();
 }
 
 /* What rust/simd/x86_64/avx512 is made of, and that its registers are saved. */
@@ -175,7 +225,7 @@ bool vexfs_cpu_has_avx512(void)
 	return boot_cpu_has(X86_FEATURE_AVX512F) && boot_cpu_has(X86_FEATURE_AVX512BW) &&
 	       boot_cpu_has(X86_FEATURE_AVX512VL) && boot_cpu_has(X86_FEATURE_AVX512VBMI) &&
 	       boot_cpu_has(X86_FEATURE_AVX512_VNNI) && boot_cpu_has(X86_FEATURE_AVX512_VPOPCNTDQ) &&
-	       cpu_has_xfeatures(XFEATURE_MASK_AVX512, NULL);
+	       vexfs_cpu_saves_zmm();
 }
 #endif
 
@@ -291,6 +341,27 @@ struct dentry *vexfs_dget(struct dentry *dentry)
 	return dget(dentry);
 }
 
+struct file *vexfs_dentry_open(const struct path *path, int flags)
+{
+	return dentry_open(path, flags, current_cred());
+}
+
+int vexfs_security_path_mkdir(const struct path *dir, struct dentry *dentry, umode_t mode)
+{
+	return security_path_mkdir(dir, dentry, mode_strip_umask(d_inode(dir->dentry), mode));
+}
+
+int vexfs_security_path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir,
+			       struct dentry *new_dentry, unsigned int flags)
+{
+	return security_path_rename(old_dir, old_dentry, new_dir, new_dentry, flags);
+}
+
+void vexfs_fsnotify_modify(struct file *file)
+{
+	fsnotify_modify(file);
+}
+
 struct mnt_idmap *vexfs_file_mnt_idmap(struct file *file)
 {
 	return file_mnt_idmap(file);
@@ -321,6 +392,11 @@ void vexfs_i_size_write(struct inode *inode, loff_t size)
 struct timespec64 vexfs_inode_get_ctime(const struct inode *inode)
 {
 	return inode_get_ctime(inode);
+}
+
+bool vexfs_is_sync(const struct inode *inode)
+{
+	return IS_SYNC(inode);
 }
 
 bool vexfs_is_dirsync(const struct inode *inode)
@@ -366,6 +442,12 @@ void vexfs_sb_start_intwrite(struct super_block *sb)
 void vexfs_sb_end_intwrite(struct super_block *sb)
 {
 	sb_end_intwrite(sb);
+}
+
+int vexfs_security_inode_init_security(struct inode *inode, struct inode *dir, const struct qstr *qstr,
+				       initxattrs initxattrs, void *fs_data)
+{
+	return security_inode_init_security(inode, dir, qstr, initxattrs, fs_data);
 }
 
 void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len)

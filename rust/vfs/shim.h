@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/pagemap.h>
+#include <linux/security.h>
 #include <linux/uio.h>
 #include <linux/workqueue.h>
 
@@ -71,6 +72,11 @@ void vexfs_sb_end_pagefault(struct super_block *sb);
 ssize_t vexfs_generic_write_sync(struct kiocb *iocb, ssize_t count);
 void vexfs_file_accessed(struct file *file);
 struct dentry *vexfs_dget(struct dentry *dentry);
+struct file *vexfs_dentry_open(const struct path *path, int flags);
+int vexfs_security_path_mkdir(const struct path *dir, struct dentry *dentry, umode_t mode);
+int vexfs_security_path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir,
+			       struct dentry *new_dentry, unsigned int flags);
+void vexfs_fsnotify_modify(struct file *file);
 struct mnt_idmap *vexfs_file_mnt_idmap(struct file *file);
 void vexfs_init_work(struct work_struct *work, work_func_t func);
 
@@ -79,6 +85,7 @@ struct inode *vexfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *ca
 loff_t vexfs_i_size_read(const struct inode *inode);
 void vexfs_i_size_write(struct inode *inode, loff_t size);
 struct timespec64 vexfs_inode_get_ctime(const struct inode *inode);
+bool vexfs_is_sync(const struct inode *inode);
 bool vexfs_is_dirsync(const struct inode *inode);
 void vexfs_inode_set_cached_link(struct inode *inode, char *link, int len);
 u32 vexfs_new_encode_dev(dev_t dev);
@@ -88,6 +95,8 @@ bool vexfs_dir_emit_dots(struct file *file, struct dir_context *ctx);
 int vexfs_finish_open_simple(struct file *file, int error);
 void vexfs_sb_start_intwrite(struct super_block *sb);
 void vexfs_sb_end_intwrite(struct super_block *sb);
+int vexfs_security_inode_init_security(struct inode *inode, struct inode *dir, const struct qstr *qstr,
+				       initxattrs initxattrs, void *fs_data);
 void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len);
 void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func);
 bool vexfs_queue_delayed_work(struct delayed_work *work, unsigned int msecs);

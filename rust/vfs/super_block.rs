@@ -78,20 +78,11 @@ impl<T: FileSystem> SuperBlock<T> {
     /// The mount's own state.
     ///
     /// It is there from before the root inode is read until `put_super` returns, that is, whenever the VFS can call an
-    /// operation of an inode, a file or the superblock.
+    /// operation of an inode, a file or the superblock. What makes it gets a [`NewSuperBlock`] instead.
     pub fn info(&self) -> &T::Info {
-        // SAFETY: by the type invariant and because every caller of this crate's traits runs inside an operation of a
-        // mounted superblock; `fill_super` sets the pointer before the first of them.
+        // SAFETY: by the type invariant and because every caller of this crate's traits that gets a `SuperBlock` runs inside
+        // an operation of a mounted superblock; `fill` sets the pointer before the first of them.
         unsafe { &*(*self.as_ptr()).s_fs_info.cast::<T::Info>() }
-    }
-
-    /// The block device as the layers below see it.
-    pub fn device(&self) -> Result<vexfs_host::device::Device> {
-        // SAFETY: the device was opened for this superblock before `fill_super` and is closed after `put_super`, when all
-        // that was made from it is gone.
-        let bdev = core::ptr::NonNull::new(unsafe { (*self.as_ptr()).s_bdev }).ok_or(ENODEV)?;
-        // SAFETY: as above.
-        Ok(unsafe { vexfs_host::device::Device::from_raw(bdev) })
     }
 
     /// The name of the device, for messages and paths.
@@ -177,6 +168,24 @@ impl<T: FileSystem> SuperBlock<T> {
     }
 }
 
+/// A superblock that is being mounted and has no state of its own yet.
+pub struct NewSuperBlock<'a, T: FileSystem>(&'a SuperBlock<T>);
+
+impl<T: FileSystem> NewSuperBlock<'_, T> {
+    /// The block device as the layers below see it.
+    pub fn device(&self) -> Result<vexfs_host::device::Device> {
+        // SAFETY: set before `fill_super`, where we are.
+        let file = core::ptr::NonNull::new(unsafe { (*self.0.as_ptr()).s_bdev_file }).ok_or(ENODEV)?;
+        // SAFETY: opened on the device for this superblock, and for writing unless that is read-only.
+        Ok(unsafe { vexfs_host::device::Device::from_file(file) }.ok_or(ENODEV)?)
+    }
+
+    /// Whether it is mounted read-only.
+    pub fn is_read_only(&self) -> bool {
+        self.0.is_read_only()
+    }
+}
+
 /// Proof that the filesystem is not frozen; see [`SuperBlock::no_freeze`].
 pub struct FreezeGuard<'a, T: FileSystem>(&'a SuperBlock<T>);
 
@@ -197,7 +206,7 @@ pub(crate) fn fill<T: FileSystem>(sb: &SuperBlock<T>, options: &T::Options) -> R
         (*raw).s_export_op = crate::export::operations::<T>().cast();
         (*raw).s_iflags |= extra::SB_I_CGROUPWB as ffi::c_ulong;
     }
-    let (info, geometry) = T::mount(sb, options)?;
+    let (info, geometry) = T::mount(&NewSuperBlock(sb), options)?;
     sb.set_geometry(&geometry)?;
     let info = KBox::new(info, GFP_KERNEL).map_err(|_| ENOMEM)?;
     // SAFETY: as above. This establishes the type invariant.

@@ -226,7 +226,7 @@ fn a_damaged_node_is_found_and_the_rest_is_still_looked_at() {
         m.t.fs.dev(),
         crate::mount::read_superblock(m.t.fs.dev(), false).expect("a superblock"),
     );
-    let root = <crate::format::DiskSuperblock as zerocopy::FromBytes>::ref_from_prefix(&sb.0[..])
+    let root = <crate::format::DiskSuperblock as zerocopy::FromBytes>::ref_from_prefix(&sb.bytes[..])
         .expect("a superblock")
         .0
         .root();

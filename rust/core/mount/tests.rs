@@ -116,7 +116,7 @@ fn a_node_from_an_earlier_transaction_group_is_not_taken_for_the_present_one() {
 #[test]
 fn a_flipped_byte_in_the_group_table_is_found_and_the_block_is_named() {
     let good = image(16);
-    let (sb, _) = read_superblock(&device_of(&good), false).unwrap();
+    let sb = read_superblock(&device_of(&good), false).unwrap().bytes;
     let sb = DiskSuperblock::parse(&sb).unwrap();
     let block = sb.gdt_start.get() + u64::from(sb.table_slot(0));
     for at in [0, 4, 8, 20, 33, 41, 64, 70, 90, 4095] {
@@ -151,7 +151,7 @@ fn a_flipped_byte_in_a_bitmap_is_found_and_the_block_is_named() {
 fn a_damaged_superblock_slot_makes_the_other_one_count_and_two_are_an_error() {
     let good = image(16);
     let newest = try_mount(&good).unwrap().committed_txg();
-    let (_, slot) = read_superblock(&device_of(&good), false).unwrap();
+    let slot = read_superblock(&device_of(&good), false).unwrap().slot;
     let damage = |bytes: &mut Vec<u8>, slot: usize| bytes[SUPERBLOCK_OFFSETS[slot] as usize + 200] ^= 1;
     let mut older = good.clone();
     damage(&mut older, 1 - slot);
@@ -165,43 +165,98 @@ fn a_damaged_superblock_slot_makes_the_other_one_count_and_two_are_an_error() {
     assert!(matches!(try_mount(&newer).err(), Some(Error::Corrupt(_))));
 }
 
+/// A device with a sector that cannot be read until it is healed.
+struct BadSector {
+    ram: RamBackend,
+    at: u64,
+    healed: std::sync::atomic::AtomicBool,
+}
+
+impl BadSector {
+    fn new(bytes: &[u8], at: u64) -> StdArc<BadSector> {
+        StdArc::new(BadSector {
+            ram: RamBackend::from_image(bytes),
+            at,
+            healed: false.into(),
+        })
+    }
+}
+
+impl vexfs_host::device::Backend for BadSector {
+    fn len(&self) -> u64 {
+        self.ram.len()
+    }
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if offset == self.at && !self.healed.load(SeqCst) {
+            return Err(Error::Io(vexfs_host::IoError {
+                op: "read",
+                offset,
+                errno: 5,
+            }));
+        }
+        self.ram.read(offset, buf)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.ram.write(offset, data)
+    }
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+const READ_ONLY: fn() -> MountOptions = || MountOptions {
+    read_only: true,
+    ..MountOptions::default()
+};
+
 #[test]
 fn a_superblock_slot_that_cannot_be_read_allows_only_reading() {
-    use vexfs_host::device::Backend;
-    struct BadSector(RamBackend, u64);
-    impl Backend for BadSector {
-        fn len(&self) -> u64 {
-            self.0.len()
-        }
-        fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-            if offset == self.1 {
-                return Err(Error::Io(vexfs_host::IoError {
-                    op: "read",
-                    offset,
-                    errno: 5,
-                }));
-            }
-            self.0.read(offset, buf)
-        }
-        fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
-            self.0.write(offset, data)
-        }
-        fn flush(&self) -> Result<()> {
-            Ok(())
-        }
-    }
     let good = image(16);
     for slot in SUPERBLOCK_OFFSETS {
-        let dev = Device::from_backend(StdArc::new(BadSector(RamBackend::from_image(&good), slot)));
+        let dev = Device::from_backend(BadSector::new(&good, slot));
         assert!(matches!(
             Fs::mount(dev.clone(), MountOptions::default()).err(),
             Some(Error::Io(_))
         ));
-        let options = MountOptions {
-            read_only: true,
-            ..MountOptions::default()
-        };
-        shape(&Fs::mount(dev, options).unwrap());
+        shape(&Fs::mount(dev, READ_ONLY()).unwrap());
+    }
+}
+
+#[test]
+fn a_mount_beside_a_superblock_slot_that_could_not_be_read_never_becomes_writable() {
+    let good = image(16);
+    for slot in SUPERBLOCK_OFFSETS {
+        let disk = BadSector::new(&good, slot);
+        let dev = Device::from_backend(disk.clone());
+        let newest = try_mount(&good).unwrap().committed_txg();
+        let fs = Fs::mount(dev.clone(), READ_ONLY()).unwrap();
+        for healed in [false, true] {
+            disk.healed.store(healed, SeqCst);
+            assert_eq!(fs.set_read_only(false), Err(Error::ReadOnly));
+            assert_eq!(fs.begin(Reserve::items(1)).err(), Some(Error::ReadOnly));
+        }
+        fs.unmount().unwrap();
+        drop(fs);
+        let mut after = vec![0; good.len()];
+        disk.ram.load(0, &mut after);
+        assert!(after == good, "it was written to");
+        // A mount that can read both slots finds what was acknowledged, and may write.
+        let fs = Fs::mount(dev, READ_ONLY()).unwrap();
+        assert_eq!(fs.committed_txg(), newest);
+        fs.set_read_only(false).unwrap();
+    }
+}
+
+#[test]
+fn an_unreadable_superblock_slot_beside_a_damaged_one_is_an_error_of_the_device() {
+    let good = image(16);
+    for (n, slot) in SUPERBLOCK_OFFSETS.into_iter().enumerate() {
+        let mut bad = good.clone();
+        bad[SUPERBLOCK_OFFSETS[1 - n] as usize + 200] ^= 1;
+        for options in [READ_ONLY(), MountOptions::default()] {
+            let dev = Device::from_backend(BadSector::new(&bad, slot));
+            assert!(matches!(Fs::mount(dev, options).err(), Some(Error::Io(_))));
+        }
     }
 }
 
@@ -276,7 +331,7 @@ fn unknown_features_are_refused_as_far_as_they_have_to_be() {
 #[test]
 fn a_superblock_with_impossible_values_is_an_error() {
     let good = image(16);
-    let changes: [fn(&mut DiskSuperblock); 9] = [
+    let changes: [fn(&mut DiskSuperblock); 12] = [
         |sb| sb.root_block = 7.into(),
         |sb| sb.root_block = u64::MAX.into(),
         |sb| sb.root_level = 9,
@@ -284,6 +339,9 @@ fn a_superblock_with_impossible_values_is_an_error() {
         |sb| sb.free_blocks = 1.into(),
         |sb| sb.gdt_csum = 1.into(),
         |sb| sb.next_ino = 0.into(),
+        |sb| sb.inode_count = 0.into(),
+        |sb| sb.inode_count = (sb.next_ino.get() - FIRST_INO + 2).into(),
+        |sb| sb.inode_count = u64::MAX.into(),
         |sb| sb.txg = u64::MAX.into(),
         |sb| sb.total_blocks = 3.into(),
     ];
@@ -333,6 +391,81 @@ fn a_remount_read_only_writes_everything_out_and_one_back_goes_on() {
     fs.abort(Error::Shutdown);
     assert_eq!(fs.set_read_only(false), Err(Error::ReadOnly));
     fs.set_read_only(true).unwrap();
+}
+
+/// A mount of [`image`] with a damaged leaf, and keys in it and in another leaf.
+fn with_damaged_leaf() -> (Arc<Fs>, Key, Key) {
+    let mut bytes = image(16);
+    let fs = try_mount(&bytes).unwrap();
+    let keys: Vec<u64> = items(&fs.view().unwrap())
+        .keys()
+        .map(|k| (k.obj - 1000) * 64 + k.offset)
+        .collect();
+    let middle = key(keys[keys.len() / 2]);
+    let leaf = fs
+        .view()
+        .unwrap()
+        .walk()
+        .tree
+        .leaf(&fs.store, &middle)
+        .unwrap()
+        .node
+        .block();
+    drop(fs);
+    bytes[(leaf * 4096 + 777) as usize] ^= 1;
+    (try_mount(&bytes).unwrap(), middle, key(keys[0]))
+}
+
+#[test]
+fn damage_that_is_met_by_reading_is_an_error_of_that_read_and_stops_nothing() {
+    let (fs, bad, good) = with_damaged_leaf();
+    for n in 1..=3 {
+        let read = fs.view().unwrap().get(&bad, |_| Ok(()));
+        corrupt_block(read.unwrap_err());
+        assert_eq!(fs.counters().damage_met, n);
+        let mut tx = fs.begin(Reserve::items(1)).unwrap();
+        tx.put(&good, b"changed").unwrap();
+        tx.commit();
+        fs.commit().unwrap();
+    }
+    assert_eq!(fs.abort_reason(), None);
+    fs.unmount().unwrap();
+}
+
+#[test]
+fn damage_that_is_met_while_changing_something_stops_all_changes_but_no_reads() {
+    type Change = fn(&mut crate::txn::Tx<'_>, &Key) -> Result<()>;
+    let changes: [Change; 5] = [
+        |tx, k| tx.put(k, b"x"),
+        |tx, k| tx.insert(k, b"x"),
+        |tx, k| tx.remove(k),
+        |tx, k| tx.modify(k, |_| Ok(())).map(|_| ()),
+        |tx, k| tx.get(k, |_| Ok(())).map(|_| ()),
+    ];
+    for change in changes {
+        let (fs, bad, good) = with_damaged_leaf();
+        let mut tx = fs.begin(Reserve::items(1)).unwrap();
+        tx.put(&good, b"changed").unwrap();
+        corrupt_block(change(&mut tx, &bad).unwrap_err());
+        drop(tx);
+        assert!(matches!(fs.abort_reason(), Some(Error::Corrupt(_))));
+        assert_eq!(fs.begin(Reserve::items(1)).err(), Some(Error::ReadOnly));
+        assert!(fs.commit().is_err());
+        let before = fs.view().unwrap().get(&good, |v| Ok(v != b"changed"));
+        assert_eq!(before, Ok(Some(true)));
+    }
+}
+
+#[test]
+fn a_damaged_bitmap_that_an_allocation_needs_stops_all_changes() {
+    let mut bytes = image(16);
+    let geo = *try_mount(&bytes).unwrap().geometry();
+    for slot in [geo.first_group, geo.first_group + 1] {
+        bytes[(slot * 4096 + 1000) as usize] ^= 16;
+    }
+    let fs = try_mount(&bytes).unwrap();
+    corrupt_block(fs.alloc_data(geo.group_start(0) + 9000, 1, false).unwrap_err());
+    assert!(matches!(fs.abort_reason(), Some(Error::Corrupt(_))));
 }
 
 /// Nodes with a right checksum and random contents otherwise: parsing refuses them or they are safe to use.

@@ -116,7 +116,7 @@ impl Fs {
             space.leave_limbo(&self.pins);
             return Ok(None);
         }
-        if self.never_writable {
+        if self.never_writable.is_some() {
             return Err(Error::ReadOnly);
         }
 

@@ -10,7 +10,10 @@
 
 use super::item::SEGMENTS_MAX;
 use super::merge::Plan;
-use super::merge::Work;
+use super::permit::Always;
+use super::permit::Permit;
+use super::permit::Permitted;
+use super::permit::Work;
 use super::publish::Update;
 use super::Collection;
 use super::Dead;
@@ -25,7 +28,7 @@ use vexfs_host::log;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
 use vexfs_host::sync::Arc;
-use vexfs_host::sync::MutexGuard;
+use vexfs_host::sync::RwLockWriteGuard;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
@@ -43,22 +46,28 @@ struct Size {
 
 impl Collection {
     /// Takes the right to change, with a tail below its hard limit.
-    pub(super) fn writer_with_room(&self) -> Result<MutexGuard<'_, Writer>> {
+    pub(super) fn writer_with_room<'a>(
+        &'a self,
+        permit: &'a dyn Permit,
+    ) -> Result<(Permitted<'a>, RwLockWriteGuard<'a, Writer>)> {
         loop {
-            let mut writer = self.writer.lock();
+            let permitted = Permitted::by(permit)?;
+            let mut writer = self.writer.write_killable()?;
             let image = self.loaded(&mut writer)?;
             let full = self.tail_reaches(&writer, &image, self.tuning.tail_rows_max, self.tuning.tail_bytes_max);
             let room = image.segments.len() < SEGMENTS_MAX;
             drop(image);
             if !full {
-                return Ok(writer);
+                return Ok((permitted, writer));
             }
             if room {
                 self.seal(&mut writer)?;
-                return Ok(writer);
+                return Ok((permitted, writer));
             }
+            // A merge that is under way may have to wait for the permit before it ends.
             drop(writer);
-            self.merge_small()?;
+            drop(permitted);
+            self.merge_small(permit)?;
         }
     }
 
@@ -68,10 +77,10 @@ impl Collection {
     }
 
     /// Merges the smallest segments into one without an index, to make room for a new one.
-    fn merge_small(&self) -> Result {
-        let _maintenance = self.maintenance.lock();
+    fn merge_small(&self, permit: &dyn Permit) -> Result {
+        let _maintenance = self.maintenance.write_killable()?;
         let segments = {
-            let mut writer = self.writer.lock();
+            let mut writer = self.writer.write_killable()?;
             let image = self.loaded(&mut writer)?;
             if image.segments.len() < SEGMENTS_MAX {
                 return Ok(());
@@ -85,11 +94,7 @@ impl Collection {
             segments,
             index: IndexParams::new(Kind::Flat),
         };
-        let work = Work {
-            threads: 1,
-            progress: &|_, _| (),
-        };
-        self.merge(plan, work).map(|_| ())
+        self.merge(plan, &Work::quiet(permit)).map(|_| ())
     }
 
     /// Does the most urgent of what is due: seals a long tail, merges segments, gives them the index that they lack, leaves
@@ -101,10 +106,20 @@ impl Collection {
     ///
     /// Those of reading and writing; the collection is as it was before the call then.
     pub fn maintain(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<bool> {
+        self.maintain_with(&Work::new(threads, progress))
+    }
+
+    /// [`Collection::maintain`], asking for a permit before each change.
+    ///
+    /// # Errors
+    ///
+    /// As there; those of the permit; `Interrupted` while waiting for other such work.
+    pub fn maintain_with(&self, work: &Work<'_>) -> Result<bool> {
         let _nofs = nofs();
-        let _maintenance = self.maintenance.lock();
+        let _maintenance = self.maintenance.write_killable()?;
         let plan = {
-            let mut writer = self.writer.lock();
+            let _permitted = Permitted::by(work.permit)?;
+            let mut writer = self.writer.write_killable()?;
             let image = self.loaded(&mut writer)?;
             self.remove_leftovers(&mut writer);
             let long = self.tail_reaches(&writer, &image, self.tuning.seal_rows, self.tuning.seal_bytes);
@@ -118,7 +133,7 @@ impl Collection {
         };
         match plan {
             None => Ok(false),
-            Some(plan) => self.merge(plan, Work { threads, progress }).map(|_| true),
+            Some(plan) => self.merge(plan, work).map(|_| true),
         }
     }
 
@@ -176,9 +191,18 @@ impl Collection {
     ///
     /// Those of reading and writing; what was done until then stays done, and no row is lost.
     pub fn optimize(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Txg> {
+        self.optimize_with(&Work::new(threads, progress))
+    }
+
+    /// [`Collection::optimize`], asking for a permit before each change.
+    ///
+    /// # Errors
+    ///
+    /// As there; those of the permit; `Interrupted` while waiting for other such work.
+    pub fn optimize_with(&self, work: &Work<'_>) -> Result<Txg> {
         let _nofs = nofs();
-        let _maintenance = self.maintenance.lock();
-        self.merge_all(None, threads, progress)
+        let _maintenance = self.maintenance.write_killable()?;
+        self.merge_all(None, work)
     }
 
     /// Gives the collection this index from now on, and builds it for the rows there are: they become one segment.
@@ -193,11 +217,20 @@ impl Collection {
         threads: usize,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Txg> {
+        self.build_index_with(params, &Work::new(threads, progress))
+    }
+
+    /// [`Collection::build_index`], asking for a permit before each change.
+    ///
+    /// # Errors
+    ///
+    /// As there; those of the permit; `Interrupted` while waiting for other such work.
+    pub fn build_index_with(&self, params: &IndexParams, work: &Work<'_>) -> Result<Txg> {
         params.check()?;
         Index::check(&self.params.space(), params)?;
         let _nofs = nofs();
-        let _maintenance = self.maintenance.lock();
-        self.merge_all(Some(params), threads, progress)
+        let _maintenance = self.maintenance.write_killable()?;
+        self.merge_all(Some(params), work)
     }
 
     /// Takes the index away: rows are compared one by one from now on.
@@ -206,13 +239,22 @@ impl Collection {
     ///
     /// Those of reading and writing; if there was one, [`Collection::maintain`] frees the space of the indexes that are left.
     pub fn drop_index(&self) -> Result<Txg> {
+        self.drop_index_with(&Always)
+    }
+
+    /// [`Collection::drop_index`], asking for a permit before each change.
+    ///
+    /// # Errors
+    ///
+    /// As there; those of the permit; `Interrupted` while waiting for other such work.
+    pub fn drop_index_with(&self, permit: &dyn Permit) -> Result<Txg> {
         let _nofs = nofs();
-        let _maintenance = self.maintenance.lock();
+        let _maintenance = self.maintenance.write_killable()?;
         let flat = IndexParams::new(Kind::Flat);
-        let mut txg = self.set_index(&flat)?;
+        let mut txg = self.set_index(&flat, permit)?;
         loop {
             let plan = {
-                let mut writer = self.writer.lock();
+                let mut writer = self.writer.write_killable()?;
                 let image = self.loaded(&mut writer)?;
                 let of_segments = image.segments.iter().enumerate();
                 let mut indexed = of_segments.filter(|(_, segment)| segment.index_params().kind != Kind::Flat);
@@ -224,17 +266,14 @@ impl Collection {
                     },
                 }
             };
-            let work = Work {
-                threads: 1,
-                progress: &|_, _| (),
-            };
-            txg = self.merge(plan, work)?;
+            txg = self.merge(plan, &Work::quiet(permit))?;
         }
     }
 
     /// Publishes which index segments are to have.
-    fn set_index(&self, params: &IndexParams) -> Result<Txg> {
-        let mut writer = self.writer.lock();
+    fn set_index(&self, params: &IndexParams, permit: &dyn Permit) -> Result<Txg> {
+        let _permitted = Permitted::by(permit)?;
+        let mut writer = self.writer.write_killable()?;
         self.loaded(&mut writer)?;
         let txg = writer.end.as_ref().map_or(0, |end| end.txg);
         if writer.item.index == *params {
@@ -250,18 +289,14 @@ impl Collection {
     }
 
     /// Seals the tail and merges all segments. The caller holds `maintenance`.
-    fn merge_all(
-        &self,
-        params: Option<&IndexParams>,
-        threads: usize,
-        progress: &(dyn Fn(u64, u64) + Sync),
-    ) -> Result<Txg> {
+    fn merge_all(&self, params: Option<&IndexParams>, work: &Work<'_>) -> Result<Txg> {
         let mut txg = match params {
-            Some(params) => self.set_index(params)?,
+            Some(params) => self.set_index(params, work.permit)?,
             None => 0,
         };
         let plan = {
-            let mut writer = self.writer.lock();
+            let _permitted = Permitted::by(work.permit)?;
+            let mut writer = self.writer.write_killable()?;
             let image = self.loaded(&mut writer)?;
             let long = self.tail_reaches(&writer, &image, 1, 1);
             let room = image.segments.len() < SEGMENTS_MAX;
@@ -295,7 +330,7 @@ impl Collection {
                 index,
             }
         };
-        self.merge(plan, Work { threads, progress })
+        self.merge(plan, work)
     }
 }
 

@@ -4,8 +4,11 @@
 //! A tail is sealed by its writer, without an index: copying rows and writing them in order takes little longer than
 //! appending them did. Merging takes its time. It reads segments, which never change, without any lock but `maintenance`;
 //! only at its end does it take `writer`, ends in the new segment the rows that changes have ended in the old ones
-//! meanwhile, and publishes.
+//! meanwhile, and publishes. The permit to change the filesystem it has while it writes, not while it computes.
 
+use super::permit::Always;
+use super::permit::Permitted;
+use super::permit::Work;
 use super::publish::Update;
 use super::Collection;
 use super::Dead;
@@ -34,14 +37,6 @@ use vexfs_host::relax;
 use vexfs_host::sync::Arc;
 use vexfs_host::Error;
 use vexfs_host::Result;
-
-/// How work that takes long is done.
-#[derive(Clone, Copy)]
-pub(super) struct Work<'a> {
-    pub(super) threads: usize,
-    /// Told now and then how much of all work is done.
-    pub(super) progress: &'a (dyn Fn(u64, u64) + Sync),
-}
 
 /// A segment that is being merged, with what has to be in memory for that.
 struct Input {
@@ -120,21 +115,14 @@ impl Collection {
         };
         let (file, number) = self.new_segment_file(writer)?;
         let flat = IndexParams::new(crate::index::Kind::Flat);
-        let more = self.sections(&material, &flat, None, self.idle())?;
-        let segment = Segment::create(file, number, material, &flat, more)?;
+        let more = self.sections(&material, &flat, None, &Work::quiet(&Always))?;
+        let segment = Segment::create(file, number, material, &flat, more, &Always)?;
         let update = Update {
             new: Some((segment, Dead::default())),
             sealed: true,
             ..Update::default()
         };
         self.publish(writer, update)
-    }
-
-    fn idle(&self) -> Work<'static> {
-        Work {
-            threads: 1,
-            progress: &|_, _| (),
-        }
     }
 
     /// The sections of a segment that are derived from its rows: those of fields and of its index.
@@ -144,7 +132,7 @@ impl Collection {
         material: &Material,
         params: &IndexParams,
         base: Option<Base<'_>>,
-        work: Work<'_>,
+        work: &Work<'_>,
     ) -> Result<Sections> {
         let progress = |done, total| {
             self.build_done.store(done, Ordering::Relaxed);
@@ -168,11 +156,13 @@ impl Collection {
         Ok(sections)
     }
 
-    /// Merges segments into one, which has an index if they ask for one. The caller holds `maintenance`, and `writer` no more.
+    /// Merges segments into one, which has an index if they ask for one. The caller holds `maintenance`, and neither the
+    /// permit nor `writer`.
     #[inline(never)] // Its frame is not to be part of every caller's.
-    pub(super) fn merge(&self, plan: Plan, work: Work<'_>) -> Result<Txg> {
+    pub(super) fn merge(&self, plan: Plan, work: &Work<'_>) -> Result<Txg> {
         let (file, number) = {
-            let mut writer = self.writer.lock();
+            let _permitted = Permitted::by(work.permit)?;
+            let mut writer = self.writer.write_killable()?;
             self.loaded(&mut writer)?;
             self.new_segment_file(&mut writer)?
         };
@@ -180,7 +170,8 @@ impl Collection {
         let (inputs, new) = self.merged(&segments, &index, file, number, work)?;
         drop(segments);
         let txg = {
-            let mut writer = self.writer.lock();
+            let _permitted = Permitted::by(work.permit)?;
+            let mut writer = self.writer.write_killable()?;
             self.loaded(&mut writer)?;
             let mut update = Update::default();
             for input in &inputs {
@@ -194,7 +185,12 @@ impl Collection {
         };
         // What was merged is used no more, so that its files can go.
         drop(inputs);
-        self.remove_leftovers(&mut self.writer.lock());
+        if let Ok(_permitted) = Permitted::by(work.permit) {
+            // Who cannot wait leaves it to the next change.
+            if let Ok(mut writer) = self.writer.write_killable() {
+                self.remove_leftovers(&mut writer);
+            }
+        }
         Ok(txg)
     }
 
@@ -206,7 +202,7 @@ impl Collection {
         params: &IndexParams,
         file: File,
         number: u64,
-        work: Work<'_>,
+        work: &Work<'_>,
     ) -> Result<(Vec<Input>, Option<Arc<Segment>>)> {
         let mut inputs = Vec::with_capacity(segments.len())?;
         for (segment, dead) in segments {
@@ -232,7 +228,7 @@ impl Collection {
         };
         let base = old.as_deref().map(|index| Base { index, map: &map });
         let more = self.sections(&material, params, base, work)?;
-        let segment = Segment::create(file, number, material, params, more)?;
+        let segment = Segment::create(file, number, material, params, more, work.permit)?;
         Ok((inputs, Some(segment)))
     }
 
@@ -247,13 +243,14 @@ impl Collection {
         for input in inputs {
             let file = input.segment.ino();
             let mut pairs = image.segments.iter().zip(&dead);
-            let Some((_, now)) = pairs.find(|(segment, _)| segment.ino() == file) else {
-                return Err(Error::Invalid("a segment went away while it was merged"));
+            let mut since = match pairs.find(|(segment, _)| segment.ino() == file) {
+                Some((_, now)) => match &now.rows {
+                    Some(rows) if now.count != input.dead.count => rows.try_clone()?,
+                    _ => continue,
+                },
+                // A publication left it out, which is done to segments without live rows only.
+                None => Bits::full(input.segment.count())?,
             };
-            let Some(now) = now.rows.as_ref().filter(|_| now.count != input.dead.count) else {
-                continue;
-            };
-            let mut since = now.try_clone()?;
             if let Some(before) = &input.dead.rows {
                 since.and_not(before);
             }

@@ -14,16 +14,19 @@
 //!
 //! # Locks
 //!
-//! Taken in this order: `maintenance` (merges exclude each other; held for as long as one takes), `writer` (changes, loading
-//! and publications exclude each other, and with it goes the right to do I/O on the tail), `image` (held only to copy or
-//! replace the reference), `Image::index`, `Image::state`. Readers take the last two for short stretches; a writer takes them
-//! exclusively only to reserve memory and to publish a change that is on its way to the disk already.
+//! Taken in this order: `maintenance` (merges exclude each other; held for as long as one takes), the [`Permit`] to change the
+//! filesystem (a merge has it while it changes something, and not while it computes), `writer` (changes, loading and
+//! publications exclude each other, and with it goes the right to do I/O on the tail), `image` (held only to copy or replace
+//! the reference), `Image::index`, `Image::state`. Readers take the last two for short stretches; a writer takes them
+//! exclusively only to reserve memory and to publish a change that is on its way to the disk already. Who waits for one of the
+//! first three can be killed: they are held over device I/O.
 
 mod item;
 mod load;
 mod maintain;
 mod merge;
 mod params;
+mod permit;
 mod publish;
 mod read;
 mod record;
@@ -37,6 +40,10 @@ mod tuning;
 mod write;
 
 pub use params::Params;
+pub use permit::Always;
+pub use permit::Permit;
+pub(crate) use permit::Permitted;
+pub use permit::Work;
 pub use read::Contents;
 pub use read::Got;
 pub use read::RowRef;
@@ -73,7 +80,6 @@ use vexfs_host::log;
 use vexfs_host::mem::U64Map;
 use vexfs_host::mem::Vec;
 use vexfs_host::sync::Arc;
-use vexfs_host::sync::Mutex;
 use vexfs_host::sync::RwLock;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -87,8 +93,8 @@ pub struct Collection {
     kernels: Kernels,
     tuning: Tuning,
     home: Home,
-    maintenance: Mutex<()>,
-    writer: Mutex<Writer>,
+    maintenance: RwLock<()>,
+    writer: RwLock<Writer>,
     image: RwLock<Option<Arc<Image>>>,
     /// Bytes of the image without its segments, as counted last.
     counted: AtomicU64,
@@ -263,8 +269,8 @@ impl Collection {
             kernels,
             tuning,
             home,
-            maintenance: Mutex::new(())?,
-            writer: Mutex::new(writer)?,
+            maintenance: RwLock::new(())?,
+            writer: RwLock::new(writer)?,
             image: RwLock::new(None)?,
             counted: AtomicU64::new(0),
             build_done: AtomicU64::new(0),
@@ -289,7 +295,7 @@ impl Collection {
     /// Those of reading headers, if they are not in memory.
     #[inline(never)] // Its frame is not to be part of every caller's.
     pub fn info(&self) -> Result<Info> {
-        let writer = self.writer.lock();
+        let writer = self.writer.write_killable()?;
         let image = self.image.read().clone();
         let (survey, segments) = match (&writer.end, image) {
             (Some(end), Some(image)) => {
@@ -367,7 +373,7 @@ impl Collection {
     /// Forgets the rows in memory, unless a change is being made. The next use reads them again. Returns the bytes freed,
     /// which those who are searching at the moment keep a little longer.
     pub fn drop_cache(&self) -> u64 {
-        let Some(mut writer) = self.writer.try_lock() else {
+        let Some(mut writer) = self.writer.try_write() else {
             return 0;
         };
         let bytes = self.memory_bytes();
@@ -388,7 +394,7 @@ impl Collection {
         if let Some(image) = self.image.read().clone() {
             return Ok(image);
         }
-        self.loaded(&mut self.writer.lock())
+        self.loaded(&mut *self.writer.write_killable()?)
     }
 
     /// The rows and, in `writer`, the tail's end.

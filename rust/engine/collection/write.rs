@@ -5,6 +5,8 @@
 //! atomic write, then publish in memory, which cannot fail any more. An error before the write has changed nothing, and a
 //! failed write has changed nothing on disk.
 
+use super::permit::Always;
+use super::permit::Permit;
 use super::record;
 use super::record::Change;
 use super::record::Header;
@@ -167,6 +169,16 @@ impl Collection {
     /// where the metric or normalizing forbids it, or a malformed payload; `TooBig` for one over the limits; `Exists` if an
     /// id is there already and `upsert` is off. Those of the filesystem.
     pub fn insert(&self, batch: &Batch<'_>, mode: InsertMode) -> Result<Inserted> {
+        self.insert_with(batch, mode, &Always)
+    }
+
+    /// [`Collection::insert`], asking for a permit before each change. It is not held while waiting for a merge to end: a
+    /// merge may need it for that.
+    ///
+    /// # Errors
+    ///
+    /// As there; those of the permit.
+    pub fn insert_with(&self, batch: &Batch<'_>, mode: InsertMode, permit: &dyn Permit) -> Result<Inserted> {
         let count = self.check_batch(batch, mode)?;
         let mut sorted = Vec::new();
         let ascending = match batch.ids {
@@ -174,7 +186,7 @@ impl Collection {
             None => &[],
         };
         let _nofs = nofs();
-        let mut writer = self.writer_with_room()?;
+        let (_permitted, mut writer) = self.writer_with_room(permit)?;
         let image = self.loaded(&mut writer)?;
         self.remove_leftovers(&mut writer);
         let inserted = self.append(&mut writer, &image, batch, ascending, count, mode)?;
@@ -379,7 +391,8 @@ impl Collection {
         heap::sort(&mut sorted);
 
         let _nofs = nofs();
-        let mut writer = self.writer_with_room()?;
+        // A tail that is full has room for this: it adds no rows.
+        let mut writer = self.writer.write_killable()?;
         let image = self.loaded(&mut writer)?;
         self.remove_leftovers(&mut writer);
         let different = distinct(&mut sorted);

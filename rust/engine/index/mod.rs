@@ -77,6 +77,16 @@ impl Scope<'_> {
     pub(crate) fn accepts(&self, row: u32) -> bool {
         self.accept.is_none_or(|accept| accept.get(row))
     }
+
+    /// The rows below `count` that may be found, ascending.
+    pub(crate) fn accepted(&self, count: usize) -> impl Iterator<Item = u32> + '_ {
+        let mut all = 0..count as u32;
+        let mut marked = self.accept.map(|accept| accept.iter());
+        core::iter::from_fn(move || match &mut marked {
+            Some(marked) => marked.next(),
+            None => all.next(),
+        })
+    }
 }
 
 /// What a search did.

@@ -9,6 +9,8 @@ use super::format::Header;
 use super::format::Place;
 use super::format::Refusal;
 use crate::collection::Params;
+use crate::collection::Permit;
+use crate::collection::Permitted;
 use crate::index::Section;
 use crate::Ino;
 use crate::Time;
@@ -184,19 +186,25 @@ impl Drop for File {
 struct Output<'a> {
     fs: &'a Fs,
     file: Ino,
+    permit: &'a dyn Permit,
     /// Where the bytes of `pending` go.
     at: u64,
     pending: Vec<u8>,
 }
 
 impl Output<'_> {
+    fn write(&self, at: u64, bytes: &[u8]) -> Result {
+        let _permitted = Permitted::by(self.permit)?;
+        self.fs.write(self.file, at, bytes, Time::now()).map(|_| ())
+    }
+
     fn end(&self) -> u64 {
         self.at.saturating_add(self.pending.len() as u64)
     }
 
     fn flush(&mut self) -> Result {
         if !self.pending.is_empty() {
-            self.fs.write(self.file, self.at, &self.pending, Time::now())?;
+            self.write(self.at, &self.pending)?;
             self.at = self.end();
             self.pending.clear();
         }
@@ -216,7 +224,7 @@ impl Output<'_> {
             // Large pieces are not copied; what is pending before them ends at a page.
             if self.pending.is_empty() && bytes.len() >= WRITE {
                 let (piece, rest) = bytes.split_at(WRITE);
-                self.fs.write(self.file, self.at, piece, Time::now())?;
+                self.write(self.at, piece)?;
                 self.at = self.at.saturating_add(WRITE as u64);
                 bytes = rest;
             } else {
@@ -248,7 +256,12 @@ fn checksum(bytes: &[u8]) -> Result<u32> {
 }
 
 /// Writes a segment of these sections to a new file. The header's length is set, and the places are returned.
-pub(crate) fn write(file: &File, header: &mut Header, sections: &[&Section]) -> Result<Vec<Place>> {
+pub(crate) fn write(
+    file: &File,
+    header: &mut Header,
+    sections: &[&Section],
+    permit: &dyn Permit,
+) -> Result<Vec<Place>> {
     if sections.len() > format::SECTIONS_MAX {
         return Err(Error::TooBig("sections of a segment"));
     }
@@ -257,6 +270,7 @@ pub(crate) fn write(file: &File, header: &mut Header, sections: &[&Section]) -> 
     let mut out = Output {
         fs: &home.fs,
         file: file.ino,
+        permit,
         at: format::BODY,
         pending: Vec::new(),
     };
@@ -274,6 +288,6 @@ pub(crate) fn write(file: &File, header: &mut Header, sections: &[&Section]) -> 
     out.flush()?;
     header.len = out.at;
     let head = format::encode(header, &places, &home.params, home.dir, file.ino)?;
-    home.fs.write(file.ino, 0, &head, Time::now())?;
+    out.write(0, &head)?;
     Ok(places)
 }

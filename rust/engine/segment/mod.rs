@@ -27,6 +27,7 @@ pub(crate) use index::Base;
 pub(crate) use index::Index;
 
 use crate::collection::Info;
+use crate::collection::Permit;
 use crate::fields::FieldIndex;
 use crate::index::IndexParams;
 use crate::index::Kind;
@@ -111,7 +112,7 @@ impl Segment {
         })
     }
 
-    /// Writes a segment to the new hidden file and keeps what was written in memory.
+    /// Writes a segment to the new hidden file, piece by piece with the permit, and keeps what was written in memory.
     #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn create(
         file: File,
@@ -119,6 +120,7 @@ impl Segment {
         material: Material,
         params: &IndexParams,
         more: Sections,
+        permit: &dyn Permit,
     ) -> Result<Arc<Self>> {
         let ids = material.ids.as_u64s();
         let (Some(min_id), Some(max_id)) = (ids.first().copied(), ids.last().copied()) else {
@@ -137,7 +139,7 @@ impl Segment {
         for section in own.iter().chain(more.iter()) {
             sections.push(section)?;
         }
-        let places = file::write(&file, &mut header, &sections)?;
+        let places = file::write(&file, &mut header, &sections, permit)?;
         drop(sections);
         let segment = Self::with(file, header, places)?;
         // What is meant to stay on disk is not kept in memory.

@@ -454,15 +454,11 @@ impl Disk {
             compared, blocks, ids, ..
         } = scratch;
         let order = self.order.as_u32s();
-        let mut all = 0..source.shape.rows as u32;
-        let mut marked = scope.accept.map(|accept| accept.iter());
+        let mut rows = scope.accepted(source.shape.rows);
         loop {
             ids.clear();
             while ids.len() < HOP {
-                let next = match &mut marked {
-                    Some(marked) => marked.next(),
-                    None => all.next(),
-                };
+                let next = rows.next();
                 let Some(row) = next else { break };
                 let place = self.places.get(row as usize).copied().unwrap_or(NONE);
                 if compared.insert(place) {

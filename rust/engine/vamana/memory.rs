@@ -188,15 +188,11 @@ pub(super) fn scan(
     cost: &mut Cost,
 ) -> Result {
     let Scratch { visited, ids, keys, .. } = scratch;
-    let mut all = 0..scope.rows.count() as u32;
-    let mut marked = scope.accept.map(|accept| accept.iter());
+    let mut rows = scope.accepted(scope.rows.count());
     loop {
         ids.clear();
         while ids.len() < BATCH {
-            let next = match &mut marked {
-                Some(marked) => marked.next(),
-                None => all.next(),
-            };
+            let next = rows.next();
             match next {
                 Some(row) if visited.insert(row) => ids.push(row)?,
                 Some(_) => {}

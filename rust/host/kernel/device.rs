@@ -20,13 +20,35 @@ const SECTOR: u64 = 512;
 const PAGE: usize = bindings::PAGE_SIZE;
 const WRITE: bindings::blk_opf_t = bindings::REQ_OP_WRITE | bindings::REQ_SYNC | bindings::REQ_META;
 
-/// A block device.
+/// An open block device.
 ///
 /// # Invariants
 ///
-/// The pointer is valid for as long as this value or a copy of it lives.
-#[derive(Clone)]
-pub struct Device(NonNull<bindings::block_device>);
+/// One count of the open file is this value's, so that the device stays open for as long as it lives; `bdev` is the file's
+/// device.
+pub struct Device {
+    bdev: NonNull<bindings::block_device>,
+    file: NonNull<bindings::file>,
+}
+
+impl Clone for Device {
+    fn clone(&self) -> Self {
+        // SAFETY: by the type's invariant the file is open.
+        unsafe { bindings::get_file(self.file.as_ptr()) };
+        // INVARIANT: counted just now.
+        Device {
+            bdev: self.bdev,
+            file: self.file,
+        }
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // SAFETY: gives back the count of the type's invariant.
+        unsafe { bindings::fput(self.file.as_ptr()) };
+    }
+}
 
 // SAFETY: a block device may be used from any task.
 unsafe impl Send for Device {}
@@ -80,18 +102,22 @@ struct Span {
 }
 
 impl Device {
-    /// A device over a kernel block device.
+    /// The device that a file is open on; it stays open until the last copy of this value is gone.
     ///
     /// # Safety
     ///
-    /// `bdev` is open, for writing too unless it is read-only, and stays so until the last copy of this value is gone.
-    pub unsafe fn from_raw(bdev: NonNull<bindings::block_device>) -> Self {
-        // INVARIANT: the caller's promise.
-        Device(bdev)
+    /// `file` is an open block device, for writing too unless it is read-only.
+    pub unsafe fn from_file(file: NonNull<bindings::file>) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let bdev = NonNull::new(unsafe { bindings::file_bdev(file.as_ptr()) })?;
+        // SAFETY: as above.
+        unsafe { bindings::get_file(file.as_ptr()) };
+        // INVARIANT: counted just now.
+        Some(Device { bdev, file })
     }
 
     fn bdev(&self) -> *mut bindings::block_device {
-        self.0.as_ptr()
+        self.bdev.as_ptr()
     }
 
     /// Size in bytes.

@@ -64,25 +64,35 @@ pub fn monotonic() -> u64 {
 pub fn cond_resched() {}
 
 std::thread_local! {
-    /// Whether this thread is to look like one that is being killed.
-    static KILLED: Cell<bool> = const { Cell::new(false) };
+    /// Cooperative points of this thread before it is killed; `u64::MAX`: it is not going to be.
+    static CALM: Cell<u64> = const { Cell::new(u64::MAX) };
 }
 
-/// Makes a fatal signal pend for this thread, or no longer. For tests of what a signal does.
-pub fn set_killed(killed: bool) {
-    KILLED.set(killed);
+/// Lets `n` more cooperative points of this thread pass; from then on it is as if a fatal signal were pending. `None` ends
+/// that. For tests of what a signal interrupts.
+pub fn interrupt_after(n: Option<u64>) {
+    CALM.set(n.unwrap_or(u64::MAX));
+}
+
+/// Whether a fatal signal is pending.
+pub(crate) fn is_killed() -> bool {
+    CALM.get() == 0
 }
 
 /// A cooperative point for long loops that may end half-way: lets others run.
 ///
 /// # Errors
 ///
-/// `Interrupted` when a fatal signal is pending. Userspace has that only where a test asked for it.
+/// `Interrupted` when a fatal signal is pending: in the kernel, and where [`interrupt_after`] says so.
 #[inline]
 pub fn relax() -> Result<()> {
-    match KILLED.get() {
-        true => Err(Error::Interrupted),
-        false => Ok(()),
+    match CALM.get() {
+        u64::MAX => Ok(()),
+        0 => Err(Error::Interrupted),
+        n => {
+            CALM.set(n - 1);
+            Ok(())
+        }
     }
 }
 

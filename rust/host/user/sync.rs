@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Facades over std's locks and `Arc`. A poisoned lock is taken over: what it protects keeps its own invariants.
 
+use crate::Error;
 use crate::Result;
 use core::ops::Deref;
 use core::ops::DerefMut;
@@ -126,6 +127,28 @@ impl<T> RwLock<T> {
     #[inline]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Waits for exclusive access, or for a fatal signal. A lock that is free is taken in any case.
+    ///
+    /// # Errors
+    ///
+    /// `Interrupted`.
+    pub fn write_killable(&self) -> Result<RwLockWriteGuard<'_, T>> {
+        match self.try_write() {
+            Some(guard) => Ok(guard),
+            None if super::is_killed() => Err(Error::Interrupted),
+            None => Ok(self.write()),
+        }
+    }
+
+    /// Takes exclusive access when nobody else has any.
+    pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        match self.0.try_write() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(e)) => Some(e.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
     }
 }
 

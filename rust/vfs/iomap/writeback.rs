@@ -151,6 +151,8 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
     mapping: *mut bindings::address_space,
     wbc: *mut bindings::writeback_control,
 ) -> c_int {
+    // Folios are locked from here on, and reclaim that enters a filesystem may wait for one of them.
+    let _nofs = vexfs_host::nofs();
     let mut context = Context {
         wpc: bindings::iomap_writepage_ctx {
             // SAFETY: A mapping knows its inode.

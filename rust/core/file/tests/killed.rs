@@ -11,14 +11,14 @@ struct Killed;
 
 impl Killed {
     fn new() -> Self {
-        vexfs_host::set_killed(true);
+        vexfs_host::interrupt_after(Some(0));
         Killed
     }
 }
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        vexfs_host::set_killed(false);
+        vexfs_host::interrupt_after(None);
     }
 }
 

@@ -9,6 +9,7 @@ mod indexes;
 mod model;
 mod moving;
 mod on_disk;
+mod permits;
 mod rules;
 mod space;
 mod support;

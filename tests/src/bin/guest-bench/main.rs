@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Times the same file operations on two mounted filesystems, interleaved in one run, and prints the ratios.
+//! Times the same file operations on mounted filesystems, interleaved in one run, and prints the ratios.
 //!
-//! Usage: `guest-bench [--rounds N] [--scale PERCENT] [--archive FILE.tar] NAME=DIR NAME=DIR`
+//! Usage: `guest-bench [--rounds N] [--scale PERCENT] [--archive FILE.tar] [--only GROUP,...] [--title TEXT] [--out PREFIX] NAME=DIR NAME=DIR...`
 //!
-//! The first filesystem is measured against the second. Every workload runs on both in turn, `rounds` times, starting
-//! with the other one each time; the table shows medians. A workload that changes things is timed with the `syncfs` that
+//! The first filesystem is measured against the others. Every workload runs on each of them in turn, `rounds` times, starting
+//! with another one each time; the tables show medians. A workload that changes things is timed with the `syncfs` that
 //! makes its result durable, and reading starts after dropping the caches. Under emulation only the ratios mean anything.
+//!
+//! With `--out`, `PREFIX.txt` gets the table, `PREFIX.json` every figure and `PREFIX.svg` a chart of the ratios.
 
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use report::Report;
+use report::Row;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 
+mod chart;
+mod report;
 mod workloads;
 
 struct Target {
@@ -26,6 +31,9 @@ struct Options {
     rounds: usize,
     scale: u64,
     archive: Option<Vec<u8>>,
+    only: Option<String>,
+    title: String,
+    out: Option<String>,
     targets: Vec<Target>,
 }
 
@@ -34,6 +42,9 @@ fn parse() -> Result<Options> {
         rounds: 3,
         scale: 100,
         archive: None,
+        only: None,
+        title: "File operations".into(),
+        out: None,
         targets: Vec::new(),
     };
     let mut args = std::env::args().skip(1);
@@ -46,6 +57,9 @@ fn parse() -> Result<Options> {
                 let path = value()?;
                 options.archive = Some(fs::read(&path).with_context(|| path.clone())?);
             }
+            "--only" => options.only = Some(value()?),
+            "--title" => options.title = value()?,
+            "--out" => options.out = Some(value()?),
             _ => {
                 let (name, dir) = arg
                     .split_once('=')
@@ -57,25 +71,30 @@ fn parse() -> Result<Options> {
             }
         }
     }
-    if options.targets.len() != 2 || options.rounds == 0 || options.scale == 0 {
-        bail!("usage: guest-bench [--rounds N] [--scale PERCENT] [--archive FILE.tar] NAME=DIR NAME=DIR");
+    if options.targets.len() < 2 || options.rounds == 0 || options.scale == 0 {
+        bail!(
+            "usage: guest-bench [--rounds N] [--scale PERCENT] [--archive FILE.tar] [--only GROUP,...] [--title TEXT] \
+             [--out PREFIX] NAME=DIR NAME=DIR..."
+        );
     }
     Ok(options)
 }
 
-fn median(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
 fn main() -> Result<()> {
     let options = parse()?;
-    let steps = workloads::all(options.scale, options.archive.as_deref());
-    let (ours, theirs) = (&options.targets[0], &options.targets[1]);
-    // times[step][target]
-    let mut times = vec![[Vec::new(), Vec::new()]; steps.len()];
+    let mut steps = workloads::all(options.scale, options.archive.as_deref());
+    if let Some(only) = &options.only {
+        steps.retain(|step| only.split(',').any(|group| group == step.group));
+        if steps.is_empty() {
+            bail!("--only {only}: no such group of workloads");
+        }
+    }
+    let count = options.targets.len();
+    let mut rows: Vec<Row> = steps
+        .iter()
+        .map(|step| Row::new(&step.name, step.kind, step.operations, count))
+        .collect();
     for round in 0..options.rounds {
-        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
         let dirs: Vec<PathBuf> = options
             .targets
             .iter()
@@ -84,12 +103,13 @@ fn main() -> Result<()> {
         for dir in &dirs {
             fs::create_dir(dir).with_context(|| dir.display().to_string())?;
         }
-        for (step, results) in steps.iter().zip(&mut times) {
-            for which in order {
+        for (step, row) in steps.iter().zip(&mut rows) {
+            for turn in 0..count {
+                let which = (turn + round) % count;
                 let took = step
                     .run(&dirs[which])
                     .with_context(|| format!("{} on {}", step.name, options.targets[which].name))?;
-                results[which].push(took);
+                row.times[which].push(took);
             }
         }
         for dir in &dirs {
@@ -97,19 +117,20 @@ fn main() -> Result<()> {
             workloads::sync_fs(dir.parent().unwrap_or(Path::new("/")))?;
         }
     }
-    println!(
-        "{:<34} {:>12} {:>12} {:>8}",
-        "workload (operations a second)", ours.name, theirs.name, "ratio"
-    );
-    let mut below = 0;
-    for (step, results) in steps.iter().zip(&mut times) {
-        let [a, b] = results;
-        let rate = |d: Duration| step.operations as f64 / d.as_secs_f64().max(1e-9);
-        let (a, b) = (rate(median(a)), rate(median(b)));
-        let mark = if a / b < 0.5 { "  below half" } else { "" };
-        below += usize::from(a / b < 0.5);
-        println!("{:<34} {:>12.0} {:>12.0} {:>8.2}{mark}", step.name, a, b, a / b);
+    let report = Report {
+        title: options.title,
+        names: options.targets.into_iter().map(|t| t.name).collect(),
+        rounds: options.rounds,
+        rows,
+    };
+    let table = report.table();
+    print!("{table}");
+    if let Some(prefix) = &options.out {
+        let files = [("txt", table), ("json", report.json()), ("svg", chart::draw(&report))];
+        for (suffix, text) in files {
+            let path = format!("{prefix}.{suffix}");
+            fs::write(&path, text).with_context(|| path.clone())?;
+        }
     }
-    println!("{} workloads, {below} below half of {}", steps.len(), theirs.name);
     Ok(())
 }

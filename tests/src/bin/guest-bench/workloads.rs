@@ -21,10 +21,25 @@ const BLOCK: usize = 4096;
 /// Runs a step below a folder and says how long its measured part took.
 type Action<'a> = Box<dyn Fn(&Path) -> Result<Duration> + 'a>;
 
+/// What a step mostly exercises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Names and attributes.
+    Metadata,
+    /// File contents.
+    Data,
+    /// Waiting until a change is durable.
+    Durability,
+}
+
 /// A timed step.
 pub struct Step<'a> {
     /// What it is called in the table.
     pub name: String,
+    /// What it mostly exercises.
+    pub kind: Kind,
+    /// The steps that belong together: some read what others of their group have made.
+    pub group: &'static str,
     /// How many operations one run makes.
     pub operations: u64,
     action: Action<'a>,
@@ -89,6 +104,8 @@ fn files<'a>(steps: &mut Vec<Step<'a>>, dirs: u64, count: u64) {
     };
     steps.push(Step {
         name: label("create"),
+        kind: Kind::Metadata,
+        group: "files",
         operations: count,
         action: Box::new(move |dir| {
             let top = place(dir);
@@ -109,6 +126,8 @@ fn files<'a>(steps: &mut Vec<Step<'a>>, dirs: u64, count: u64) {
     });
     steps.push(Step {
         name: label("stat"),
+        kind: Kind::Metadata,
+        group: "files",
         operations: count,
         action: Box::new(move |dir| {
             let all = names(&place(dir), dirs, count);
@@ -123,6 +142,8 @@ fn files<'a>(steps: &mut Vec<Step<'a>>, dirs: u64, count: u64) {
     });
     steps.push(Step {
         name: label("unlink"),
+        kind: Kind::Metadata,
+        group: "files",
         operations: count,
         action: Box::new(move |dir| {
             let all = names(&place(dir), dirs, count);
@@ -140,6 +161,8 @@ fn unpack<'a>(steps: &mut Vec<Step<'a>>, archive: &'a [u8]) {
     let entries = tar::Archive::new(archive).entries().map_or(0, |e| e.count() as u64);
     steps.push(Step {
         name: format!("untar, {entries} entries"),
+        kind: Kind::Metadata,
+        group: "tree",
         operations: entries,
         action: Box::new(move |dir| {
             let top = dir.join("untar");
@@ -154,6 +177,8 @@ fn unpack<'a>(steps: &mut Vec<Step<'a>>, archive: &'a [u8]) {
     });
     steps.push(Step {
         name: "read the unpacked tree".into(),
+        kind: Kind::Data,
+        group: "tree",
         operations: entries,
         action: Box::new(move |dir| {
             let top = dir.join("untar");
@@ -201,6 +226,8 @@ fn blocks<'a>(steps: &mut Vec<Step<'a>>, blocks: u64, some: u64) {
     let file = |dir: &Path| dir.join("blocks");
     steps.push(Step {
         name: "sequential write, 4 KiB".into(),
+        kind: Kind::Data,
+        group: "blocks",
         operations: blocks,
         action: Box::new(move |dir| {
             let f = open(&file(dir), false)?;
@@ -215,6 +242,8 @@ fn blocks<'a>(steps: &mut Vec<Step<'a>>, blocks: u64, some: u64) {
     });
     steps.push(Step {
         name: "sequential read, 4 KiB".into(),
+        kind: Kind::Data,
+        group: "blocks",
         operations: blocks,
         action: Box::new(move |dir| {
             drop_caches(dir)?;
@@ -232,6 +261,8 @@ fn blocks<'a>(steps: &mut Vec<Step<'a>>, blocks: u64, some: u64) {
         let suffix = if direct { ", direct" } else { "" };
         steps.push(Step {
             name: format!("random write, 4 KiB{suffix}"),
+            kind: Kind::Data,
+            group: "blocks",
             operations: some,
             action: Box::new(move |dir| {
                 let f = open(&file(dir), direct)?;
@@ -247,6 +278,8 @@ fn blocks<'a>(steps: &mut Vec<Step<'a>>, blocks: u64, some: u64) {
         });
         steps.push(Step {
             name: format!("random read, 4 KiB{suffix}"),
+            kind: Kind::Data,
+            group: "blocks",
             operations: some,
             action: Box::new(move |dir| {
                 drop_caches(dir)?;
@@ -264,19 +297,106 @@ fn blocks<'a>(steps: &mut Vec<Step<'a>>, blocks: u64, some: u64) {
     }
 }
 
-fn appends<'a>(steps: &mut Vec<Step<'a>>, count: u64) {
+/// Runs `work` in as many threads as there are numbers below `tasks`, each given its number.
+fn in_parallel(tasks: u64, work: impl Fn(u64) -> Result<()> + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let all: Vec<_> = (0..tasks).map(|task| scope.spawn(move || work(task))).collect();
+        all.into_iter()
+            .try_for_each(|task| task.join().map_err(|_| anyhow::anyhow!("a task panicked"))?)
+    })
+}
+
+fn appends<'a>(steps: &mut Vec<Step<'a>>, tasks: u64, each: u64) {
+    let what = match tasks {
+        1 => String::new(),
+        _ => format!(", {tasks} tasks"),
+    };
     steps.push(Step {
-        name: "append 4 KiB and fsync".into(),
+        name: format!("append 4 KiB and fsync{what}"),
+        kind: Kind::Durability,
+        group: "appends",
+        operations: tasks * each,
+        action: Box::new(move |dir| {
+            let open = |task| {
+                let path = dir.join(format!("log-{tasks}-{task}"));
+                OpenOptions::new().append(true).create(true).open(path)
+            };
+            let files: Vec<File> = (0..tasks).map(open).collect::<std::io::Result<_>>()?;
+            let data = [0x11; BLOCK];
+            sync_fs(dir)?;
+            timed(|| {
+                in_parallel(tasks, |task| {
+                    let mut file = &files[task as usize];
+                    for _ in 0..each {
+                        file.write_all(&data)?;
+                        file.sync_all()?;
+                    }
+                    Ok(())
+                })
+            })
+        }),
+    });
+}
+
+/// Makes small files durable one by one, as mail servers and package managers do.
+fn small_durable_files<'a>(steps: &mut Vec<Step<'a>>, count: u64) {
+    steps.push(Step {
+        name: "create, write 1 KiB, fsync, rename".into(),
+        kind: Kind::Durability,
+        group: "durable",
         operations: count,
         action: Box::new(move |dir| {
-            let mut f = OpenOptions::new().append(true).create(true).open(dir.join("log"))?;
-            let data = [0x11; BLOCK];
+            let top = dir.join("durable");
+            fs::create_dir(&top)?;
+            sync_fs(dir)?;
             timed(|| {
-                for _ in 0..count {
-                    f.write_all(&data)?;
-                    f.sync_all()?;
+                for n in 0..count {
+                    let new = top.join("new");
+                    let mut file = File::create_new(&new)?;
+                    file.write_all(&[0x22; 1024])?;
+                    file.sync_all()?;
+                    fs::rename(&new, top.join(format!("message{n:06}")))?;
                 }
                 Ok(())
+            })
+        }),
+    });
+}
+
+/// The name of the workload whose `tasks` each create files in a folder of their own.
+fn apart_name(tasks: u64) -> String {
+    match tasks {
+        1 => "create, 1 task".into(),
+        _ => format!("create, {tasks} tasks in {tasks} folders"),
+    }
+}
+
+/// The two workloads whose ratio is the gain of a second task in a second folder.
+pub fn scaling_names() -> (String, String) {
+    (apart_name(2), apart_name(1))
+}
+
+fn apart<'a>(steps: &mut Vec<Step<'a>>, tasks: u64, each: u64) {
+    steps.push(Step {
+        name: apart_name(tasks),
+        kind: Kind::Metadata,
+        group: "apart",
+        operations: tasks * each,
+        action: Box::new(move |dir| {
+            let place = |task| dir.join(format!("apart-{tasks}-{task}"));
+            for task in 0..tasks {
+                fs::create_dir(place(task))?;
+            }
+            sync_fs(dir)?;
+            timed(|| {
+                in_parallel(tasks, |task| {
+                    for name in names(&place(task), 1, each) {
+                        File::create_new(name)?;
+                    }
+                    Ok(())
+                })?;
+                sync_fs(dir)
             })
         }),
     });
@@ -288,10 +408,14 @@ pub fn all(percent: u64, archive: Option<&[u8]>) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
     files(&mut steps, 1, scaled(20_000));
     files(&mut steps, 200, scaled(20_000));
+    apart(&mut steps, 1, scaled(20_000));
+    apart(&mut steps, 2, scaled(20_000));
     if let Some(archive) = archive {
         unpack(&mut steps, archive);
     }
     blocks(&mut steps, scaled(16_384), scaled(4_096));
-    appends(&mut steps, scaled(500));
+    appends(&mut steps, 1, scaled(500));
+    appends(&mut steps, 8, scaled(250));
+    small_durable_files(&mut steps, scaled(500));
     steps
 }

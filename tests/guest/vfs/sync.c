@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What is on the disk when a call returns. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "suite.h"
+
+#define SIZE 65536
+#define FS_IOC_SHUTDOWN _IOR('X', 125, __u32)
+
+void test_sync(void)
+{
+	static char data[SIZE];
+	int fd = must_open(path("punched"), O_RDWR | O_CREAT);
+	__u32 without_writing = 2;
+
+	memset(data, 'x', sizeof(data));
+	if (write(fd, data, sizeof(data)) != sizeof(data) || fsync(fd) != 0)
+		die("write");
+	expect(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SIZE / 2), 0, "a hole is punched");
+	expect(fallocate(fd, FALLOC_FL_ZERO_RANGE, SIZE / 2, 2 * SIZE), 0, "a file grows by zeros");
+	if (ioctl(fd, FS_IOC_SHUTDOWN, &without_writing) != 0)
+		die("shutdown");
+	close(fd);
+}
+
+void verify_sync(void)
+{
+	static char data[SIZE];
+	int fd = must_open(path("punched"), O_RDWR);
+	size_t i, zeros = 0;
+
+	result(lseek(fd, 0, SEEK_END) == SIZE / 2 + 2 * SIZE, "a size set by fallocate is on a synchronous disk");
+	if (pread(fd, data, sizeof(data), 0) != sizeof(data))
+		die("read");
+	for (i = 0; i < sizeof(data); i++)
+		zeros += data[i] == 0;
+	result(zeros == sizeof(data), "a hole is on a synchronous disk when fallocate returns");
+	close(fd);
+	unlink(path("punched"));
+}

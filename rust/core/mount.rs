@@ -37,6 +37,7 @@ use vexfs_host::log;
 use vexfs_host::mem::Box;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
+use vexfs_host::shared;
 use vexfs_host::sync::Arc;
 use vexfs_host::sync::Mutex;
 use vexfs_host::sync::RwLock;
@@ -266,7 +267,7 @@ impl Fs {
     /// `Invalid` if there is none (the message says what is there instead), `Unsupported` if it has unknown features,
     /// `Corrupt` or `Io` if it is damaged or cannot be read, `ReadOnly` if it cannot be written but should be.
     pub fn mount(dev: Device, options: MountOptions) -> Result<Arc<Fs>> {
-        let _nofs = nofs();
+        let _shared = shared();
         let chosen = read_superblock(&dev, options.read_only)?;
         let fs = Fs::assemble(dev, chosen, &options)?;
         if !options.norecovery && replay(&fs)? {
@@ -360,7 +361,8 @@ impl Fs {
     pub fn unmount(&self) -> Result<()> {
         // First no new operations, then the commit: it has all there were.
         self.read_only.store(true, SeqCst);
-        self.sync()
+        // What is not written now is lost.
+        self.patiently(|| self.sync())
     }
 
     /// Makes the filesystem read-only, after writing everything out, or writable again.
@@ -400,7 +402,11 @@ impl Fs {
         let mut first = self.abort_reason.lock();
         if first.is_none() {
             *first = Some(reason);
-            log!(err, "no further changes are possible: {}", reason);
+            match reason {
+                // Somebody asked for it, or the device is gone, which the host has said.
+                Error::Shutdown => log!(info, "shut down: no further changes are possible"),
+                _ => log!(err, "no further changes are possible: {}", reason),
+            }
         }
         self.aborted.store(true, SeqCst);
     }
@@ -543,7 +549,7 @@ impl Fs {
 
     /// Runs `f` on the allocator; if it finds no room but a commit could make some, commits and runs it again.
     fn with_room<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
-        let _nofs = nofs();
+        let _shared = shared();
         self.check_writable()?;
         let mut space = self.space.lock();
         match f(&mut space) {

@@ -6,6 +6,7 @@
 #include <linux/fsnotify.h>
 #include <linux/highmem.h>
 #include <linux/kdev_t.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/namei.h>
 #include <linux/sched.h>
@@ -42,6 +43,32 @@ void vexfs_memalloc_retry_wait(void)
 {
 	memalloc_retry_wait(GFP_NOFS);
 }
+
+void *vexfs_kvmalloc_nofail(size_t size)
+{
+	return kvzalloc(size, GFP_NOFS | __GFP_NOFAIL);
+}
+
+#ifdef CONFIG_MEMCG
+void *vexfs_memcg_charge_root(void)
+{
+	return set_active_memcg(root_mem_cgroup);
+}
+
+void vexfs_memcg_restore(void *memcg)
+{
+	set_active_memcg(memcg);
+}
+#else
+void *vexfs_memcg_charge_root(void)
+{
+	return NULL;
+}
+
+void vexfs_memcg_restore(void *memcg)
+{
+}
+#endif
 
 unsigned int vexfs_memalloc_nofs_save(void)
 {

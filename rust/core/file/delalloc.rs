@@ -251,20 +251,35 @@ impl Fs {
     ///
     /// # Errors
     ///
-    /// `NoSpace`; nothing has changed then.
+    /// `NoSpace`, `NoMemory`; nothing has changed then.
     pub fn reserve(&self, _ino: u64, data: &DataState, lblk: u64, len: u64) -> Result<()> {
         let _nofs = nofs();
         let end = lblk.checked_add(len).ok_or(Error::FileTooBig)?;
-        let mut inner = data.inner.lock();
-        let need = len.saturating_sub(inner.reserved.count_in(lblk, end));
-        if need == 0 {
-            return Ok(());
+        // Promised, but not noted in the state yet.
+        let mut have = 0u64;
+        loop {
+            let mut inner = data.inner.lock();
+            let need = len.saturating_sub(inner.reserved.count_in(lblk, end));
+            if need <= have {
+                let added = match need {
+                    0 => Ok(()),
+                    _ => inner.reserved.add(lblk, end),
+                };
+                drop(inner);
+                let back = if added.is_ok() { have.saturating_sub(need) } else { have };
+                if back > 0 {
+                    self.unreserve_blocks(back);
+                }
+                return added;
+            }
+            // Making room may take a commit, which takes the tree lock and long.
+            drop(inner);
+            if let Err(e) = self.reserve_blocks(need.saturating_sub(have)) {
+                self.unreserve_blocks(have);
+                return Err(e);
+            }
+            have = need;
         }
-        self.reserve_blocks(need)?;
-        inner
-            .reserved
-            .add(lblk, end)
-            .inspect_err(|_| self.unreserve_blocks(need))
     }
 
     /// Gives reservations of blocks `lblk..lblk+len` back; `len` may reach beyond every file.
@@ -345,6 +360,39 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
     use std::vec::Vec;
+
+    #[test]
+    fn the_state_of_an_inode_is_not_locked_while_a_reservation_commits() {
+        use crate::testing::*;
+        use crate::txn::Reserve;
+        let disk = Hooked::formatted(24);
+        let fs = mount(&disk.device());
+        let mut runs = Vec::new();
+        while let Ok((block, len)) = fs.alloc_data(0, u32::MAX, false) {
+            let mut tx = fs.begin(Reserve::items(1).deleting()).unwrap();
+            tx.adopt_extent(block, len).unwrap();
+            runs.push((block, len, tx.commit()));
+        }
+        fs.sync().unwrap();
+        for (block, len, birth) in runs {
+            let mut tx = fs.begin(Reserve::items(1).deleting()).unwrap();
+            tx.free_extent(block, len, birth).unwrap();
+            tx.commit();
+        }
+        let data = std::sync::Arc::new(DataState::new().unwrap());
+        let (state, seen) = (data.clone(), std::sync::Arc::new(AtomicU64::new(0)));
+        let writes = seen.clone();
+        disk.set(move |_| {
+            assert!(state.inner.try_lock().is_some());
+            writes.fetch_add(1, Ordering::SeqCst);
+        });
+        fs.reserve(16, &data, 0, 100).unwrap();
+        disk.unset();
+        assert!(seen.load(Ordering::SeqCst) > 2, "a commit made the room");
+        assert_eq!((data.reserved_blocks(), fs.space_info().promised), (100, 100));
+        assert_eq!(fs.reserve(16, &data, 50, 1 << 40), Err(Error::NoSpace));
+        assert_eq!((data.reserved_blocks(), fs.space_info().promised), (100, 100));
+    }
 
     #[test]
     fn a_block_set_behaves_like_a_standard_set_under_random_operations() {

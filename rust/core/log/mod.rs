@@ -50,7 +50,7 @@ use redo::Steal;
 use vexfs_host::device::Write;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
-use vexfs_host::nofs;
+use vexfs_host::shared;
 use vexfs_host::sync::Mutex;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -203,7 +203,7 @@ impl Fs {
     ///
     /// Those of [`Fs::commit`].
     pub fn sync_txg(&self, txg: u64) -> Result<()> {
-        let _nofs = nofs();
+        let _shared = shared();
         if self.committed.load(SeqCst) >= txg {
             return Ok(());
         }
@@ -290,6 +290,10 @@ impl Fs {
             // As in a commit: nobody can tell what a failed flush left out.
             dev.flush().inspect_err(|e| self.abort(*e))?;
             writer.flushed = adopted;
+        }
+        // Whoever stopped the filesystem meanwhile has been told that nothing more reaches the device.
+        if let Some(e) = self.abort_reason() {
+            return Err(e);
         }
         self.log.identity.seal(&mut batch.bytes, batch.used, &batch.head);
         let region = &self.log.region;

@@ -6,7 +6,7 @@
 //! not in the tree yet.
 //!
 //! Invariants: `next` is a subset of `busy`; the counts are those of the bitmaps; while the bitmaps are not loaded, the two
-//! are equal and equal to what is on the device.
+//! are equal and equal to what is on the device. So a bitmap that a commit has sealed stays in memory until it is written.
 
 use super::bits::Bits;
 use crate::cache::Store;
@@ -156,10 +156,11 @@ impl Group {
         block
     }
 
-    /// Forgets the bitmaps if they can be read again. Returns whether it did.
-    pub(super) fn unload(&mut self) -> bool {
-        let idle =
-            !self.dirty && self.in_flight == 0 && self.free == self.avail && self.disk.flags.get() & GROUP_UNINIT == 0;
-        idle && self.maps.take().is_some()
+    /// Forgets the bitmaps if they can be read again; `writing` is the transaction group that is on its way to the device.
+    /// Returns whether it did.
+    pub(super) fn unload(&mut self, writing: Option<u64>) -> bool {
+        let on_device =
+            !self.dirty && self.disk.flags.get() & GROUP_UNINIT == 0 && writing != Some(self.disk.bitmap_birth.get());
+        on_device && self.in_flight == 0 && self.free == self.avail && self.maps.take().is_some()
     }
 }

@@ -77,6 +77,10 @@ pub(crate) struct Space {
     deferred: usize,
     /// Freed by the transaction group that is being written.
     sealed: Vec<Run>,
+    /// The transaction group that is being written.
+    writing: Option<u64>,
+    /// Groups whose bitmap the next commit writes.
+    dirty_groups: usize,
     /// Freed by groups on the device, but readers may still be there: those that wait for the readers from before the
     /// last flip of the pins, and later ones.
     limbo: [Vec<Run>; 2],
@@ -135,6 +139,8 @@ impl Space {
             pending: Vec::new(),
             deferred: 0,
             sealed: Vec::new(),
+            writing: None,
+            dirty_groups: 0,
             limbo: [Vec::new(), Vec::new()],
             node_at: (0, 0),
             data_at: geo.group_start(u64::from(geo.group_count > 1)) + geo.group_len(0) / 8,
@@ -323,7 +329,6 @@ impl Space {
             let (n, _) = maps.next.set(index, len, true, nb);
             g.free = g.free.saturating_sub(n);
             self.free = self.free.saturating_sub(u64::from(n));
-            g.dirty = true;
             self.mark(group);
         } else {
             g.in_flight += busy;
@@ -354,7 +359,6 @@ impl Space {
         let Some(maps) = g.maps.as_mut() else { return 0 };
         let (n, _) = maps.next.set(index, len, false, nb);
         g.free += n;
-        g.dirty = true;
         self.free += u64::from(n);
         self.mark(group);
         n
@@ -383,7 +387,6 @@ impl Space {
             return bad("blocks to be freed are free already");
         }
         // Keeps the bitmap in memory until then.
-        g.dirty = true;
         self.mark(group);
         self.deferred += usize::from(later);
         Ok(())
@@ -520,7 +523,6 @@ impl Space {
         let (n, _) = maps.next.set(index, run.len as usize, true, nb);
         g.in_flight = g.in_flight.saturating_sub(n);
         g.free = g.free.saturating_sub(n);
-        g.dirty = true;
         self.free = self.free.saturating_sub(u64::from(n));
         self.mark(group);
         true
@@ -533,13 +535,22 @@ impl Space {
             if dropped == n {
                 break;
             }
-            dropped += usize::from(g.unload());
+            dropped += usize::from(g.unload(self.writing));
         }
         dropped
     }
 
-    /// Notes that `group` is dirty where the commit looks for it.
+    /// Groups whose bitmaps have to stay in memory because the next commit writes them.
+    pub(crate) fn dirty_groups(&self) -> usize {
+        self.dirty_groups
+    }
+
+    /// Notes that `group` is dirty, also where the commit looks for it.
     fn mark(&mut self, group: u64) {
+        if let Some(g) = self.groups.get_mut(group as usize) {
+            self.dirty_groups += usize::from(!g.dirty);
+            g.dirty = true;
+        }
         let index = group.checked_div(groups_per_block(self.geo.block_size)).unwrap_or(0);
         if let Some(table) = self.table.get_mut(index as usize) {
             table.dirty = true;

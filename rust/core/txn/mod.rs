@@ -22,18 +22,19 @@ use crate::btree::How;
 use crate::btree::Tree;
 use crate::btree::Walk;
 use crate::format::Key;
+use crate::format::FIRST_INO;
 use crate::mount::Fs;
 use crate::space::Class;
 use crate::space::Places;
 use crate::space::Run;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
-use vexfs_host::nofs;
+use vexfs_host::shared;
 use vexfs_host::sync::RwLockReadGuard;
 use vexfs_host::sync::RwLockWriteGuard;
 use vexfs_host::Error;
-use vexfs_host::NofsScope;
 use vexfs_host::Result;
+use vexfs_host::SharedScope;
 
 /// Reading the tree, in a [`View`] or within a [`Tx`].
 ///
@@ -119,7 +120,7 @@ impl Reserve {
 pub struct View<'a> {
     fs: &'a Fs,
     tree: RwLockReadGuard<'a, Tree>,
-    _nofs: NofsScope,
+    _shared: SharedScope,
 }
 
 impl Read for View<'_> {
@@ -156,7 +157,7 @@ pub struct Tx<'a> {
     of_orphan: bool,
     done: bool,
     // Dropped last.
-    _nofs: NofsScope,
+    _shared: SharedScope,
 }
 
 impl Read for Tx<'_> {
@@ -178,11 +179,11 @@ impl Read for Tx<'_> {
 impl Fs {
     /// Starts reading. What is read stays consistent, and nothing changes, for as long as the view lives.
     pub fn view(&self) -> Result<View<'_>> {
-        let nofs = nofs();
+        let shared = shared();
         Ok(View {
             fs: self,
             tree: self.tree.read(),
-            _nofs: nofs,
+            _shared: shared,
         })
     }
 
@@ -192,13 +193,15 @@ impl Fs {
     ///
     /// `NoSpace`, `ReadOnly`, `Shutdown`; what stopped the commit.
     pub fn begin(&self, r: Reserve) -> Result<Tx<'_>> {
-        let nofs = nofs();
+        let shared = shared();
         let mut commits = 0;
         loop {
             self.check_writable()?;
             let tree = self.tree.write();
-            if tree.dirty.len() < self.dirty_limit || commits > 0 {
-                let mut space = self.space.lock();
+            let mut space = self.space.lock();
+            // What is dirty cannot be reclaimed; a bitmap and its copy take half a small node.
+            let full = tree.dirty.len() >= self.dirty_limit || space.dirty_groups() >= self.dirty_limit;
+            if !full || commits > 0 {
                 if let Some(places) = space.begin_op(r.nodes(tree.levels()), r.class) {
                     drop(space);
                     return Ok(Tx {
@@ -210,13 +213,14 @@ impl Fs {
                         of_orphan: false,
                         done: false,
                         tree,
-                        _nofs: nofs,
+                        _shared: shared,
                     });
                 }
                 if commits > 1 || !space.has_pending() {
                     return Err(Error::NoSpace);
                 }
             }
+            drop(space);
             drop(tree);
             self.commit()?;
             commits += 1;
@@ -226,7 +230,7 @@ impl Fs {
     /// Starts an operation of the intent log, of up to `items` items, on a filesystem that nobody uses yet and that may be
     /// read-only: it does not commit.
     pub(crate) fn begin_replay(&self, items: usize) -> Result<Tx<'_>> {
-        let nofs = nofs();
+        let shared = shared();
         let tree = self.tree.write();
         let nodes = Reserve::items(items).nodes(tree.levels());
         let places = self.space.lock().begin_op(nodes, Class::Urgent).ok_or(Error::NoSpace)?;
@@ -239,7 +243,7 @@ impl Fs {
             of_orphan: false,
             done: false,
             tree,
-            _nofs: nofs,
+            _shared: shared,
         })
     }
 
@@ -294,7 +298,9 @@ impl Tx<'_> {
 
     /// Sets what an operation of `entries` entries in the intent log left.
     pub(crate) fn set_counts(&mut self, next_ino: u64, inode_count: u64, entries: u64) -> Result<()> {
-        if next_ino < self.tree.next_ino || inode_count.abs_diff(self.tree.inode_count) > entries {
+        let most = next_ino.saturating_sub(FIRST_INO).saturating_add(1);
+        let counts = (1..=most).contains(&inode_count) && inode_count.abs_diff(self.tree.inode_count) <= entries;
+        if next_ino < self.tree.next_ino || !counts {
             return Err(Error::corrupt("intent log: impossible counts", u64::MAX, 0));
         }
         (self.tree.next_ino, self.tree.inode_count) = (next_ino, inode_count);

@@ -112,6 +112,17 @@ pub fn nofs() -> NofsScope {
     NofsScope(())
 }
 
+/// A section whose memory serves everybody. It has a meaning in the kernel only, where it is charged to no memory cgroup.
+#[must_use]
+pub struct SharedScope(NofsScope);
+
+/// Opens a section for filling what everybody uses, such as the cache of tree nodes; memory reclaim does not enter the
+/// filesystem in it either.
+#[inline]
+pub fn shared() -> SharedScope {
+    SharedScope(nofs())
+}
+
 type Hook = std::boxed::Box<dyn Fn(Level, &str) + Send>;
 static HOOK: Mutex<Option<Hook>> = Mutex::new(None);
 

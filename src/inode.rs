@@ -273,7 +273,13 @@ pub fn write_attrs(inode: &Inode) -> Result {
             ctime: Some(time_to_core(ctime)),
             ..Default::default()
         },
-    )?;
+    );
+    let txg = txg.inspect_err(|error| {
+        if *error == Error::NoMemory {
+            // The VFS takes the inode for clean now; it must come again.
+            inode.mark_dirty();
+        }
+    })?;
     inode.data().note_txg(txg);
     if times(inode) != (atime, mtime, ctime) {
         // They changed meanwhile; an operation that stored newer ones may have been overtaken.

@@ -29,9 +29,9 @@ use crate::orphan;
 use crate::txn::Read;
 use crate::txn::Reserve;
 use crate::txn::Tx;
+use vexfs_host::cond_resched;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
-use vexfs_host::relax;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use zerocopy::FromZeros;
@@ -244,6 +244,6 @@ pub(crate) fn resume_drop(fs: &Fs, dir: Ino) -> Result<()> {
                 return Ok(());
             }
         }
-        let _ = relax();
+        cond_resched();
     }
 }

@@ -442,6 +442,17 @@ impl Fs {
         self.committed.load(SeqCst)
     }
 
+    /// Runs `f` until it does not fail for a lack of memory: for work that nobody would take up again. `f` has done nothing
+    /// when it fails.
+    pub(crate) fn patiently<R>(&self, mut f: impl FnMut() -> Result<R>) -> Result<R> {
+        loop {
+            match f() {
+                Err(Error::NoMemory) if vexfs_host::wait_for_memory() => {}
+                done => return done,
+            }
+        }
+    }
+
     /// Runs `f` on the allocator; if it finds no room but a commit could make some, commits and runs it again.
     fn with_room<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
         let _nofs = nofs();
@@ -473,6 +484,16 @@ impl Fs {
     pub fn release_data(&self, block: u64, len: u32) {
         let _nofs = nofs();
         self.space.lock().release_data(Run { block, len });
+    }
+
+    /// Takes back [`Fs::alloc_data`]; with `promised`, the blocks are promised again.
+    pub(crate) fn untake_data(&self, block: u64, len: u32, promised: bool) {
+        let _nofs = nofs();
+        let mut space = self.space.lock();
+        space.release_data(Run { block, len });
+        if promised {
+            space.promise_again(u64::from(len));
+        }
     }
 
     /// Promises `n` blocks to data that will be written later.

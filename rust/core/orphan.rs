@@ -26,6 +26,7 @@ use crate::mount::Fs;
 use crate::txn::Read;
 use crate::txn::Reserve;
 use crate::txn::Tx;
+use vexfs_host::cond_resched;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
@@ -181,24 +182,27 @@ impl Fs {
     /// inode any more.
     pub fn evict(&self, ino: Ino) -> Result<()> {
         let _nofs = nofs();
-        loop {
-            let (mut tx, mut budget) = self.begin_step()?;
-            if inode::expect(&tx, ino)?.nlink != 0 {
-                return Err(Error::Invalid("an inode with links cannot be deleted"));
-            }
-            let gone = purge(&mut tx, ino, &mut budget)?;
-            if gone {
-                tx.remove(&key::inode(ino))?;
-                tx.add_inodes(-1)?;
-                tx.remove(&key::orphan(ino))?;
-            }
-            tx.commit();
-            if gone {
-                return Ok(());
-            }
-            // A process that is being killed deletes its files, too: only yield.
-            let _ = relax();
+        // The host forgets the inode whatever comes of this: until the next mount, nobody would try again.
+        while !self.patiently(|| self.evict_step(ino))? {
+            cond_resched();
         }
+        Ok(())
+    }
+
+    /// Deletes some of what inode `ino` has; whether it is gone.
+    fn evict_step(&self, ino: Ino) -> Result<bool> {
+        let (mut tx, mut budget) = self.begin_step()?;
+        if inode::expect(&tx, ino)?.nlink != 0 {
+            return Err(Error::Invalid("an inode with links cannot be deleted"));
+        }
+        let gone = purge(&mut tx, ino, &mut budget)?;
+        if gone {
+            tx.remove(&key::inode(ino))?;
+            tx.add_inodes(-1)?;
+            tx.remove(&key::orphan(ino))?;
+        }
+        tx.commit();
+        Ok(gone)
     }
 }
 

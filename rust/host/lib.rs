@@ -32,6 +32,7 @@ pub use error::Error;
 pub use error::IoError;
 pub use error::Result;
 
+pub use imp::cond_resched;
 pub use imp::crc32c;
 #[cfg(not(CONFIG_RUST))]
 pub use imp::interrupt_after;
@@ -41,6 +42,7 @@ pub use imp::now;
 pub use imp::random;
 pub use imp::relax;
 pub use imp::siphash24;
+pub use imp::wait_for_memory;
 pub use imp::NofsScope;
 
 /// Fallible containers.
@@ -48,6 +50,10 @@ pub mod mem {
     pub use crate::buffer::Buffer;
     #[cfg(not(CONFIG_RUST))]
     pub use crate::imp::mem::fail_allocations_after;
+    #[cfg(not(CONFIG_RUST))]
+    pub use crate::imp::mem::fail_some_allocations;
+    #[cfg(not(CONFIG_RUST))]
+    pub use crate::imp::mem::failed_allocations;
     pub use crate::imp::mem::Box;
     pub use crate::imp::mem::Vec;
     pub use crate::map::U64Map;
@@ -103,6 +109,8 @@ pub mod device {
     }
 }
 
+#[cfg(not(CONFIG_RUST))]
+pub use imp::set_killed;
 #[cfg(not(CONFIG_RUST))]
 pub use imp::set_log_hook;
 

@@ -31,6 +31,11 @@ bool vexfs_killed(void)
 	return fatal_signal_pending(current) && !(current->flags & PF_EXITING);
 }
 
+void vexfs_memalloc_retry_wait(void)
+{
+	memalloc_retry_wait(GFP_NOFS);
+}
+
 unsigned int vexfs_memalloc_nofs_save(void)
 {
 	return memalloc_nofs_save();

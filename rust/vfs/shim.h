@@ -17,6 +17,7 @@
 /* Scheduling, signals, allocation scopes. */
 void vexfs_cond_resched(void);
 bool vexfs_killed(void);
+void vexfs_memalloc_retry_wait(void);
 unsigned int vexfs_memalloc_nofs_save(void);
 void vexfs_memalloc_nofs_restore(unsigned int flags);
 

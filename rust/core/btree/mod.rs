@@ -225,7 +225,7 @@ impl<'a> Walk<'a> {
                 Some(next) if next > key => key = next,
                 _ => return Ok(None),
             }
-            vexfs_host::relax()?;
+            vexfs_host::cond_resched();
         }
     }
 
@@ -245,7 +245,7 @@ impl<'a> Walk<'a> {
                 Some(prev) if prev < key => key = prev,
                 _ => return Ok(None),
             }
-            vexfs_host::relax()?;
+            vexfs_host::cond_resched();
         }
     }
 
@@ -265,7 +265,7 @@ impl<'a> Walk<'a> {
                 Some(next) if next > key => key = next,
                 _ => return Ok(()),
             }
-            vexfs_host::relax()?;
+            vexfs_host::cond_resched();
         }
         Ok(())
     }

@@ -122,43 +122,50 @@ impl Fs {
     /// Finishes `rest` in pieces that fit a transaction each; what is left in it on an error was not adopted.
     fn finish_pieces(&self, ino: Ino, data: &DataState, rest: &mut DataAlloc, size: Option<u64>) -> Result<Txg> {
         loop {
-            let (mut tx, budget) = self.begin_step()?;
-            data.bump();
-            let (done, freed) = extents::replace(&mut tx, ino, rest.lblk, rest.pblk, rest.len, budget)?;
-            let mut delta = inline::Delta {
-                gained: u64::from(done).saturating_mul(self.units_per_block()),
-                lost: freed.saturating_mul(self.units_per_block()),
-            };
-            if rest.lblk == 0 && done > 0 {
-                delta.lost = delta.lost.saturating_add(inline::remove(&mut tx, ino)?);
-            }
-            let mut cutting = false;
-            let changed = change(&mut tx, ino, |d| {
-                cutting = d.state.get() & state::TRUNCATING != 0;
-                if cutting {
-                    // Old blocks behind the size must be gone before the size may grow over them.
-                    return Err(Error::Busy);
-                }
-                delta.apply(d, ino)?;
-                if let Some(size) = size.filter(|_| done == rest.len) {
-                    d.size.set(d.size.get().max(size));
-                }
-                Ok(())
-            });
-            if cutting {
-                drop(tx);
-                truncate::resume(self, ino)?;
-                continue;
-            }
-            changed?;
-            let txg = tx.commit();
-            rest.lblk = rest.lblk.saturating_add(u64::from(done));
-            rest.pblk = rest.pblk.saturating_add(u64::from(done));
-            rest.len = rest.len.saturating_sub(done);
-            if rest.len == 0 {
+            // The page that these data came from is clean already: nobody would write them again.
+            let txg = self.patiently(|| self.finish_piece(ino, data, rest, size))?;
+            if let Some(txg) = txg.filter(|_| rest.len == 0) {
                 return Ok(txg);
             }
         }
+    }
+
+    /// Finishes a first part of `rest`, and takes it off; `None` if there is something else to be done before.
+    fn finish_piece(&self, ino: Ino, data: &DataState, rest: &mut DataAlloc, size: Option<u64>) -> Result<Option<Txg>> {
+        let (mut tx, budget) = self.begin_step()?;
+        data.bump();
+        let (done, freed) = extents::replace(&mut tx, ino, rest.lblk, rest.pblk, rest.len, budget)?;
+        let mut delta = inline::Delta {
+            gained: u64::from(done).saturating_mul(self.units_per_block()),
+            lost: freed.saturating_mul(self.units_per_block()),
+        };
+        if rest.lblk == 0 && done > 0 {
+            delta.lost = delta.lost.saturating_add(inline::remove(&mut tx, ino)?);
+        }
+        let mut cutting = false;
+        let changed = change(&mut tx, ino, |d| {
+            cutting = d.state.get() & state::TRUNCATING != 0;
+            if cutting {
+                // Old blocks behind the size must be gone before the size may grow over them.
+                return Err(Error::Busy);
+            }
+            delta.apply(d, ino)?;
+            if let Some(size) = size.filter(|_| done == rest.len) {
+                d.size.set(d.size.get().max(size));
+            }
+            Ok(())
+        });
+        if cutting {
+            drop(tx);
+            truncate::resume(self, ino)?;
+            return Ok(None);
+        }
+        changed?;
+        let txg = tx.commit();
+        rest.lblk = rest.lblk.saturating_add(u64::from(done));
+        rest.pblk = rest.pblk.saturating_add(u64::from(done));
+        rest.len = rest.len.saturating_sub(done);
+        Ok(Some(txg))
     }
 
     /// Makes `contents` the contents of block 0, followed by zeros, and consumes its reservation. The size on the device

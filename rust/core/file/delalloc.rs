@@ -235,10 +235,11 @@ impl DataState {
     fn took_off(&self, a: &DataAlloc, promised: bool) -> Result<()> {
         let end = a.lblk.saturating_add(u64::from(a.len));
         let mut inner = self.inner.lock();
+        // What can fail comes first.
+        inner.in_flight.add(a.lblk, end)?;
         if promised {
             inner.reserved.remove(a.lblk, end);
         }
-        inner.in_flight.add(a.lblk, end)?;
         inner.last_lblk = end;
         inner.last_pblk = a.pblk.saturating_add(u64::from(a.len));
         Ok(())
@@ -286,7 +287,7 @@ impl Fs {
     ///
     /// # Errors
     ///
-    /// `NotFound` when `lblk` is not reserved.
+    /// `NotFound` when `lblk` is not reserved; `NoMemory`, and others, after which it is reserved as before.
     pub fn alloc_data_for(&self, ino: u64, data: &DataState, lblk: u64, len: u64) -> Result<DataAlloc> {
         let _nofs = nofs();
         let (reserved, run) = data.inner.lock().reserved.run(lblk, len);
@@ -324,7 +325,7 @@ impl Fs {
         let (pblk, len) = self.alloc_data(goal, want, promised)?;
         let alloc = DataAlloc { lblk, pblk, len };
         data.took_off(&alloc, promised)
-            .inspect_err(|_| self.release_data(pblk, len))?;
+            .inspect_err(|_| self.untake_data(pblk, len, promised))?;
         Ok(alloc)
     }
 

@@ -106,7 +106,9 @@ impl Fs {
             }
             off = off.saturating_add(n as u64);
             rest = after;
-            relax()?;
+            if !rest.is_empty() {
+                relax()?;
+            }
         }
         Ok(())
     }

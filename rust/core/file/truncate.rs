@@ -28,10 +28,10 @@ use crate::inode::Time;
 use crate::inode::Txg;
 use crate::mount::Fs;
 use crate::orphan;
+use vexfs_host::cond_resched;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
-use vexfs_host::relax;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
@@ -172,28 +172,31 @@ pub(crate) fn finish_pending(fs: &Fs, ino: Ino) -> Result<Inode> {
 
 /// Frees the blocks behind the end of inode `ino`, which is `TRUNCATING`.
 pub(crate) fn resume(fs: &Fs, ino: Ino) -> Result<()> {
-    loop {
-        let (mut tx, budget) = fs.begin_step()?;
-        let inode = inode::expect(&tx, ino)?;
-        if inode.state & state::TRUNCATING == 0 {
-            return Ok(());
-        }
-        let first = fs.blocks().covering(inode.size);
-        let taken = extents::take_out(&mut tx, ino, first, u64::MAX, budget)?;
-        let done = taken.done_to == u64::MAX;
-        change(&mut tx, ino, |d| {
-            if done {
-                d.state.set(d.state.get() & !state::TRUNCATING);
-            }
-            d.account(ino, 0, taken.blocks.saturating_mul(fs.units_per_block()))
-        })?;
-        if done {
-            orphan::remove(&mut tx, ino, TRUNCATE)?;
-        }
-        tx.commit();
-        if done {
-            return Ok(());
-        }
-        let _ = relax();
+    while !fs.patiently(|| resume_step(fs, ino))? {
+        cond_resched();
     }
+    Ok(())
+}
+
+/// Frees some of the blocks behind the end of inode `ino`; whether there are no more.
+fn resume_step(fs: &Fs, ino: Ino) -> Result<bool> {
+    let (mut tx, budget) = fs.begin_step()?;
+    let inode = inode::expect(&tx, ino)?;
+    if inode.state & state::TRUNCATING == 0 {
+        return Ok(true);
+    }
+    let first = fs.blocks().covering(inode.size);
+    let taken = extents::take_out(&mut tx, ino, first, u64::MAX, budget)?;
+    let done = taken.done_to == u64::MAX;
+    change(&mut tx, ino, |d| {
+        if done {
+            d.state.set(d.state.get() & !state::TRUNCATING);
+        }
+        d.account(ino, 0, taken.blocks.saturating_mul(fs.units_per_block()))
+    })?;
+    if done {
+        orphan::remove(&mut tx, ino, TRUNCATE)?;
+    }
+    tx.commit();
+    Ok(done)
 }

@@ -289,6 +289,11 @@ impl Space {
         self.promised = self.promised.saturating_sub(n);
     }
 
+    /// Renews a promise of `n` blocks that were allocated out of it and have just been released.
+    pub(crate) fn promise_again(&mut self, n: u64) {
+        self.promised += n;
+    }
+
     /// Allocates a node.
     ///
     /// # Errors

@@ -57,7 +57,17 @@ pub fn monotonic() -> u64 {
     u64::try_from(now).unwrap_or(0)
 }
 
-/// A cooperative point for long loops: lets others run.
+/// Lets others run.
+#[inline]
+pub fn cond_resched() {
+    // SAFETY: called from process context without a spinlock held, as everything in this crate.
+    unsafe { bindings::vexfs_cond_resched() };
+}
+
+/// A cooperative point for long loops that may end half-way: lets others run.
+///
+/// Only for work that nobody else depends on and that leaves nothing behind when it stops. What finishes something that
+/// was begun, such as writing back, committing or deleting, uses [`cond_resched`].
 ///
 /// # Errors
 ///
@@ -65,13 +75,20 @@ pub fn monotonic() -> u64 {
 /// such as releasing the last reference to an unlinked file, is clean-up that nobody would repeat.
 #[inline]
 pub fn relax() -> Result<()> {
-    // SAFETY: called from process context without a spinlock held, as everything in this crate.
-    unsafe { bindings::vexfs_cond_resched() };
+    cond_resched();
     // SAFETY: looks at the current task only.
     if unsafe { bindings::vexfs_killed() } {
         return Err(Error::Interrupted);
     }
     Ok(())
+}
+
+/// Waits a while for memory to be freed, for work that has to be done however long it takes. Returns whether to try again:
+/// always, since the kernel frees memory in the end. No lock that freeing memory may need is held.
+pub fn wait_for_memory() -> bool {
+    // SAFETY: called from process context without a spinlock held, as everything in this crate.
+    unsafe { bindings::vexfs_memalloc_retry_wait() };
+    true
 }
 
 /// A section in which memory reclaim does not enter a filesystem. Sections of a task nest and end in reverse order.

@@ -10,20 +10,52 @@ use core::ops::DerefMut;
 std::thread_local! {
     /// Allocations of this thread that still succeed; `u64::MAX` means that they are not counted.
     static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
+    /// Allocations that fail once `LEFT` is 0; `u64::MAX` means all of them.
+    static FAILING: Cell<u64> = const { Cell::new(u64::MAX) };
+    /// Allocations that failed since a test said which ones shall.
+    static FAILED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Lets `n` more allocations of this thread succeed and fails the one after, and every later one; `None` stops failing. For
 /// tests of what running out of memory does.
 pub fn fail_allocations_after(n: Option<u64>) {
     LEFT.set(n.unwrap_or(u64::MAX));
+    FAILING.set(u64::MAX);
+    FAILED.set(0);
+}
+
+/// Lets `n` more allocations of this thread succeed, fails the `count` after, and lets all later ones succeed. For tests of
+/// what a passing lack of memory does.
+pub fn fail_some_allocations(n: u64, count: u64) {
+    LEFT.set(n);
+    FAILING.set(count);
+    FAILED.set(0);
+}
+
+/// How many allocations of this thread failed since the last call that made them fail.
+pub fn failed_allocations() -> u64 {
+    FAILED.get()
+}
+
+/// Whether memory is lacking that will be there again.
+pub(crate) fn lack_ends() -> bool {
+    LEFT.get() != u64::MAX && FAILING.get() != u64::MAX
 }
 
 /// Counts an allocation.
 pub(crate) fn allocate() -> Result<()> {
-    match LEFT.get() {
-        u64::MAX => Ok(()),
-        0 => Err(Error::NoMemory),
-        n => {
+    match (LEFT.get(), FAILING.get()) {
+        (u64::MAX, _) => Ok(()),
+        (0, 0) => {
+            LEFT.set(u64::MAX);
+            Ok(())
+        }
+        (0, n) => {
+            FAILING.set(if n == u64::MAX { n } else { n - 1 });
+            FAILED.set(FAILED.get() + 1);
+            Err(Error::NoMemory)
+        }
+        (n, _) => {
             LEFT.set(n - 1);
             Ok(())
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The userspace side of the seam: std's containers and locks behind fallible facades, block devices over files and memory.
 
+use crate::Error;
 use crate::Level;
 use crate::Result;
 use core::cell::Cell;
@@ -58,6 +59,10 @@ pub fn monotonic() -> u64 {
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Lets others run. Userspace is preempted anyway.
+#[inline]
+pub fn cond_resched() {}
+
 std::thread_local! {
     /// Cooperative points of this thread before it is killed; `u64::MAX`: it is not going to be.
     static CALM: Cell<u64> = const { Cell::new(u64::MAX) };
@@ -69,26 +74,37 @@ pub fn interrupt_after(n: Option<u64>) {
     CALM.set(n.unwrap_or(u64::MAX));
 }
 
+/// Makes a fatal signal pend for this thread, or no longer. For tests of what a signal does.
+pub fn set_killed(killed: bool) {
+    interrupt_after(killed.then_some(0));
+}
+
 /// Whether a fatal signal is pending.
 pub(crate) fn is_killed() -> bool {
     CALM.get() == 0
 }
 
-/// A cooperative point for long loops. Userspace is preempted anyway, so it only says whether work may go on.
+/// A cooperative point for long loops that may end half-way: lets others run.
 ///
 /// # Errors
 ///
-/// `Interrupted` when a fatal signal is pending: in the kernel, and where [`interrupt_after`] says so.
+/// `Interrupted` when a fatal signal is pending. Userspace has that only where a test asked for it.
 #[inline]
 pub fn relax() -> Result<()> {
     match CALM.get() {
         u64::MAX => Ok(()),
-        0 => Err(crate::Error::Interrupted),
+        0 => Err(Error::Interrupted),
         n => {
             CALM.set(n - 1);
             Ok(())
         }
     }
+}
+
+/// Whether it is worth waiting for memory to be freed, for work that has to be done however long it takes. Nobody frees
+/// memory for a program that has none left; only a lack that a test makes ends by itself.
+pub fn wait_for_memory() -> bool {
+    mem::lack_ends()
 }
 
 /// A section in which memory reclaim must not enter the filesystem. It has a meaning in the kernel only.

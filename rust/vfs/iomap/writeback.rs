@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Writeback: dirty folios on their way to newly allocated space.
+//!
+//! A lack of memory must not cost data: a folio that could not be put on its way for it stays dirty, and the call says
+//! `ENOMEM`. The VFS tries again at once when somebody waits for the data, later otherwise. Any other error makes the folio
+//! clean, as on other filesystems, and is kept for fsync.
+
+use core::mem::offset_of;
+use core::ptr;
 
 use kernel::error::code::EIO;
+use kernel::error::code::ENOMEM;
 use kernel::ffi::c_int;
 use kernel::ffi::c_uint;
 use vexfs_bindings as bindings;
@@ -17,7 +25,16 @@ use crate::folio::folio_end;
 use crate::folio::MappedPage;
 use crate::inode::Inode;
 use crate::to_result;
+use crate::Failure;
 use crate::Result;
+
+/// What a call of [`writepages`] keeps beside iomap's context.
+#[repr(C)]
+struct Context {
+    wpc: bindings::iomap_writepage_ctx,
+    /// Part of the present folio was skipped for a lack of memory.
+    skipped: bool,
+}
 
 struct Tables<T>(core::marker::PhantomData<T>);
 
@@ -41,8 +58,21 @@ unsafe extern "C" fn writeback_range<T: BlockMap>(
         let inode = Inode::<T>::from_raw((*wpc).inode);
         match write_range(inode, wpc, folio, pos, len, end) {
             Ok(done) => done,
+            Err(Failure::Host(vexfs_host::Error::NoMemory)) => {
+                // Passed over like a hole; the promises stay, and `writepages` makes the folio dirty again.
+                let context = wpc.byte_sub(offset_of!(Context, wpc)).cast::<Context>();
+                (*context).skipped = true;
+                let mapping = Mapping {
+                    offset: pos,
+                    length: u64::from(len),
+                    backing: Backing::Hole,
+                    reserved: false,
+                    in_flight: false,
+                };
+                describe(inode, &mut (*wpc).iomap, &mapping);
+                len as isize
+            }
             Err(failure) => {
-                // The folio becomes clean all the same, as with other filesystems; the error is kept for fsync.
                 T::unreserve(inode, pos, folio_end(folio).saturating_sub(pos));
                 fail(inode.super_block(), failure) as isize
             }
@@ -121,13 +151,50 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
     mapping: *mut bindings::address_space,
     wbc: *mut bindings::writeback_control,
 ) -> c_int {
-    let mut wpc = bindings::iomap_writepage_ctx {
-        // SAFETY: A mapping knows its inode.
-        inode: unsafe { (*mapping).host },
-        wbc,
-        ops: &Tables::<T>::WRITEBACK,
-        ..Default::default()
+    let mut context = Context {
+        wpc: bindings::iomap_writepage_ctx {
+            // SAFETY: A mapping knows its inode.
+            inode: unsafe { (*mapping).host },
+            wbc,
+            ops: &Tables::<T>::WRITEBACK,
+            ..Default::default()
+        },
+        skipped: false,
     };
-    // SAFETY: By the caller's promise.
-    unsafe { bindings::iomap_writepages(&mut wpc) }
+    // `writeback_range` finds the whole by its part.
+    let context = &raw mut context;
+    let mut folio = ptr::null_mut();
+    let mut error = 0;
+    // What iomap_writepages() does, but for folios that stay dirty.
+    loop {
+        // SAFETY: By the caller's promise; the folio is the one that the call before returned.
+        folio = unsafe { bindings::writeback_iter(mapping, wbc, folio, &mut error) };
+        if folio.is_null() {
+            break;
+        }
+        // SAFETY: The folio is locked, clean and not under writeback; the context lives for the call.
+        error = unsafe { bindings::iomap_writeback_folio(&raw mut (*context).wpc, folio) };
+        // SAFETY: The context is ours; nobody else refers to it between calls.
+        let skipped = unsafe { core::mem::replace(&mut (*context).skipped, false) };
+        if skipped {
+            // SAFETY: A locked folio of this mapping.
+            unsafe { bindings::iomap_dirty_folio(mapping, folio) };
+            // SAFETY: The control block is the caller's, and ours for the call. Without this the VFS would take the inode
+            // for one that makes progress and try again at once.
+            unsafe { (*wbc).pages_skipped += 1 };
+            error = ENOMEM.to_errno();
+        }
+        // SAFETY: Locked by `writeback_iter`.
+        unsafe { bindings::folio_unlock(folio) };
+    }
+    // SAFETY: The context is ours.
+    if unsafe { !(*context).wpc.wb_ctx.is_null() } {
+        // What was added to the last ioend is complete and goes to the device whatever became of other folios.
+        // SAFETY: The context has an ioend.
+        let submitted = unsafe { writeback_submit::<T>(&raw mut (*context).wpc, 0) };
+        if error == 0 {
+            error = submitted;
+        }
+    }
+    error
 }

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! A device that fails at any of its operations, and memory that runs out at any allocation.
 
+use super::*;
 use crate::check;
 use crate::dir::RenameFlags;
 use crate::format::items::mode::S_IFREG;
-use crate::format::ROOT_INO;
 use crate::inode::testing::new;
-use crate::inode::testing::t;
-use crate::inode::Ino;
 use crate::mount::MountOptions;
 use crate::testing::Rng;
 use crate::xattr::XattrMode;
@@ -16,12 +14,12 @@ use std::collections::BTreeMap;
 use std::format;
 use std::string::String;
 use std::sync::Arc as StdArc;
-use std::vec;
 use std::vec::Vec;
 use vexfs_host::device::Device;
 use vexfs_host::device::RecordingBackend;
 use vexfs_host::mem::fail_allocations_after;
-use vexfs_host::Error;
+use vexfs_host::mem::fail_some_allocations;
+use vexfs_host::mem::failed_allocations;
 use vexfs_host::Result;
 
 type Model = BTreeMap<String, Vec<u8>>;
@@ -192,4 +190,110 @@ fn an_operation_that_runs_out_of_memory_changes_nothing() {
         verify(&crate::testing::mount(&dev), &model, seed);
     }
     assert!(failed > 500, "{failed}");
+}
+
+/// Runs `f` with three allocations failing after the first `n`; whether any did.
+fn lacking(n: u64, f: impl FnOnce()) -> bool {
+    fail_some_allocations(n, 3);
+    f();
+    let failed = failed_allocations();
+    fail_allocations_after(None);
+    failed > 0
+}
+
+#[test]
+fn writing_back_under_a_passing_lack_of_memory_loses_no_data_and_no_promise() {
+    const B: u64 = 4096;
+    let fs = TestFs::new();
+    let free = fs.free();
+    let ino = fs.root_file("f");
+    let (mut refused, mut n) = (0, 0);
+    let mut write_block = |n: u64, data: &DataState| {
+        let promised = fs.fs.space_info().promised;
+        let lblk = n * 2;
+        while fs.fs.reserve(ino, data, lblk, 1).is_err() {}
+        assert_eq!(fs.fs.space_info().promised, promised + 1);
+        fs.fs.shrink(usize::MAX);
+        let alloc = loop {
+            match fs.fs.alloc_data_for(ino, data, lblk, 1) {
+                Ok(alloc) => break alloc,
+                Err(e) => assert_eq!(e, Error::NoMemory),
+            }
+            refused += 1;
+            assert_eq!((fs.fs.space_info().promised, data.reserved_blocks()), (promised + 1, 1));
+        };
+        assert_eq!((fs.fs.space_info().promised, data.reserved_blocks()), (promised, 0));
+        fs.fs.dev().write(alloc.pblk * B, &[n as u8; B as usize]).unwrap();
+        fs.fs.shrink(usize::MAX);
+        fs.fs.finish_data(ino, data, &alloc, Some((lblk + 1) * B)).unwrap();
+    };
+    loop {
+        fs.fs.sync().unwrap();
+        let data = DataState::new().unwrap();
+        if !lacking(n, || write_block(n, &data)) {
+            break;
+        }
+        n += 1;
+    }
+    assert!(n > 10 && refused > 3, "{n} allocations, refused {refused} times");
+    for (b, block) in fs.contents(ino).chunks(B as usize).enumerate() {
+        let byte = if b % 2 == 0 { (b / 2) as u8 } else { 0 };
+        assert!(block.iter().all(|x| *x == byte), "block {b}");
+    }
+    fs.check();
+    fs.fs.unlink(ROOT_INO, b"f", t(2)).unwrap();
+    fs.fs.evict(ino).unwrap();
+    assert_eq!(fs.free(), free);
+}
+
+#[test]
+fn deleting_and_cutting_under_a_passing_lack_of_memory_finish() {
+    let fs = TestFs::new();
+    let free = fs.free();
+    let file = || {
+        let ino = fs.root_file("f");
+        for i in 0..100 {
+            fs.fs.write(ino, i * 8192, &[1; 4096], t(1)).unwrap();
+        }
+        ino
+    };
+    let mut n = 0;
+    loop {
+        let ino = file();
+        fs.fs.unlink(ROOT_INO, b"f", t(2)).unwrap();
+        fs.fs.sync().unwrap();
+        fs.fs.shrink(usize::MAX);
+        if !lacking(n, || fs.fs.evict(ino).unwrap()) {
+            break;
+        }
+        n += 1;
+    }
+    assert!(n > 10, "{n} allocations");
+    n = 0;
+    loop {
+        let ino = file();
+        // A cut that has been begun: the size is set, the blocks behind it are still there.
+        let (mut tx, _) = fs.fs.begin_step().unwrap();
+        change(&mut tx, ino, |d| {
+            d.size.set(0);
+            d.state.set(d.state.get() | state::TRUNCATING);
+            Ok(())
+        })
+        .unwrap();
+        orphan::add(&mut tx, ino, TRUNCATE).unwrap();
+        tx.commit();
+        fs.fs.sync().unwrap();
+        fs.fs.shrink(usize::MAX);
+        let lacked = lacking(n, || truncate::resume(&fs.fs, ino).unwrap());
+        assert_eq!(fs.fs.inode(ino).unwrap().blocks, 0);
+        fs.fs.unlink(ROOT_INO, b"f", t(2)).unwrap();
+        fs.fs.evict(ino).unwrap();
+        if !lacked {
+            break;
+        }
+        n += 1;
+    }
+    assert!(n > 10, "{n} allocations");
+    assert_eq!(fs.free(), free);
+    fs.check();
 }

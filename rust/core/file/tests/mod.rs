@@ -2,6 +2,7 @@
 
 mod delayed;
 mod faults;
+mod killed;
 mod page_cache;
 
 use super::*;

@@ -578,6 +578,12 @@ impl Fs {
             .map(|r| (r.block, r.len))
     }
 
+    /// [`Fs::alloc_data`] for what has to be written in order to free space.
+    pub(crate) fn alloc_urgent(&self, goal: u64, want: u32) -> Result<(u64, u32)> {
+        self.with_room(|space| space.alloc_urgent(&self.store, goal, want))
+            .map(|r| (r.block, r.len))
+    }
+
     /// Gives back blocks of [`Fs::alloc_data`].
     pub fn release_data(&self, block: u64, len: u32) {
         let _nofs = nofs();

@@ -455,6 +455,24 @@ impl Space {
         Ok(Run { block, len: len as u32 })
     }
 
+    /// [`Space::alloc_data`] for what has to be written in order to free space: it may use half of the emergency reserve. The
+    /// other half stays for the nodes that freeing changes.
+    pub(crate) fn alloc_urgent(&mut self, store: &Store, goal: u64, want: u32) -> Result<Run> {
+        let places = self.emergency / 2 + self.reserved;
+        let room = self
+            .avail
+            .saturating_sub(places.saturating_mul(u64::from(self.nb())))
+            .saturating_sub(self.with_extents(self.promised));
+        let want = want.min(u32::try_from(room).unwrap_or(u32::MAX));
+        if want == 0 || self.places <= places {
+            return Err(Error::NoSpace);
+        }
+        let (group, index, len) = self.find_data(store, goal, want as usize)?;
+        self.take(group, index, len, false);
+        let block = self.geo.group_start(group) + index as u64;
+        Ok(Run { block, len: len as u32 })
+    }
+
     /// The group and index of blocks in flight, if all of them are.
     fn in_flight(&mut self, run: Run) -> Option<(u64, usize)> {
         if !self.geo.is_data_place(run.block, u64::from(run.len)) {

@@ -101,10 +101,12 @@ impl Reserve {
 
     /// The operation frees space or must not fail for a lack of it: it may use the emergency reserve.
     pub const fn deleting(self) -> Reserve {
-        Reserve {
-            class: Class::Urgent,
-            ..self
-        }
+        self.class(Class::Urgent)
+    }
+
+    /// Who asks.
+    pub(crate) const fn class(self, class: Class) -> Reserve {
+        Reserve { class, ..self }
     }
 
     /// Nodes that may become dirty: for each item the way down, a split on each level and a new root; for neighbours all of

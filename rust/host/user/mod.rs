@@ -74,6 +74,11 @@ pub fn interrupt_after(n: Option<u64>) {
     CALM.set(n.unwrap_or(u64::MAX));
 }
 
+/// Makes a fatal signal pend for this thread, or no longer. For tests of what a signal does.
+pub fn set_killed(killed: bool) {
+    interrupt_after(killed.then_some(0));
+}
+
 /// Whether a fatal signal is pending.
 pub(crate) fn is_killed() -> bool {
     CALM.get() == 0
@@ -83,7 +88,7 @@ pub(crate) fn is_killed() -> bool {
 ///
 /// # Errors
 ///
-/// `Interrupted` when a fatal signal is pending: in the kernel, and where [`interrupt_after`] says so.
+/// `Interrupted` when a fatal signal is pending. Userspace has that only where a test asked for it.
 #[inline]
 pub fn relax() -> Result<()> {
     match CALM.get() {

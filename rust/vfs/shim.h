@@ -92,6 +92,7 @@ int vexfs_finish_open_simple(struct file *file, int error);
 void vexfs_sb_start_intwrite(struct super_block *sb);
 void vexfs_sb_end_intwrite(struct super_block *sb);
 void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len);
+int vexfs_sync_filesystem(struct super_block *sb);
 void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func);
 bool vexfs_queue_delayed_work(struct delayed_work *work, unsigned int msecs);
 

@@ -25,6 +25,7 @@ use crate::space::Run;
 use crate::space::Space;
 use crate::space::SpaceInfo;
 use crate::txn::commit::CommitState;
+use crate::txn::order::Order;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -115,6 +116,7 @@ pub struct Fs {
     pub(crate) tree: RwLock<Tree>,
     pub(crate) space: Mutex<Space>,
     pub(crate) commit: Mutex<CommitState>,
+    pub(crate) order: Order,
     pub(crate) pins: Pins,
     /// The last transaction group on the device.
     pub(crate) committed: AtomicU64,
@@ -308,6 +310,7 @@ impl Fs {
                 sb: chosen.bytes,
                 slot: chosen.slot,
             })?,
+            order: Order::new()?,
             store,
         })
     }
@@ -494,7 +497,8 @@ impl Fs {
             done => return done,
         }
         drop(space);
-        self.commit()?;
+        // Who asks may hold folios and blocks in flight that a commit in order would wait for.
+        self.commit_at_once()?;
         f(&mut self.space.lock())
     }
 

@@ -12,6 +12,8 @@
 //! nodes and data only go to blocks that were free in it, bitmaps and table blocks to the slots it does not use. A failure in
 //! step 3 or 4 makes the filesystem read-only, since what is in memory can then neither be written nor taken back.
 //!
+//! A commit begins when the data has landed that something in it must not overtake ([`order`](super::order)).
+//!
 //! Lock order: the commit lock is held throughout and outermost.
 
 use crate::btree::Node;
@@ -59,6 +61,14 @@ impl Fs {
     /// `NoMemory`: nothing has changed, try again. `Io` and others: the filesystem is read-only from now on.
     pub fn commit(&self) -> Result<Committed> {
         let _nofs = nofs();
+        let _in_order = self.order.close();
+        let mut state = self.commit.lock();
+        self.commit_locked(&mut state)
+    }
+
+    /// The same without waiting for data, for what brings data into the tree or holds locks that this needs.
+    pub(crate) fn commit_at_once(&self) -> Result<Committed> {
+        let _nofs = nofs();
         let mut state = self.commit.lock();
         self.commit_locked(&mut state)
     }
@@ -74,6 +84,7 @@ impl Fs {
         if self.committed.load(SeqCst) >= txg {
             return Ok(());
         }
+        let _in_order = self.order.close();
         let mut state = self.commit.lock();
         // While this waited, another caller may have committed it.
         if self.committed.load(SeqCst) >= txg {

@@ -14,6 +14,7 @@
 //! Locks, outermost first: commit, tree, space, a shard of the cache.
 
 pub(crate) mod commit;
+pub(crate) mod order;
 #[cfg(test)]
 mod tests;
 
@@ -74,6 +75,7 @@ pub struct Reserve {
     items: u64,
     neighbours: u64,
     class: Class,
+    of_data: bool,
 }
 
 impl Reserve {
@@ -83,6 +85,7 @@ impl Reserve {
             items: n as u64,
             neighbours: 0,
             class: Class::Normal,
+            of_data: false,
         }
     }
 
@@ -100,6 +103,11 @@ impl Reserve {
             class: Class::Urgent,
             ..self
         }
+    }
+
+    /// The operation brings data into the tree for which a commit may be waiting: it must not wait for that commit.
+    pub const fn of_data(self) -> Reserve {
+        Reserve { of_data: true, ..self }
     }
 
     /// Nodes that may become dirty: for each item the way down, a split on each level and a new root; for neighbours all of
@@ -183,8 +191,11 @@ impl Fs {
         let mut commits = 0;
         loop {
             self.check_writable()?;
+            // Rather than commit without the data that is waited for, let some more become dirty.
+            let patient = r.of_data && self.order.is_outstanding();
+            let limit = self.dirty_limit.saturating_mul(if patient { 2 } else { 1 });
             let tree = self.tree.write();
-            if tree.dirty.len() < self.dirty_limit || commits > 0 {
+            if tree.dirty.len() < limit || commits > 0 {
                 let mut space = self.space.lock();
                 if let Some(places) = space.begin_op(r.nodes(tree.levels()), r.class) {
                     drop(space);
@@ -204,7 +215,10 @@ impl Fs {
                 }
             }
             drop(tree);
-            self.commit()?;
+            match r.of_data {
+                true => self.commit_at_once()?,
+                false => self.commit()?,
+            };
             commits += 1;
         }
     }

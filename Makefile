@@ -5,8 +5,10 @@
 # make user            mkfs.vexfs and vexctl, in target/release/
 # make demo            everything: boots the stock kernel in QEMU and shows the filesystem and a search
 # make test            all tests; ends with "N passed, M failed"
-# make bench           benchmarks, on the host and in a guest
+# make uml             two User Mode Linux kernels to run the module in: a sanitized one for tests, a fast one for figures
+# make bench           benchmarks, on the host and beside ext4 and XFS in the fast kernel
 # make bench-ann       vector search beside hnswlib, faiss, usearch and diskannpy; scripts/bench-ann lists the settings
+# make soak            the long form of the tests that look for rare events: hours; scripts/soak lists parts and settings
 # make fuzz            every fuzz target for TIME seconds (600)
 # make lint            formatting, clippy, shellcheck, the C header
 # make clean           what was built here; make distclean-cache: the prepared kernel and roots too
@@ -27,6 +29,10 @@ all:
 .PHONY: prepare
 prepare:
 	@scripts/qemu/prepare
+
+.PHONY: uml
+uml:
+	@scripts/uml/prepare
 
 .PHONY: module
 module:
@@ -57,6 +63,11 @@ bench:
 .PHONY: bench-ann
 bench-ann:
 	@scripts/bench-ann
+
+.PHONY: soak
+soak:
+	@scripts/qemu/prepare
+	@scripts/soak
 
 .PHONY: fuzz
 fuzz:

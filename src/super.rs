@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Mounts: options, the way in and out, what runs in the background, and what happens after an error.
 //!
-//! Options: `errors=remount-ro` (default) or `errors=panic`, what to do when damage is found or a commit fails, and
-//! `commit=SECONDS`, the longest time a change waits for the disk.
+//! Options: `errors=remount-ro` (default) or `errors=panic`, what to do when a commit fails or damage is met while something
+//! is changed, and `commit=SECONDS`, the longest time a change waits for the disk.
 //!
 //! With `errors=remount-ro` the core stops taking and writing changes; what it had not written is lost, and every sync says
 //! so. As on ext4 the superblock's read-only flag stays off: with it the VFS would answer syncs by itself, with success.
@@ -405,18 +405,15 @@ impl FileSystem for VexFs {
 
     fn report(sb: &SuperBlock<Self>, error: &Error) {
         let info = sb.info();
-        let damaged = matches!(error, Error::Corrupt(_));
-        if damaged && !sb.is_read_only() && info.fs.abort_reason().is_none() {
-            // What is not on disk yet may be wrong as well, and changing more might make it worse.
-            info.fs.abort(*error);
-        }
+        // Damage met by reading is an error of that operation; the core has stopped if it was met while changing something.
+        info.fs.note_failure(error);
         let reason = info.fs.abort_reason().filter(|reason| *reason != Error::Shutdown);
         if let Some(reason) = reason {
             if !info.policy.told.swap(true, Ordering::Relaxed) {
                 log!(err, "{}: {}; no changes until it is mounted again", sb.id(), reason);
             }
         }
-        if damaged || reason.is_some() {
+        if reason.is_some() {
             info.policy.after_error();
         }
     }

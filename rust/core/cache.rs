@@ -10,13 +10,13 @@
 //! is allocated for nodes.
 
 use crate::btree::Node;
+use crate::damage::Damage;
 use crate::format::node::NodePtr;
 use crate::format::Geometry;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 use vexfs_host::device::Device;
-use vexfs_host::log;
 use vexfs_host::mem::U64Map;
 use vexfs_host::mem::Vec;
 use vexfs_host::sync::Arc;
@@ -216,6 +216,8 @@ pub(crate) struct Store {
     pub(crate) cache: Cache,
     /// Nodes read from the device.
     pub(crate) reads: AtomicU64,
+    /// Damage that was met.
+    pub(crate) damage: Damage,
 }
 
 impl Store {
@@ -226,6 +228,7 @@ impl Store {
             uuid,
             cache: Cache::new(cache_nodes)?,
             reads: AtomicU64::new(0),
+            damage: Damage::new(),
         })
     }
 
@@ -242,11 +245,7 @@ impl Store {
             }
             return Ok(node);
         }
-        self.read(ptr).inspect_err(|e| {
-            if *e != Error::NoMemory {
-                log!(err, "tree node at block {}: {}; the operation fails", ptr.block, e);
-            }
-        })
+        self.read(ptr).inspect_err(|e| self.damage.note(e))
     }
 
     fn read(&self, ptr: &NodePtr) -> Result<Arc<Node>> {

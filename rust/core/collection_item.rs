@@ -228,7 +228,7 @@ fn disown(tx: &mut Tx<'_>, dir: Ino, ino: Ino, now: Time) -> Result<()> {
 /// Deletes the hidden files of directory `dir`, which is no collection any more.
 pub(crate) fn resume_drop(fs: &Fs, dir: Ino) -> Result<()> {
     loop {
-        let mut tx = fs.begin(Reserve::items(4).deleting())?;
+        let mut tx = fs.begin(Reserve::items(4).deleting())?.for_orphan();
         let next = tx.first_at_or_after(&key::hidden(dir, 1), |k, _| {
             Ok((k.obj == dir && k.kind == Kind::COLLECTION).then_some(k.offset))
         })?;

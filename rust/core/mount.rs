@@ -19,6 +19,9 @@ use crate::format::FIRST_INO;
 use crate::format::MAX_LEVELS;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
+use crate::log::replay;
+use crate::log::Log;
+use crate::log::LogCounters;
 use crate::orphan;
 use crate::space::pins::Pins;
 use crate::space::Run;
@@ -46,6 +49,8 @@ use vexfs_host::Result;
 pub struct MountOptions {
     /// Write nothing.
     pub read_only: bool,
+    /// Leave what the intent log holds alone and show the state of the last commit. Only read-only.
+    pub norecovery: bool,
     /// Clean nodes to keep in memory at most.
     pub cache_nodes: usize,
     /// Dirty nodes after which an operation commits first.
@@ -58,6 +63,7 @@ impl Default for MountOptions {
     fn default() -> Self {
         MountOptions {
             read_only: false,
+            norecovery: false,
             cache_nodes: if cfg!(CONFIG_RUST) { usize::MAX } else { 4096 },
             dirty_nodes: 4096,
         }
@@ -108,6 +114,10 @@ pub struct Counters {
     pub levels: u32,
     /// Blocks promised to data that has none yet.
     pub promised_blocks: u64,
+    /// Times that damage was met since the mount.
+    pub damage_met: u64,
+    /// The intent log.
+    pub log: LogCounters,
 }
 
 /// A mounted filesystem.
@@ -117,6 +127,7 @@ pub struct Fs {
     pub(crate) space: Mutex<Space>,
     pub(crate) commit: Mutex<CommitState>,
     pub(crate) order: Order,
+    pub(crate) log: Box<Log>,
     pub(crate) pins: Pins,
     /// The last transaction group on the device.
     pub(crate) committed: AtomicU64,
@@ -228,6 +239,12 @@ fn open_store(dev: Device, sb: &DiskSuperblock, options: &MountOptions) -> Resul
 }
 
 #[inline(never)]
+fn open_log(sb: &DiskSuperblock, device_bytes: u64) -> Result<Box<Log>> {
+    let geo = Geometry::from_superblock(sb, device_bytes)?;
+    Box::new(Log::new(sb, &geo)?)
+}
+
+#[inline(never)]
 fn open_space(store: &Store, sb: &DiskSuperblock) -> Result<Mutex<Space>> {
     let space = Space::load(store, |i| sb.table_slot(i), sb.gdt_csum.get(), sb.free_blocks.get())?;
     Mutex::new(space)
@@ -254,7 +271,13 @@ impl Fs {
         let _nofs = nofs();
         let chosen = read_superblock(&dev, options.read_only)?;
         let fs = Fs::assemble(dev, chosen, &options)?;
+        if !options.norecovery && replay(&fs)? {
+            // A read-only mount has it in memory only, and nothing to write.
+            fs.log.replayed.store(true, SeqCst);
+            fs.tree.write().changed = false;
+        }
         if !options.read_only {
+            fs.settle_replay()?;
             orphan::recover(&fs)?;
         }
         Ok(fs)
@@ -274,9 +297,23 @@ impl Fs {
         if dev.is_read_only() && !options.read_only {
             return Err(Error::ReadOnly);
         }
+        if options.norecovery && !options.read_only {
+            return Err(Error::Invalid("norecovery is for read-only mounts"));
+        }
         let (root, txg) = (sb.root(), sb.txg.get());
-        if root.level >= MAX_LEVELS || root.birth > txg || txg >= u64::MAX / 2 || sb.next_ino.get() < FIRST_INO {
+        if root.level >= MAX_LEVELS
+            || root.birth > txg
+            || txg >= u64::MAX / 2
+            || sb.next_ino.get() < FIRST_INO
+            || sb.log_head.get() >= u64::MAX / 2
+        {
             return Err(Error::corrupt("superblock: values out of range", u64::MAX, 0));
+        }
+        let log = open_log(sb, dev.len())?;
+        // The root, and what numbers were given out for.
+        let most = (sb.next_ino.get() - FIRST_INO).saturating_add(1);
+        if !(1..=most).contains(&sb.inode_count.get()) {
+            return Err(Error::corrupt("superblock: impossible count of inodes", u64::MAX, 0));
         }
         let never_writable = if !writable {
             Some("it has features that this vexfs can only read")
@@ -285,6 +322,8 @@ impl Fs {
         } else if chosen.maybe_older {
             // Even if the slot could be read by now: what is in memory is the state of the other one.
             Some("a superblock slot could not be read when it was mounted and may hold a newer state: unmount it first")
+        } else if options.norecovery && log.region.units > 0 {
+            Some("it was mounted with norecovery: unmount it first")
         } else {
             None
         };
@@ -311,6 +350,7 @@ impl Fs {
                 slot: chosen.slot,
             })?,
             order: Order::new()?,
+            log,
             store,
         })
     }
@@ -342,8 +382,9 @@ impl Fs {
             if stopped {
                 return Err(Error::ReadOnly);
             }
+            self.settle_replay()?;
             self.read_only.store(false, SeqCst);
-            return orphan::recover(self);
+            return orphan::recover(self).inspect_err(|_| self.read_only.store(true, SeqCst));
         }
         let before = self.read_only.swap(true, SeqCst);
         if stopped {
@@ -365,6 +406,20 @@ impl Fs {
             log!(err, "no further changes are possible: {}", reason);
         }
         self.aborted.store(true, SeqCst);
+    }
+
+    /// What an error means that something which changes the filesystem came upon: damage stops all changes, since what has not
+    /// been written yet may rest on it.
+    pub(crate) fn met_changing(&self, e: &Error) {
+        if matches!(e, Error::Corrupt(_)) {
+            self.abort(*e);
+        }
+    }
+
+    /// Counts and logs, at a bounded rate, damage that an operation failed with. Nothing else follows from it: what stops the
+    /// filesystem has done so by itself. For hosts whose callers get no more than an errno.
+    pub fn note_failure(&self, e: &Error) {
+        self.store.damage.note_failure(e);
     }
 
     /// Why writing was stopped, if it was.
@@ -424,6 +479,8 @@ impl Fs {
             nodes_written: self.nodes_written.load(Relaxed),
             levels: tree.levels(),
             promised_blocks,
+            damage_met: self.store.damage.met(),
+            log: self.log.counters(),
         }
     }
 
@@ -494,12 +551,16 @@ impl Fs {
         let mut space = self.space.lock();
         match f(&mut space) {
             Err(Error::NoSpace) if space.has_pending() => {}
-            done => return done,
+            done => {
+                drop(space);
+                return done.inspect_err(|e| self.met_changing(e));
+            }
         }
         drop(space);
         // Who asks may hold folios and blocks in flight that a commit in order would wait for.
         self.commit_at_once()?;
-        f(&mut self.space.lock())
+        let done = f(&mut self.space.lock());
+        done.inspect_err(|e| self.met_changing(e))
     }
 
     /// Allocates up to `want` blocks in a row for data that is about to be written, near block `goal` (0: anywhere).

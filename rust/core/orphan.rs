@@ -19,6 +19,7 @@ use crate::format::items::DiskExtent;
 use crate::format::items::DiskOrphan;
 use crate::format::Key;
 use crate::format::Kind;
+use crate::format::ROOT_INO;
 use crate::inode;
 use crate::inode::key;
 use crate::inode::Ino;
@@ -38,6 +39,9 @@ use zerocopy::IntoBytes;
 
 /// Items that one transaction removes at most.
 pub(crate) const STEP: usize = 64;
+
+/// Orphans that a mount logs one by one when it cannot finish them.
+const LOGGED: u64 = 10;
 
 /// Notes `actions` to be done for inode `ino`.
 pub(crate) fn add(tx: &mut Tx<'_>, ino: Ino, actions: u32) -> Result<()> {
@@ -63,9 +67,9 @@ pub(crate) fn remove(tx: &mut Tx<'_>, ino: Ino, actions: u32) -> Result<()> {
     tx.put(&key::orphan(ino), item.as_bytes())
 }
 
-fn get(r: &impl Read, ino: Ino) -> Result<u32> {
-    match pending(r, ino)? {
-        0 => Err(Error::corrupt("orphan item missing", u64::MAX, ino)),
+fn get(tx: &Tx<'_>, ino: Ino) -> Result<u32> {
+    match pending(tx, ino)? {
+        0 => Err(tx.damaged("orphan item missing", ino)),
         actions => Ok(actions),
     }
 }
@@ -203,8 +207,10 @@ impl Fs {
 
     /// Deletes some of what inode `ino` has; whether it is gone.
     fn evict_step(&self, ino: Ino) -> Result<bool> {
-        let (mut tx, mut budget) = self.begin_step()?;
-        if inode::expect(&tx, ino)?.nlink != 0 {
+        let (tx, mut budget) = self.begin_step()?;
+        let mut tx = tx.for_orphan();
+        // The root has no name and is never deleted, whatever its link count says.
+        if inode::expect(&tx, ino)?.nlink != 0 || ino == ROOT_INO {
             return Err(Error::Invalid("an inode with links cannot be deleted"));
         }
         let gone = purge(&mut tx, ino, &mut budget)?;
@@ -219,36 +225,55 @@ impl Fs {
 }
 
 /// Finishes what a crash interrupted. Called once, by a writable mount.
+///
+/// An orphan that cannot be finished, be it for damage, for lack of room or because it contradicts its inode, stays as it is:
+/// it must not keep the others and everything else from being used, and its space is found by a check.
+///
+/// # Errors
+///
+/// `NoMemory`, `Interrupted`; what stopped the filesystem; those of finding the orphans.
 pub(crate) fn recover(fs: &Fs) -> Result<()> {
     let mut from = 0;
+    let mut left = 0u64;
     loop {
         let next = fs.view()?.first_at_or_after(&key::orphan(from), |k, data| {
             if k.obj != 0 || k.kind != Kind::ORPHAN {
                 return Ok(None);
             }
-            Ok(Some((k.offset, DiskOrphan::parse(data, k.offset)?.actions.get())))
+            let actions = DiskOrphan::parse(data, k.offset).map(|o| o.actions.get());
+            Ok(Some((k.offset, actions)))
         })?;
         let Some((ino, actions)) = next.flatten() else {
-            return Ok(());
+            break;
         };
-        if let Err(e) = finish(fs, ino, actions) {
-            if !matches!(e, Error::Corrupt(_) | Error::NotFound) {
+        if let Err(e) = actions.and_then(|actions| finish(fs, ino, actions)) {
+            if matches!(e, Error::NoMemory | Error::Interrupted) || fs.abort_reason().is_some() {
                 return Err(e);
             }
-            // One damaged inode must not keep the others from being used; its space stays taken until a check.
-            log!(err, "inode {}: left as it is, it cannot be deleted or cut: {}", ino, e);
+            fs.note_failure(&e);
+            left += 1;
+            if left <= LOGGED {
+                log!(err, "inode {}: left as it is, it cannot be deleted or cut: {}", ino, e);
+            }
         }
         from = match ino.checked_add(1) {
             Some(n) => n,
-            None => return Ok(()),
+            None => break,
         };
         relax()?;
     }
+    if left > LOGGED {
+        log!(err, "{} inodes in all cannot be deleted or cut", left);
+    }
+    Ok(())
 }
 
 fn finish(fs: &Fs, ino: Ino, actions: u32) -> Result<()> {
     if actions & DELETE != 0 {
-        return fs.evict(ino);
+        return fs.evict(ino).map_err(|e| match e {
+            Error::Invalid(what) => Error::corrupt(what, u64::MAX, ino),
+            e => e,
+        });
     }
     if actions & TRUNCATE != 0 {
         truncate::resume(fs, ino)?;

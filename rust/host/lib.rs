@@ -26,6 +26,9 @@ mod imp;
 mod buffer;
 pub mod error;
 mod map;
+// Lockdep's keys are its only use.
+#[cfg(any(test, CONFIG_LOCKDEP))]
+mod places;
 
 pub use error::Corrupt;
 pub use error::Error;

@@ -55,7 +55,11 @@ impl<T: BlockMap, O: FileOperations<T>> Tables<T, O> {
         table.splice_read = Some(bindings::filemap_splice_read);
         table.splice_write = Some(bindings::iter_file_splice_write);
         table.mmap_prepare = Some(mmap::mmap_prepare::<T>);
-        table.get_unmapped_area = Some(bindings::thp_get_unmapped_area);
+        // Without huge pages every address is as good as another.
+        #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+        {
+            table.get_unmapped_area = Some(bindings::thp_get_unmapped_area);
+        }
         table.open = Some(open);
         table.fsync = Some(fsync::<T, O>);
         table.fallocate = Some(fallocate::<T, O>);

@@ -12,6 +12,7 @@ use kernel::bindings;
 use kernel::error::code::*;
 use kernel::ffi;
 use kernel::str::CStr;
+use vexfs_bindings as extra;
 use vexfs_host::mem::Vec;
 
 /// One extended attribute: full name and value.
@@ -27,7 +28,7 @@ pub fn labels<T: FileSystem>(inode: &Inode<T>, dir: &Inode<T>, dentry: &Dentry<T
     let mut labels = Vec::new();
     // SAFETY: valid pointers for the call; `collect` gets `labels` back and nothing else uses it meanwhile.
     to_result(unsafe {
-        bindings::security_inode_init_security(
+        extra::vexfs_security_inode_init_security(
             inode.as_ptr(),
             dir.as_ptr(),
             dentry.qstr(),

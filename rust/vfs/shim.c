@@ -17,7 +17,10 @@
 
 #include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
-#ifndef CONFIG_UML
+#ifdef CONFIG_UML
+#include <linux/bottom_half.h>
+#include <linux/percpu.h>
+#else
 #include <asm/fpu/types.h>
 #endif
 
@@ -110,7 +113,25 @@ unsigned int vexfs_bio_add_virt(struct bio *bio, void *addr, unsigned int len)
 
 /* Floating point. */
 
-#if defined(CONFIG_X86) && !defined(CONFIG_UML)
+#if defined(CONFIG_UML) && defined(CONFIG_DEBUG_ATOMIC_SLEEP)
+/*
+ * The host keeps the registers: a section costs nothing and forbids nothing. What a real one forbids is reported here all
+ * the same, sleeping by the kernel's own checks.
+ */
+static DEFINE_PER_CPU(unsigned int, vexfs_fpu_depth);
+
+void vexfs_fpu_begin(void)
+{
+	local_bh_disable();
+	WARN_ONCE(this_cpu_inc_return(vexfs_fpu_depth) != 1, "floating-point sections nest");
+}
+
+void vexfs_fpu_end(void)
+{
+	WARN_ONCE(this_cpu_dec_return(vexfs_fpu_depth) != 0, "a floating-point section ends on another CPU");
+	local_bh_enable();
+}
+#else
 void vexfs_fpu_begin(void)
 {
 	kernel_fpu_begin();
@@ -120,7 +141,9 @@ void vexfs_fpu_end(void)
 {
 	kernel_fpu_end();
 }
+#endif
 
+#ifdef CONFIG_X86_64
 bool vexfs_cpu_has_avx2(void)
 {
 	return boot_cpu_has(X86_FEATURE_AVX2);
@@ -141,9 +164,32 @@ bool vexfs_cpu_has_popcnt(void)
 	return boot_cpu_has(X86_FEATURE_POPCNT);
 }
 
-bool vexfs_cpu_has_ymm_state(void)
+/* In User Mode Linux the features are those that the host tells programs of, which are those whose registers it saves. */
+#ifdef CONFIG_UML
+static bool vexfs_cpu_saves_ymm(void)
+{
+	return boot_cpu_has(X86_FEATURE_AVX);
+}
+
+static bool vexfs_cpu_saves_zmm(void)
+{
+	return boot_cpu_has(X86_FEATURE_AVX512F);
+}
+#else
+static bool vexfs_cpu_saves_ymm(void)
 {
 	return cpu_has_xfeatures(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM, NULL);
+}
+
+static bool vexfs_cpu_saves_zmm(void)
+{
+	return cpu_has_xfeatures(XFEATURE_MASK_AVX512, NULL);
+}
+#endif
+
+bool vexfs_cpu_has_ymm_state(void)
+{
+	return vexfs_cpu_saves_ymm();
 }
 
 /* What rust/simd/x86_64/avx512 is made of, and that its registers are saved. */
@@ -152,7 +198,7 @@ bool vexfs_cpu_has_avx512(void)
 	return boot_cpu_has(X86_FEATURE_AVX512F) && boot_cpu_has(X86_FEATURE_AVX512BW) &&
 	       boot_cpu_has(X86_FEATURE_AVX512VL) && boot_cpu_has(X86_FEATURE_AVX512VBMI) &&
 	       boot_cpu_has(X86_FEATURE_AVX512_VNNI) && boot_cpu_has(X86_FEATURE_AVX512_VPOPCNTDQ) &&
-	       cpu_has_xfeatures(XFEATURE_MASK_AVX512, NULL);
+	       vexfs_cpu_saves_zmm();
 }
 #endif
 
@@ -369,6 +415,12 @@ void vexfs_sb_start_intwrite(struct super_block *sb)
 void vexfs_sb_end_intwrite(struct super_block *sb)
 {
 	sb_end_intwrite(sb);
+}
+
+int vexfs_security_inode_init_security(struct inode *inode, struct inode *dir, const struct qstr *qstr,
+				       initxattrs initxattrs, void *fs_data)
+{
+	return security_inode_init_security(inode, dir, qstr, initxattrs, fs_data);
 }
 
 void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len)

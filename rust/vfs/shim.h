@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/pagemap.h>
+#include <linux/security.h>
 #include <linux/uio.h>
 #include <linux/workqueue.h>
 
@@ -91,6 +92,8 @@ bool vexfs_dir_emit_dots(struct file *file, struct dir_context *ctx);
 int vexfs_finish_open_simple(struct file *file, int error);
 void vexfs_sb_start_intwrite(struct super_block *sb);
 void vexfs_sb_end_intwrite(struct super_block *sb);
+int vexfs_security_inode_init_security(struct inode *inode, struct inode *dir, const struct qstr *qstr,
+				       initxattrs initxattrs, void *fs_data);
 void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len);
 int vexfs_sync_filesystem(struct super_block *sb);
 void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func);

@@ -15,7 +15,7 @@ repo=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 cache=$(realpath -m "${VEXFS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vexfs}")
 root=$cache/trixie
 guest_packages=bash,coreutils,util-linux,mount,kmod,tar,gzip,xz-utils,findutils,diffutils,grep,sed,procps,git,sqlite3,fio
-guest_packages+=,e2fsprogs,xfsprogs,attr,acl,perl-base,dmsetup,busybox-static,ca-certificates
+guest_packages+=,e2fsprogs,xfsprogs,attr,acl,perl-base,dmsetup,busybox-static,ca-certificates,stress-ng
 guest_image=$cache/guest-$(cksum <<<"$guest_packages" | cut -d' ' -f1).img
 export repo cache root guest_packages guest_image
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+pub mod collection;
 pub mod crash;
 pub mod damage;
 pub mod fuzz;
@@ -7,3 +8,4 @@ pub mod image;
 pub mod logwrites;
 pub mod model;
 pub mod powercut;
+pub mod stress;

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use vexfs_tests::crash::Cuts;
 use vexfs_tests::crash::Workload;
 use vexfs_tests::model::op::seed;
+use vexfs_tests::model::op::Kind;
 use vexfs_tests::model::op::Rng;
 
 fn points() -> usize {
@@ -20,7 +21,17 @@ fn points() -> usize {
 /// Cuts one workload at up to `most` places of its stream; returns how often.
 fn cut_workload(seed: u64, ops: usize, most: usize) -> Result<usize, String> {
     let mut rng = Rng::new(seed);
-    let ops: Vec<_> = (0..ops).map(|_| rng.op()).collect();
+    // Half of the workloads sync after every third operation, as databases and mail servers do.
+    let synced = seed & 1 == 0;
+    let ops: Vec<_> = (0..ops)
+        .map(|n| {
+            if synced && n % 3 == 2 {
+                rng.op_of(Kind::Sync)
+            } else {
+                rng.op()
+            }
+        })
+        .collect();
     let w = Workload::run(&ops, 64, None)?;
     let mut cuts = Cuts::new(&w.recorder);
     let span = cuts.len() - w.begin + 1;

@@ -243,6 +243,7 @@ impl Tree {
                 }
             };
             if done {
+                self.redo.put(key, data);
                 self.changed = true;
                 return Ok(());
             }
@@ -307,6 +308,7 @@ impl Tree {
         };
         match f(data) {
             Ok(r) => {
+                self.redo.put(key, data);
                 self.changed = true;
                 Ok(Some(r))
             }
@@ -340,6 +342,7 @@ impl Tree {
         if leaf.used() < leaf.capacity() / 4 {
             self.hints.note(key, place.leaf);
         }
+        self.redo.remove(key);
         self.changed = true;
         Ok(())
     }

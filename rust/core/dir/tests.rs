@@ -5,6 +5,7 @@ use crate::format::items::mode::*;
 use crate::format::items::DiskInode;
 use crate::format::items::LINK_MAX;
 use crate::format::ROOT_INO;
+use crate::inode::change;
 use crate::inode::testing::new;
 use crate::inode::testing::t;
 use crate::inode::testing::TestFs;
@@ -358,6 +359,38 @@ fn a_directory_cannot_be_moved_into_itself() {
     assert_eq!(rename(&fs, b, "c", ROOT_INO, "a", PLAIN), Err(Error::NotEmpty));
     assert_eq!(rename(&fs, a, "b", other, "b", PLAIN), Ok(None));
     fs.check();
+}
+
+#[test]
+fn directories_that_contain_each_other_are_damage_however_many_inodes_the_superblock_counts() {
+    for circle in 1..6usize {
+        for tail in 0..4usize {
+            let fs = TestFs::new();
+            let moved = fs.dir(ROOT_INO, "moved");
+            // A way up of `tail` directories that ends in a circle of `circle` ones.
+            let way: StdVec<_> = (0..tail + circle).map(|i| fs.dir(ROOT_INO, &format!("d{i}"))).collect();
+            let mut tx = fs.fs.begin(Reserve::items(way.len())).unwrap();
+            for (i, dir) in way.iter().enumerate() {
+                let up = way.get(i + 1).unwrap_or(&way[tail]);
+                change(&mut tx, *dir, |d| Ok(d.parent.set(*up))).unwrap();
+            }
+            tx.commit();
+            fs.fs.tree.write().inode_count = u64::MAX / 2;
+            let done = rename(&fs, ROOT_INO, "moved", way[0], "moved", PLAIN);
+            assert!(matches!(done, Err(Error::Corrupt(_))), "{tail} and {circle}: {done:?}");
+            assert_eq!(fs.find(ROOT_INO, "moved"), Some(moved));
+        }
+    }
+}
+
+#[test]
+fn an_inode_number_that_was_to_be_new_and_is_in_use_is_damage_and_not_a_name_that_is_taken() {
+    let fs = TestFs::new();
+    let a = fs.root_file("a");
+    fs.fs.tree.write().next_ino = a;
+    let made = fs.fs.create(ROOT_INO, b"b", &new(S_IFREG)).err();
+    assert!(matches!(made, Some(Error::Corrupt(_))), "{made:?}");
+    assert_eq!(fs.names(ROOT_INO), ["a"]);
 }
 
 #[test]

@@ -275,9 +275,9 @@ impl DataState {
         inner.in_flight.add(a.lblk, end)?;
         if !promised {
             let Inner { in_flight, direct, .. } = &mut *inner;
-            direct
-                .add(a.lblk, end)
-                .inspect_err(|_| drop(in_flight.remove(a.lblk, end)))?;
+            direct.add(a.lblk, end).inspect_err(|_| {
+                in_flight.remove(a.lblk, end);
+            })?;
         }
         if promised {
             inner.reserved.remove(a.lblk, end);

@@ -108,7 +108,10 @@ pub(crate) fn insert(
             tx.insert(&key::symlink(ino, n), piece)?;
         }
     }
-    tx.insert(&key::inode(ino), d.as_bytes())?;
+    tx.insert(&key::inode(ino), d.as_bytes()).map_err(|e| match e {
+        Error::Exists => tx.damaged("inode number that was to be new is in use", ino),
+        e => e,
+    })?;
     tx.add_inodes(1)?;
     for (name, value) in new.xattrs {
         xattr::add(tx, ino, name, value)?;

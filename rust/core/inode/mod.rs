@@ -291,7 +291,7 @@ pub(crate) fn change<R>(tx: &mut Tx<'_>, ino: Ino, f: impl FnOnce(&mut DiskInode
 /// The same for an inode that an item of the tree refers to: its absence is damage.
 pub(crate) fn change_linked<R>(tx: &mut Tx<'_>, ino: Ino, f: impl FnOnce(&mut DiskInode) -> Result<R>) -> Result<R> {
     change(tx, ino, f).map_err(|e| match e {
-        Error::NotFound => Error::corrupt("reference to an inode that does not exist", u64::MAX, ino),
+        Error::NotFound => tx.damaged("reference to an inode that does not exist", ino),
         e => e,
     })
 }

@@ -83,6 +83,17 @@ impl TestFs {
         }
     }
 
+    /// The filesystem on `ram`.
+    pub fn mounted(ram: StdArc<RamBackend>) -> TestFs {
+        TestFs { fs: mount(&ram), ram }
+    }
+
+    /// A copy of the device as a power cut now leaves it.
+    pub fn copy(&self) -> (Device, StdArc<RamBackend>) {
+        let ram = StdArc::new(self.ram.duplicate());
+        (device(&ram), ram)
+    }
+
     pub fn remount(&mut self) {
         self.fs.unmount().expect("unmounts");
         self.fs = mount(&self.ram);

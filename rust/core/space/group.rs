@@ -15,7 +15,6 @@ use crate::format::Geometry;
 use crate::format::BITMAP_BYTES;
 use crate::format::GROUP_BLOCKS;
 use crate::format::GROUP_HEAD_BLOCKS;
-use vexfs_host::log;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -107,11 +106,7 @@ impl Group {
                 fresh_bitmap(&store.geo, group)?
             } else {
                 let block = store.geo.bitmap_block(group, self.disk.flags.get() & GROUP_SLOT != 0);
-                self.read(store, group, block).inspect_err(|e| {
-                    if *e != Error::NoMemory {
-                        log!(err, "free-space bitmap of group {} at block {}: {}", group, block, e);
-                    }
-                })?
+                self.read(store, group, block).inspect_err(|e| store.damage.note(e))?
             };
             let busy = next.try_clone()?;
             self.maps = Some(Maps { next, busy });

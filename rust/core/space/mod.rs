@@ -468,6 +468,28 @@ impl Space {
         self.in_flight(run).is_some()
     }
 
+    /// Puts blocks in flight that an operation of the intent log is going to adopt.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if they are not free; `Io`, `NoMemory`.
+    pub(crate) fn claim(&mut self, store: &Store, run: Run) -> Result<()> {
+        let bad = |what| Err(Error::corrupt(what, run.block, 0));
+        let place = self.geo.locate(run.block);
+        let Some((group, index)) = place.filter(|_| self.geo.is_data_place(run.block, u64::from(run.len))) else {
+            return bad("intent log: blocks outside the groups");
+        };
+        let (index, len) = (index as usize, run.len as usize);
+        let Some(g) = self.groups.get_mut(group as usize) else {
+            return bad("intent log: blocks outside the groups");
+        };
+        if !g.load(store, group)?.busy.all(index, len, false) {
+            return bad("intent log: blocks that are in use");
+        }
+        self.take(group, index, len, false);
+        Ok(())
+    }
+
     /// Ends the flight of blocks that could not be written or are not needed.
     pub(crate) fn release_data(&mut self, run: Run) {
         let Some((group, index)) = self.in_flight(run) else {

@@ -14,7 +14,7 @@
 //!
 //! A commit begins when the data has landed that something in it must not overtake ([`order`](super::order)).
 //!
-//! Lock order: the commit lock is held throughout and outermost.
+//! Lock order: the commit lock is held throughout and outermost. What fsync needs sooner, the log has (`log`).
 
 use crate::btree::Node;
 use crate::btree::Slot;
@@ -78,22 +78,7 @@ impl Fs {
         self.commit().map(|_| ())
     }
 
-    /// Makes transaction group `txg` durable if it is not yet. Concurrent callers share one commit.
-    pub fn sync_txg(&self, txg: u64) -> Result<()> {
-        let _nofs = nofs();
-        if self.committed.load(SeqCst) >= txg {
-            return Ok(());
-        }
-        let _in_order = self.order.close();
-        let mut state = self.commit.lock();
-        // While this waited, another caller may have committed it.
-        if self.committed.load(SeqCst) >= txg {
-            return Ok(());
-        }
-        self.commit_locked(&mut state).map(|_| ())
-    }
-
-    fn commit_locked(&self, state: &mut CommitState) -> Result<Committed> {
+    pub(crate) fn commit_locked(&self, state: &mut CommitState) -> Result<Committed> {
         if let Some(e) = self.abort_reason() {
             return Err(e);
         }
@@ -157,6 +142,7 @@ impl Fs {
             sb.next_ino = tree.next_ino.into();
             sb.inode_count = tree.inode_count.into();
             sb.free_blocks = space.free_blocks().into();
+            sb.log_head = tree.redo.seal().into();
             sb.gdt_csum = csum.into();
             sb.written = vexfs_host::now().0.into();
             sb.compute_csum()
@@ -207,6 +193,7 @@ impl Fs {
         {
             let mut tree = self.tree.write();
             tree.writing.clear();
+            self.log.settled(tree.redo.committed());
             self.space.lock().committed(&self.pins);
         }
         self.committed.store(txg, SeqCst);

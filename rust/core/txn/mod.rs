@@ -11,7 +11,7 @@
 //! Space that a `Tx` frees or adopts changes hands in [`Tx::commit`] only. Nodes that it copied or split stay so after a
 //! rollback: that changes nothing of what the tree says.
 //!
-//! Locks, outermost first: commit, tree, space, a shard of the cache.
+//! Locks, outermost first: commit or log, tree, space, a shard of the cache.
 
 pub(crate) mod commit;
 pub(crate) mod order;
@@ -44,28 +44,32 @@ pub trait Read {
     #[doc(hidden)]
     fn walk(&self) -> Walk<'_>;
 
+    /// Hears of every error of reading before the caller does.
+    #[doc(hidden)]
+    fn met(&self, _error: &Error) {}
+
     /// Calls `f` with the value of `k`. `None` if there is no such item.
     ///
     /// # Errors
     ///
     /// Those of `f`; `Io` and `Corrupt` from reading nodes, `NoMemory`.
     fn get<R>(&self, k: &Key, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<Option<R>> {
-        self.walk().get(k, f)
+        self.walk().get(k, f).inspect_err(|e| self.met(e))
     }
 
     /// Calls `f` with the first item whose key is not below `k`. `None` if there is none.
     fn first_at_or_after<R>(&self, k: &Key, f: impl FnOnce(&Key, &[u8]) -> Result<R>) -> Result<Option<R>> {
-        self.walk().at_or_after(k, f)
+        self.walk().at_or_after(k, f).inspect_err(|e| self.met(e))
     }
 
     /// Calls `f` with the last item whose key is not above `k`. `None` if there is none.
     fn last_at_or_before<R>(&self, k: &Key, f: impl FnOnce(&Key, &[u8]) -> Result<R>) -> Result<Option<R>> {
-        self.walk().at_or_before(k, f)
+        self.walk().at_or_before(k, f).inspect_err(|e| self.met(e))
     }
 
     /// Calls `f` with each item from `from` to `to_inclusive`, in order, until it returns false.
     fn scan(&self, from: &Key, to_inclusive: &Key, f: &mut dyn FnMut(&Key, &[u8]) -> Result<bool>) -> Result<()> {
-        self.walk().scan(from, to_inclusive, f)
+        self.walk().scan(from, to_inclusive, f).inspect_err(|e| self.met(e))
     }
 }
 
@@ -156,6 +160,8 @@ pub struct Tx<'a> {
     freed: Vec<Run>,
     /// `next_ino` and `inode_count` at the beginning.
     before: (u64, u64),
+    /// Whether it finishes what is left of an orphan: damage then keeps only that from being done.
+    of_orphan: bool,
     done: bool,
     // Dropped last.
     _nofs: NofsScope,
@@ -166,6 +172,13 @@ impl Read for Tx<'_> {
         Walk {
             store: &self.fs.store,
             tree: &self.tree,
+        }
+    }
+
+    /// Damage that is met while something is changed stops all changes, unless it is an orphan's.
+    fn met(&self, error: &Error) {
+        if !self.of_orphan {
+            self.fs.met_changing(error);
         }
     }
 }
@@ -205,6 +218,7 @@ impl Fs {
                         adopted: Vec::new(),
                         freed: Vec::new(),
                         before: (tree.next_ino, tree.inode_count),
+                        of_orphan: false,
                         done: false,
                         tree,
                         _nofs: nofs,
@@ -221,6 +235,26 @@ impl Fs {
             };
             commits += 1;
         }
+    }
+
+    /// Starts an operation of the intent log, of up to `items` items, on a filesystem that nobody uses yet and that may be
+    /// read-only: it does not commit.
+    pub(crate) fn begin_replay(&self, items: usize) -> Result<Tx<'_>> {
+        let nofs = nofs();
+        let tree = self.tree.write();
+        let nodes = Reserve::items(items).nodes(tree.levels());
+        let places = self.space.lock().begin_op(nodes, Class::Urgent).ok_or(Error::NoSpace)?;
+        Ok(Tx {
+            fs: self,
+            places,
+            adopted: Vec::new(),
+            freed: Vec::new(),
+            before: (tree.next_ino, tree.inode_count),
+            of_orphan: false,
+            done: false,
+            tree,
+            _nofs: nofs,
+        })
     }
 
     pub(crate) fn env(&self) -> Env<'_> {
@@ -242,6 +276,19 @@ impl Tx<'_> {
         self.fs.hash_key()
     }
 
+    /// The same operation, for what is left of an orphan: damage that it meets does not stop the filesystem.
+    pub(crate) fn for_orphan(mut self) -> Self {
+        self.of_orphan = true;
+        self
+    }
+
+    /// Damage that the operation found by comparing what it read; returns it as an error.
+    pub(crate) fn damaged(&self, what: &'static str, owner: u64) -> Error {
+        let error = Error::corrupt(what, u64::MAX, owner);
+        self.met(&error);
+        error
+    }
+
     /// Objects in the tree.
     pub fn inode_count(&self) -> u64 {
         self.tree.inode_count
@@ -254,11 +301,17 @@ impl Tx<'_> {
     /// `Corrupt` if fewer than none would be left.
     pub fn add_inodes(&mut self, n: i64) -> Result<()> {
         let count = self.tree.inode_count.checked_add_signed(n);
-        self.tree.inode_count = count.ok_or(Error::corrupt(
-            "more objects removed than the superblock counts",
-            u64::MAX,
-            0,
-        ))?;
+        self.tree.inode_count =
+            count.ok_or_else(|| self.damaged("inodes added or removed beyond what the superblock counts", 0))?;
+        Ok(())
+    }
+
+    /// Sets what an operation of `entries` entries in the intent log left.
+    pub(crate) fn set_counts(&mut self, next_ino: u64, inode_count: u64, entries: u64) -> Result<()> {
+        if next_ino < self.tree.next_ino || inode_count.abs_diff(self.tree.inode_count) > entries {
+            return Err(Error::corrupt("intent log: impossible counts", u64::MAX, 0));
+        }
+        (self.tree.next_ino, self.tree.inode_count) = (next_ino, inode_count);
         Ok(())
     }
 
@@ -275,12 +328,14 @@ impl Tx<'_> {
     ///
     /// `Exists` if there is one with this key; those of reading and allocating nodes.
     pub fn insert(&mut self, key: &Key, data: &[u8]) -> Result<()> {
-        self.tree.insert(self.fs.env(), key, data, How::Insert)
+        let done = self.tree.insert(self.fs.env(), key, data, How::Insert);
+        done.inspect_err(|e| self.met(e))
     }
 
     /// Inserts an item or replaces it.
     pub fn put(&mut self, key: &Key, data: &[u8]) -> Result<()> {
-        self.tree.insert(self.fs.env(), key, data, How::Put)
+        let done = self.tree.insert(self.fs.env(), key, data, How::Put);
+        done.inspect_err(|e| self.met(e))
     }
 
     /// Removes an item.
@@ -289,13 +344,15 @@ impl Tx<'_> {
     ///
     /// `NotFound` if there is none with this key; those of reading and allocating nodes.
     pub fn remove(&mut self, key: &Key) -> Result<()> {
-        self.tree.remove(self.fs.env(), key)
+        let done = self.tree.remove(self.fs.env(), key);
+        done.inspect_err(|e| self.met(e))
     }
 
     /// Changes the value of an item in place, its length stays. `None` if there is no such item. If `f` fails, the item is
     /// as it was.
     pub fn modify<R>(&mut self, key: &Key, f: impl FnOnce(&mut [u8]) -> Result<R>) -> Result<Option<R>> {
-        self.tree.modify(self.fs.env(), key, f)
+        let done = self.tree.modify(self.fs.env(), key, f);
+        done.inspect_err(|e| self.met(e))
     }
 
     /// Makes data blocks in flight part of the tree; an extent item of this transaction refers to them.
@@ -329,8 +386,18 @@ impl Tx<'_> {
                 if *e != Error::NoMemory {
                     log!(err, "freeing blocks {}+{}: {}", pblk, len, e);
                 }
+                self.met(e);
             })?;
         self.freed.push(run)
+    }
+
+    /// Ends the operation for the intent log.
+    fn note(&mut self) {
+        let tree = &mut *self.tree;
+        self.adopted.iter().for_each(|run| tree.redo.adopt(run));
+        self.freed.iter().for_each(|run| tree.redo.free(run));
+        let lsn = tree.redo.end(tree.next_ino, tree.inode_count);
+        self.fs.log.happened(lsn, tree.redo.adopted());
     }
 
     /// Ends the operation and makes its changes permanent. Returns the transaction group they belong to, for
@@ -341,6 +408,7 @@ impl Tx<'_> {
         let changed = self.tree.has_undo() || !self.adopted.is_empty() || !self.freed.is_empty();
         if changed || self.before != (self.tree.next_ino, self.tree.inode_count) {
             self.tree.changed = true;
+            self.note();
         }
         self.tree.keep();
         let mut sound = true;
@@ -375,6 +443,7 @@ impl Drop for Tx<'_> {
                 .abort(Error::corrupt("an operation could not be undone", u64::MAX, 0));
         }
         self.tree.keep();
+        self.tree.redo.rollback();
         (self.tree.next_ino, self.tree.inode_count) = self.before;
         {
             let mut space = self.fs.space.lock();

@@ -3,8 +3,9 @@
 //!
 //! Data in flight becomes part of the tree when it has been written, in whatever transaction group is open then. An operation
 //! that must not become durable before that data, such as replacing a file by rename, registers it first ([`Fs::order_data`]),
-//! and a commit does not begin before all that is registered has landed. While a commit waits or runs nothing more can be
-//! registered, so that it waits for what was there when it came: the operation has to wait for its data itself then.
+//! and neither a commit nor a batch of the log begins before all that is registered has landed. While one waits or is written
+//! nothing more can be registered, so that it waits for what was there when it came: the operation has to wait for its data
+//! itself then.
 //!
 //! What brings data into the tree never waits here, or nothing would ever land: see [`Reserve::of_data`]. If that needs the
 //! room that only a commit makes, on a device that is all but full, it commits without waiting.

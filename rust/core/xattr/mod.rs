@@ -144,7 +144,7 @@ fn write_chunks(tx: &mut Tx<'_>, ino: Ino, at: u64, name: &[u8], value: &[u8]) -
 fn remove_chunks(tx: &mut Tx<'_>, ino: Ino, at: u64, chunks: core::ops::Range<usize>) -> Result<()> {
     for n in chunks {
         tx.remove(&key::xattr(ino, at | n as u64)).map_err(|e| match e {
-            Error::NotFound => Error::corrupt("extended attribute with a chunk missing", u64::MAX, ino),
+            Error::NotFound => tx.damaged("extended attribute with a chunk missing", ino),
             e => e,
         })?;
     }

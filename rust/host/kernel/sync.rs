@@ -6,9 +6,14 @@
 
 use super::mem::gfp;
 use super::mem::no_memory;
+#[cfg(CONFIG_LOCKDEP)]
+use crate::places::intern;
+#[cfg(CONFIG_LOCKDEP)]
+use crate::places::Place;
 use crate::Error;
 use crate::Result;
 use core::cell::UnsafeCell;
+use core::ffi::CStr;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -23,21 +28,27 @@ use kernel::sync::LockClassKey;
 use kernel::types::Opaque;
 use vexfs_bindings as bindings;
 
-/// Lockdep keys. Lockdep tells locks apart by the place that initialises them; behind this facade that would be one
-/// place for all. A key is chosen by the facade's caller instead; two callers that meet in one key only make lockdep
-/// less sharp.
-static KEYS: [LockClassKey; 64] = [const {
-    // SAFETY: the array is a static.
-    unsafe { LockClassKey::new_static() }
-}; 64];
+/// What lockdep knows a lock by: its name and its key. Lockdep tells locks apart by the place that initialises them; behind
+/// this facade that would be one place for all. The facade's caller is the place instead.
+#[cfg(CONFIG_LOCKDEP)]
+fn lock_class(caller: &'static Location<'static>) -> (&'static CStr, Pin<&'static LockClassKey>) {
+    // Several times as many as there are.
+    static CLASSES: [Place<LockClassKey>; 128] = [const {
+        // SAFETY: the array is a static.
+        Place::new(unsafe { LockClassKey::new_static() })
+    }; 128];
+    let class = intern(&CLASSES, caller);
+    // Locks that share a class look like one that is taken twice, and lockdep ends at the first such report.
+    debug_assert!(class.is_some(), "more lock constructors than lock classes");
+    let class = class.unwrap_or(&CLASSES[CLASSES.len() - 1]);
+    let name = CStr::from_bytes_until_nul(class.name()).unwrap_or(c"vexfs");
+    (name, Pin::static_ref(&class.value))
+}
 
-/// The lockdep key of the code at `caller`.
-fn lock_class(caller: &Location<'_>) -> Pin<&'static LockClassKey> {
-    let place = (caller.line() as usize)
-        .wrapping_mul(31)
-        .wrapping_add(caller.column() as usize)
-        .wrapping_add(caller.file().len().wrapping_mul(7));
-    Pin::static_ref(&KEYS[place % KEYS.len()])
+/// Without lockdep nobody looks at either.
+#[cfg(not(CONFIG_LOCKDEP))]
+fn lock_class(_: &'static Location<'static>) -> (&'static CStr, Pin<&'static LockClassKey>) {
+    (c"vexfs", kernel::sync::static_lock_class!())
 }
 
 /// A shared reference-counted value.
@@ -147,8 +158,8 @@ impl<T> Mutex<T> {
     /// `NoMemory`.
     #[track_caller]
     pub fn new(value: T) -> Result<Self> {
-        let class = lock_class(Location::caller());
-        KBox::pin_init(kernel::sync::Mutex::new(value, c"vexfs", class), gfp())
+        let (name, class) = lock_class(Location::caller());
+        KBox::pin_init(kernel::sync::Mutex::new(value, name, class), gfp())
             .map(Mutex)
             .map_err(|_| Error::NoMemory)
     }
@@ -176,8 +187,8 @@ impl CondVar {
     /// `NoMemory`.
     #[track_caller]
     pub fn new() -> Result<Self> {
-        let class = lock_class(Location::caller());
-        KBox::pin_init(kernel::sync::CondVar::new(c"vexfs", class), gfp())
+        let (name, class) = lock_class(Location::caller());
+        KBox::pin_init(kernel::sync::CondVar::new(name, class), gfp())
             .map(CondVar)
             .map_err(|_| Error::NoMemory)
     }
@@ -219,7 +230,7 @@ impl<T> RwLock<T> {
     /// `NoMemory`.
     #[track_caller]
     pub fn new(value: T) -> Result<Self> {
-        let class = lock_class(Location::caller());
+        let (name, class) = lock_class(Location::caller());
         let inner = KBox::new(
             RwInner {
                 sem: Opaque::uninit(),
@@ -229,7 +240,7 @@ impl<T> RwLock<T> {
         )
         .map_err(no_memory)?;
         // SAFETY: the semaphore is in its final place, the name and the key are static.
-        unsafe { bindings::__init_rwsem(inner.sem.get(), c"vexfs".as_ptr().cast(), class.as_ptr()) };
+        unsafe { bindings::__init_rwsem(inner.sem.get(), name.as_ptr().cast(), class.as_ptr()) };
         Ok(RwLock(inner))
     }
 

@@ -150,11 +150,18 @@ damaged_disk() {
 	loop=$(losetup -f)
 	losetup "$loop" /tmp/damaged
 	mount -t vexfs "$loop" /mnt
+	exec 4</mnt/many/file20 5</mnt/many/file1000 6</mnt/many/file1900
 	# Everything behind the group table but the first nodes.
 	dd if=/dev/zero of=/tmp/damaged bs=4096 seek=1300 count=600 conv=notrunc 2>/dev/null
 	echo 3 >/proc/sys/vm/drop_caches
 	ls -lR /mnt >/dev/null 2>&1
-	ok "damage that is met stops changes" shows 'rw,.*emergency_ro'
+	no "damage that is met by reading stops nothing" shows 'rw,.*emergency_ro'
+	ok "it is counted" grep -q 'damage_met [1-9]' "/proc/fs/vexfs/$(basename "$loop")/stats"
+	for fd in 4 5 6; do
+		chmod 600 /proc/self/fd/$fd 2>/dev/null
+	done
+	exec 4<&- 5<&- 6<&-
+	ok "damage that is met by a change stops changes" shows 'rw,.*emergency_ro'
 	no "nothing can be created beside it" touch /mnt/many/new
 	ok "it unmounts" umount /mnt
 	no "the damaged disk fails the check" check-image "$loop"
@@ -163,6 +170,8 @@ damaged_disk() {
 }
 
 disk_goes_away() {
+	# Only virtio's disks can be taken away.
+	[ -e /sys/bus/virtio/drivers/virtio_blk ] || return
 	mkfs.vexfs -q -f /dev/vdc && mount -t vexfs /dev/vdc /mnt || return
 	exec 7>/mnt/held
 	device=$(basename "$(readlink -f /sys/block/vdc/device)")

@@ -19,7 +19,6 @@ use std::fs::OpenOptions;
 use std::io::Seek;
 use std::io::SeekFrom;
 use std::io::Write;
-use std::mem::size_of;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -27,156 +26,23 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use vexfs_tests::collection::Collection;
 use vexfs_tests::powercut;
 use vexfs_tests::powercut::file_name;
 use vexfs_tests::powercut::layout;
 use vexfs_tests::powercut::temporary_name;
-use vexfs_tests::powercut::vector;
 use vexfs_tests::powercut::verify::verify;
 use vexfs_tests::powercut::verify::Contents;
 use vexfs_tests::powercut::Op;
 use vexfs_tests::powercut::Random;
 use vexfs_tests::powercut::Workload;
-use vexfs_uapi as uapi;
 
 /// A block for direct I/O.
 #[repr(C, align(4096))]
 struct Mark([u8; layout::MARK_LEN]);
 
-struct Collection(File);
-
-impl Collection {
-    fn create(root: &Path) -> Result<Self> {
-        let control = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(root.join(".vexfs_control"))?;
-        let mut name = [0; 256];
-        name[..powercut::COLLECTION.len()].copy_from_slice(powercut::COLLECTION.as_bytes());
-        let mut arg = uapi::CreateCollection {
-            size: size_of::<uapi::CreateCollection>() as u32,
-            flags: 0,
-            name,
-            dim: powercut::DIM as u32,
-            element: uapi::VEXFS_ELEMENT_F32,
-            metric: uapi::VEXFS_METRIC_L2,
-            index: 0,
-            mode: 0,
-            reserved: 0,
-            id: 0,
-        };
-        ioctl(&control, uapi::VEXFS_IOC_CREATE_COLLECTION, &mut arg).context("CREATE_COLLECTION")?;
-        Ok(Collection(File::open(root.join(powercut::COLLECTION))?))
-    }
-
-    fn insert(&self, first: u64, count: u64) -> Result<()> {
-        let ids: Vec<u64> = (first..first + count).collect();
-        let vectors: Vec<f32> = ids.iter().flat_map(|id| vector(*id)).collect();
-        let mut arg = uapi::InsertVectors {
-            size: size_of::<uapi::InsertVectors>() as u32,
-            flags: uapi::VEXFS_INSERT_SYNC,
-            name: [0; 256],
-            count: count as u32,
-            dim: powercut::DIM as u32,
-            element: uapi::VEXFS_ELEMENT_F32,
-            stride: 0,
-            vectors: vectors.as_ptr() as u64,
-            ids: ids.as_ptr() as u64,
-            payload_lens: 0,
-            payloads: 0,
-            payload_bytes: 0,
-            first_id: 0,
-            inserted: 0,
-            replaced: 0,
-            reserved: 0,
-        };
-        ioctl(&self.0, uapi::VEXFS_IOC_INSERT_VECTORS, &mut arg).context("INSERT_VECTORS")?;
-        anyhow::ensure!(
-            u64::from(arg.inserted) == count,
-            "{} of {count} rows inserted",
-            arg.inserted
-        );
-        Ok(())
-    }
-
-    fn delete(&self, ids: &[u64]) -> Result<()> {
-        let mut arg = uapi::DeleteVectors {
-            size: size_of::<uapi::DeleteVectors>() as u32,
-            flags: 0,
-            name: [0; 256],
-            count: ids.len() as u32,
-            deleted: 0,
-            ids: ids.as_ptr() as u64,
-        };
-        ioctl(&self.0, uapi::VEXFS_IOC_DELETE_VECTORS, &mut arg).context("DELETE_VECTORS")?;
-        anyhow::ensure!(
-            arg.deleted as usize == ids.len(),
-            "{} of {} rows deleted",
-            arg.deleted,
-            ids.len()
-        );
-        Ok(self.0.sync_all()?)
-    }
-}
-
-impl Collection {
-    fn get(&self, ids: &[u64]) -> Result<BTreeMap<u64, Vec<f32>>> {
-        let mut rows = vec![uapi::Row::default(); ids.len()];
-        let mut vectors = vec![0f32; ids.len() * powercut::DIM];
-        let mut arg = uapi::GetVectors {
-            size: size_of::<uapi::GetVectors>() as u32,
-            flags: 0,
-            name: [0; 256],
-            count: ids.len() as u32,
-            dim: powercut::DIM as u32,
-            ids: ids.as_ptr() as u64,
-            rows: rows.as_mut_ptr() as u64,
-            vectors: vectors.as_mut_ptr() as u64,
-            vectors_bytes: std::mem::size_of_val(&vectors[..]) as u64,
-            payloads: 0,
-            payloads_bytes: 0,
-            found: 0,
-            reserved: 0,
-        };
-        ioctl(&self.0, uapi::VEXFS_IOC_GET_VECTORS, &mut arg).context("GET_VECTORS")?;
-        let found = rows.iter().zip(vectors.chunks(powercut::DIM));
-        let found = found.filter(|(row, _)| row.flags & uapi::VEXFS_ROW_FOUND != 0);
-        Ok(found.map(|(row, vector)| (row.id, vector.to_vec())).collect())
-    }
-
-    fn count(&self) -> Result<u64> {
-        let mut arg = uapi::CollectionInfo {
-            size: size_of::<uapi::CollectionInfo>() as u32,
-            flags: 0,
-            name: [0; 256],
-            id: 0,
-            dim: 0,
-            element: 0,
-            metric: 0,
-            index: 0,
-            rows: 0,
-            dead_rows: 0,
-            next_id: 0,
-            disk_bytes: 0,
-            memory_bytes: 0,
-            reserved: [0; 4],
-        };
-        ioctl(&self.0, uapi::VEXFS_IOC_COLLECTION_INFO, &mut arg).context("COLLECTION_INFO")?;
-        Ok(arg.rows)
-    }
-}
-
 /// `_IO(0x12, 95)` of `linux/fs.h`.
 const BLKRRPART: u32 = 0x125f;
-
-fn ioctl<T>(file: &File, command: u32, arg: &mut T) -> Result<()> {
-    // SAFETY: the command and the struct belong together (uapi), and the struct's pointers are to live buffers of the caller.
-    let done = unsafe { libc::ioctl(file.as_raw_fd(), command as _, std::ptr::from_mut(arg)) };
-    if done < 0 {
-        return Err(std::io::Error::last_os_error().into());
-    }
-    Ok(())
-}
 
 fn sync_folder(path: &Path) -> Result<()> {
     Ok(File::open(path.parent().context("a file without a folder")?)?.sync_all()?)
@@ -212,8 +78,11 @@ fn carry_out(root: &Path, collection: &Collection, op: &Op) -> Result<()> {
             fs::remove_file(place(file))?;
             sync_folder(&place(file))?;
         }
-        Op::Insert { first, count } => collection.insert(*first, *count)?,
-        Op::Delete { ids } => collection.delete(ids)?,
+        Op::Insert { first, count } => collection.insert(*first, *count, true)?,
+        Op::Delete { ids } => {
+            collection.delete(ids, false)?;
+            collection.sync()?;
+        }
     }
     Ok(())
 }
@@ -262,7 +131,7 @@ fn run(root: &Path, marks: &str, seed: u64, operations: u64) -> Result<()> {
     }
     let noise = root.join(powercut::NOISE);
     fs::create_dir(&noise)?;
-    let collection = Collection::create(root)?;
+    let collection = Collection::create(root, powercut::COLLECTION)?;
     File::open(root)?.sync_all()?;
 
     let mark = |n: u64| marks.write_all_at(&Mark(layout::encode_mark(n)).0, 0);
@@ -310,16 +179,16 @@ impl Contents for Mounted<'_> {
     }
 
     fn rows(&self, ids: &[u64]) -> Result<BTreeMap<u64, Vec<f32>>> {
-        self.collection.get(ids)
+        Ok(self.collection.get(ids)?)
     }
 
     fn row_count(&self) -> Result<u64> {
-        self.collection.count()
+        Ok(self.collection.count()?)
     }
 }
 
 fn check(root: &Path, seed: u64, acknowledged: u64) -> Result<()> {
-    let collection = Collection(File::open(root.join(powercut::COLLECTION))?);
+    let collection = Collection::open(&root.join(powercut::COLLECTION))?;
     let mut workload = Workload::new(seed);
     for _ in 0..acknowledged {
         workload.step();

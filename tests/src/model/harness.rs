@@ -722,6 +722,11 @@ impl Harness {
         if op.pick(0, 2) == 0 {
             self.writeback_all()?;
         }
+        // What fsync does, and what sync does: the one may be kept by the log, the other is a commit.
+        if op.pick(1, 2) == 0 {
+            let txg = self.fs.counters().open_txg;
+            return self.fs.sync_txg(txg).map_err(|e| text("fsync", e));
+        }
         self.fs.sync().map_err(|e| text("sync", e))
     }
 

@@ -172,6 +172,16 @@ impl Rng {
     pub fn op(&mut self) -> Op {
         Op(self.draw())
     }
+
+    /// An operation of a certain kind.
+    pub fn op_of(&mut self, kind: Kind) -> Op {
+        loop {
+            let op = self.op();
+            if op.kind() == kind {
+                return op;
+            }
+        }
+    }
 }
 
 /// The seed of a run: what the environment variable says, or a new one. It is printed, so that a failure can be replayed.

@@ -16,6 +16,9 @@ const SECTOR: usize = 512;
 pub enum Cut {
     /// Right after entry `at`, a flush: everything before it is there and nothing after it.
     Flush { at: usize },
+    /// Right after entry `at`, a write that is durable by itself: of what was written since the last flush, only such writes
+    /// are there.
+    Alone { at: usize },
     /// Just before entry `at`: of what was written since the last flush, a subset that depends on `seed` is there, some
     /// of the writes torn at sectors.
     Torn { at: usize, seed: u64 },
@@ -25,17 +28,24 @@ impl Cut {
     /// The number of log entries that had happened.
     pub fn position(&self) -> usize {
         match *self {
-            Cut::Flush { at } => at + 1,
+            Cut::Flush { at } | Cut::Alone { at } => at + 1,
             Cut::Torn { at, .. } => at,
         }
     }
 }
 
-/// Every flush of the log, and `torn` random cuts between them, in the order of their position.
+/// Every flush and every write of the log that is durable by itself, and `torn` random cuts between them, in the order of their position.
 pub fn choose_cuts(log: &Log, torn: usize, seed: u64, first: usize) -> Vec<Cut> {
     let mut random = Random::new(seed);
     let flushes = log.entries.iter().enumerate().skip(first).filter(|(_, e)| e.flush);
     let mut cuts: Vec<Cut> = flushes.map(|(at, _)| Cut::Flush { at }).collect();
+    let durable = log
+        .entries
+        .iter()
+        .enumerate()
+        .skip(first)
+        .filter(|(_, e)| e.fua && e.len > 0);
+    cuts.extend(durable.map(|(at, _)| Cut::Alone { at }));
     let span = (log.entries.len() - first.min(log.entries.len())) as u64;
     if span > 0 {
         cuts.extend((0..torn).map(|_| Cut::Torn {
@@ -126,9 +136,15 @@ impl<'a> Replay<'a> {
         }
         self.done = end;
         let image = self.durable.duplicate();
+        let unflushed = &log.entries[flushed.min(end)..end];
+        if let Cut::Alone { .. } = cut {
+            for entry in unflushed.iter().filter(|e| e.fua) {
+                self.apply(&image, entry, None)?;
+            }
+        }
         if let Cut::Torn { seed, .. } = cut {
             let mut random = Random::new(*seed);
-            for entry in &log.entries[flushed..end] {
+            for entry in unflushed {
                 match random.below(4) {
                     _ if entry.fua => self.apply(&image, entry, None)?,
                     0 | 1 => self.apply(&image, entry, None)?,

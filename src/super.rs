@@ -282,8 +282,8 @@ impl FileSystem for VexFs {
         let path = CString::try_from_fmt(fmt!("fs/vexfs/{}", sb.id()))?;
         *info.background.lock() = Some(Background {
             _stats: Report::new(&path, c"stats", Stats(info.fs.clone()))?,
-            _nodes: Shrinker::new(Nodes(info.fs.clone()))?,
-            _rows: Shrinker::new(Rows(info.collections.clone()))?,
+            _nodes: Shrinker::new(c"vexfs-nodes", Nodes(info.fs.clone()))?,
+            _rows: Shrinker::new(c"vexfs-rows", Rows(info.collections.clone()))?,
             commits: if sb.is_read_only() {
                 None
             } else {

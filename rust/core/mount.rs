@@ -28,6 +28,7 @@ use crate::space::Run;
 use crate::space::Space;
 use crate::space::SpaceInfo;
 use crate::txn::commit::CommitState;
+use crate::txn::order::Order;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -126,6 +127,7 @@ pub struct Fs {
     pub(crate) tree: RwLock<Tree>,
     pub(crate) space: Mutex<Space>,
     pub(crate) commit: Mutex<CommitState>,
+    pub(crate) order: Order,
     pub(crate) log: Box<Log>,
     pub(crate) pins: Pins,
     /// The last transaction group on the device.
@@ -348,6 +350,7 @@ impl Fs {
                 sb: chosen.bytes,
                 slot: chosen.slot,
             })?,
+            order: Order::new()?,
             log,
             store,
         })
@@ -560,7 +563,8 @@ impl Fs {
             }
         }
         drop(space);
-        self.commit()?;
+        // Who asks may hold folios and blocks in flight that a commit in order would wait for.
+        self.commit_at_once()?;
         let done = f(&mut self.space.lock());
         done.inspect_err(|e| self.met_changing(e))
     }

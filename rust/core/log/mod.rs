@@ -207,6 +207,7 @@ impl Fs {
         if self.committed.load(SeqCst) >= txg {
             return Ok(());
         }
+        let _in_order = self.order.close();
         // Whatever the caller means happened before this.
         let end = self.log.last.load(SeqCst);
         let mut again = true;

@@ -13,6 +13,8 @@
 //! step 3 or 4 makes the filesystem read-only, since what is in memory can then neither be written nor taken back. Only the
 //! device can cause one: nothing from step 2 on needs memory that might not be had.
 //!
+//! A commit begins when the data has landed that something in it must not overtake ([`order`](super::order)).
+//!
 //! Lock order: the commit lock is held throughout and outermost. What fsync needs sooner, the log has (`log`).
 
 use crate::btree::Node;
@@ -59,6 +61,14 @@ impl Fs {
     ///
     /// `NoMemory`: nothing has changed, try again. `Io` and others: the filesystem is read-only from now on.
     pub fn commit(&self) -> Result<Committed> {
+        let _shared = shared();
+        let _in_order = self.order.close();
+        let mut state = self.commit.lock();
+        self.commit_locked(&mut state)
+    }
+
+    /// The same without waiting for data, for what brings data into the tree or holds locks that this needs.
+    pub(crate) fn commit_at_once(&self) -> Result<Committed> {
         let _shared = shared();
         let mut state = self.commit.lock();
         self.commit_locked(&mut state)

@@ -14,6 +14,7 @@
 //! Locks, outermost first: commit or log, tree, space, a shard of the cache.
 
 pub(crate) mod commit;
+pub(crate) mod order;
 #[cfg(test)]
 mod tests;
 
@@ -79,6 +80,7 @@ pub struct Reserve {
     items: u64,
     neighbours: u64,
     class: Class,
+    of_data: bool,
 }
 
 impl Reserve {
@@ -88,6 +90,7 @@ impl Reserve {
             items: n as u64,
             neighbours: 0,
             class: Class::Normal,
+            of_data: false,
         }
     }
 
@@ -107,6 +110,11 @@ impl Reserve {
     /// Who asks.
     pub(crate) const fn class(self, class: Class) -> Reserve {
         Reserve { class, ..self }
+    }
+
+    /// The operation brings data into the tree for which a commit may be waiting: it must not wait for that commit.
+    pub const fn of_data(self) -> Reserve {
+        Reserve { of_data: true, ..self }
     }
 
     /// Nodes that may become dirty: for each item the way down, a split on each level and a new root; for neighbours all of
@@ -199,10 +207,13 @@ impl Fs {
         let mut commits = 0;
         loop {
             self.check_writable()?;
+            // Rather than commit without the data that is waited for, let some more become dirty.
+            let patient = r.of_data && self.order.is_outstanding();
+            let limit = self.dirty_limit.saturating_mul(if patient { 2 } else { 1 });
             let tree = self.tree.write();
             let mut space = self.space.lock();
             // What is dirty cannot be reclaimed; a bitmap and its copy take half a small node.
-            let full = tree.dirty.len() >= self.dirty_limit || space.dirty_groups() >= self.dirty_limit;
+            let full = tree.dirty.len() >= limit || space.dirty_groups() >= limit;
             if !full || commits > 0 {
                 if let Some(places) = space.begin_op(r.nodes(tree.levels()), r.class) {
                     drop(space);
@@ -224,7 +235,10 @@ impl Fs {
             }
             drop(space);
             drop(tree);
-            self.commit()?;
+            match r.of_data {
+                true => self.commit_at_once()?,
+                false => self.commit()?,
+            };
             commits += 1;
         }
     }

@@ -74,11 +74,6 @@ pub fn interrupt_after(n: Option<u64>) {
     CALM.set(n.unwrap_or(u64::MAX));
 }
 
-/// Makes a fatal signal pend for this thread, or no longer. For tests of what a signal does.
-pub fn set_killed(killed: bool) {
-    interrupt_after(killed.then_some(0));
-}
-
 /// Whether a fatal signal is pending.
 pub(crate) fn is_killed() -> bool {
     CALM.get() == 0

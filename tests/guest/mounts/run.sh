@@ -109,7 +109,7 @@ logged() {
 	ok "fsync goes through the log" grep -q '^log_batches [1-9]' /proc/fs/vexfs/vdb/stats
 	cp /dev/vdb /tmp/copy
 	umount /mnt
-	sum=$(cksum </tmp/copy)
+	sum=$(sha256sum </tmp/copy)
 	loop=$(losetup -f)
 	losetup "$loop" /tmp/copy
 	no "norecovery is for read-only mounts" mount -t vexfs -o norecovery "$loop" /mnt
@@ -123,7 +123,7 @@ logged() {
 	no "norecovery is for new mounts" mount -o remount,ro,norecovery /mnt
 	umount /mnt
 	losetup -d "$loop"
-	ok "neither writes" test "$sum" = "$(cksum </tmp/copy)"
+	ok "neither writes" test "$sum" = "$(sha256sum </tmp/copy)"
 	losetup "$loop" /tmp/copy
 	mount -t vexfs -o ro "$loop" /mnt
 	ok "it becomes writable" mount -o remount,rw /mnt

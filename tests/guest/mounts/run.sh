@@ -107,6 +107,39 @@ frozen() {
 	rm /tmp/copy
 }
 
+# What fsync promised is in the log only until the next commit. A copy made meanwhile is what a power cut leaves.
+logged() {
+	mount -t vexfs -o commit=3600 /dev/vdb /mnt || return
+	sync
+	echo kept | dd of=/mnt/logged conv=fsync 2>/dev/null
+	ok "fsync goes through the log" grep -q '^log_batches [1-9]' /proc/fs/vexfs/vdb/stats
+	cp /dev/vdb /tmp/copy
+	umount /mnt
+	sum=$(sha256sum </tmp/copy)
+	loop=$(losetup -f)
+	losetup "$loop" /tmp/copy
+	no "norecovery is for read-only mounts" mount -t vexfs -o norecovery "$loop" /mnt
+	ok "norecovery mounts" mount -t vexfs -o ro,norecovery "$loop" /mnt
+	ok "and is shown" shows 'ro,.*norecovery'
+	no "it does not have what is in the log" test -e /mnt/logged
+	no "it cannot be made writable" mount -o remount,rw /mnt
+	umount /mnt
+	ok "a read-only mount" mount -t vexfs -o ro "$loop" /mnt
+	ok "has what is in the log" grep -q kept /mnt/logged
+	no "norecovery is for new mounts" mount -o remount,ro,norecovery /mnt
+	umount /mnt
+	losetup -d "$loop"
+	ok "neither writes" test "$sum" = "$(sha256sum </tmp/copy)"
+	losetup "$loop" /tmp/copy
+	mount -t vexfs -o ro "$loop" /mnt
+	ok "it becomes writable" mount -o remount,rw /mnt
+	ok "and has it then, too" grep -q kept /mnt/logged
+	umount /mnt
+	ok "and is consistent" check-image "$loop"
+	losetup -d "$loop"
+	rm /tmp/copy
+}
+
 # on_failing_disk: mounts a disk that will fail its next write at /mnt.
 on_failing_disk() {
 	mkdir -p /failing
@@ -208,6 +241,7 @@ foreign_disks
 options
 unlinked_files
 frozen
+logged
 failing_disk
 damaged_disk
 everything_at_once

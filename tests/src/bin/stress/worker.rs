@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The process that sits on a seat.
 //!
-//! `stress worker TABLE DIR --seed N --policy POLICY [--rows COLLECTION]`
+//! `stress worker TABLE DIR --seed N --policy POLICY [--rows COLLECTION] [--other DIR]`
 
 use crate::Arguments;
 use std::fs::File;
@@ -121,12 +121,15 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
         Err(e) if may_fail(policy, &e) => return Ok(true),
         seat => seat.map_err(text)?,
     };
+    let other = args.text("other", "");
+    seat.other = (!other.is_empty()).then(|| other.into());
     let mut random = Random::new(args.number("seed", 0)?);
     let mut faults = Faults::new(policy).map_err(text)?;
     let mix = Mix {
         unsynced: policy == "calm",
         durable: policy == "io",
         rows: rows.is_some(),
+        other: !other.is_empty(),
     };
     while !table.stopping() {
         let before = table.model();

@@ -7,9 +7,8 @@ use crate::Arguments;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
-use std::io::Read;
-use std::io::Seek;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use vexfs_tests::powercut::Random;
 use vexfs_tests::stress::carry::Seat;
@@ -64,9 +63,9 @@ impl Faults {
         match self {
             Faults::Never => Ok(()),
             Faults::Nth { file, next } => {
-                let mut left = String::new();
-                file.rewind()?;
-                file.read_to_string(&mut left)?;
+                let mut left = [0; 16];
+                let len = file.read_at(&mut left, 0)?;
+                let left = String::from_utf8_lossy(&left[..len]);
                 // What is left of the countdown: the operation ended before its n-th allocation.
                 let done = left.trim().parse::<u32>().map_err(io::Error::other)? > 0;
                 file.write_all(b"0")?;

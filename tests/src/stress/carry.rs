@@ -10,6 +10,7 @@ use super::model::BLOCK;
 use super::model::CELLS;
 use super::model::CELL_STRIDE;
 use super::model::SCATTERED;
+use super::model::SLOTS;
 use crate::collection::Collection;
 use nix::fcntl::fallocate;
 use nix::fcntl::renameat2;
@@ -44,6 +45,8 @@ pub struct Aligned(pub [u8; BLOCK]);
 pub struct Seat {
     pub dir: PathBuf,
     rows: Option<Collection>,
+    /// Another seat's directory.
+    pub other: Option<PathBuf>,
     /// Files that stay open, so that no error of writing them is lost; `None`: each is opened for each operation.
     open: Option<BTreeMap<usize, File>>,
 }
@@ -54,6 +57,7 @@ impl Seat {
         Ok(Seat {
             dir: dir.to_path_buf(),
             rows: rows.map(Collection::open).transpose()?,
+            other: None,
             open: keep_open.then(BTreeMap::new),
         })
     }
@@ -141,6 +145,18 @@ impl Seat {
                     let at = n * CELL_STRIDE;
                     write_once(&file, &word(after.scattered, at, 1).to_le_bytes(), at)
                 })
+            }
+            Op::FsyncOther { slot } => {
+                let other = self.other.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+                let name = if slot < SLOTS {
+                    slot_name(slot)
+                } else {
+                    SCATTERED.into()
+                };
+                match File::open(other.join(name)) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                    file => file?.sync_all(),
+                }
             }
             Op::FsyncScattered => File::open(self.scattered())?.sync_all(),
             Op::UnlinkScattered => std::fs::remove_file(self.scattered()),

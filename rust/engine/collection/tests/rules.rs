@@ -353,7 +353,8 @@ fn files_that_cannot_be_removed_are_spoken_of_once() {
         collection.insert(&one, PLAIN).unwrap();
     }
     vexfs_host::set_log_hook(None);
-    assert_eq!(spoken.lock().unwrap().len(), 1, "{:?}", spoken.lock().unwrap());
+    let spoken = spoken.lock().unwrap();
+    assert_eq!(spoken.len(), 1, "{spoken:?}");
 }
 
 #[test]

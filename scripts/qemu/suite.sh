@@ -21,8 +21,8 @@ complaints='WARNING:|BUG:|Oops|general protection|rcu: INFO|rcu_.*stall|[Bb]usy 
 complaints+='|Objects remaining|Redzone|Poison overwritten|VFS: .*inode|vexfs: .*(corrupt|damaged|failed)'
 complaints+='|KASAN|ODEBUG|possible circular|possible recursive|inconsistent lock state|bad unlock balance|locks? held when|INFO: task'
 complaints+='|sleeping function called|scheduling while atomic|suspicious RCU|DEBUG_LOCKS_WARN_ON|MAX_LOCK|INFO: lockdep is turned off|list_(add|del) corruption'
-# That an out-of-tree module is unsigned is no complaint about the module.
-no_complaints='module verification failed'
+# That an out-of-tree module is unsigned is no complaint about the module; whose memory kmemleak counts is looked at below.
+no_complaints='module verification failed|kmemleak: [0-9]+ new suspected'
 
 failed=0
 fail() {

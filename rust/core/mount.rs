@@ -115,6 +115,9 @@ pub struct Counters {
 /// A mounted filesystem.
 pub struct Fs {
     pub(crate) store: Box<Store>,
+    /// Held by whoever changes the tree, from the first look at it to the last change, and by a commit while it seals. Its
+    /// holder may give the tree's lock up to read from the device, and finds the tree unchanged afterwards.
+    pub(crate) writer: Mutex<()>,
     pub(crate) tree: RwLock<Tree>,
     pub(crate) space: Mutex<Space>,
     pub(crate) commit: Mutex<CommitState>,
@@ -312,6 +315,7 @@ impl Fs {
             abort_reason: Mutex::new(None)?,
             hash_key,
             label: sb.label,
+            writer: Mutex::new(())?,
             commit: Mutex::new(CommitState {
                 sb: chosen.bytes,
                 slot: chosen.slot,
@@ -512,22 +516,32 @@ impl Fs {
         }
     }
 
-    /// Runs `f` on the allocator; if it finds no room but a commit could make some, commits and runs it again.
+    /// Runs `f` on the allocator; if it lacks a bitmap, reads that and runs it again; if it finds no room but a commit could
+    /// make some, commits and runs it again.
     fn with_room<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
         let _shared = shared();
         self.check_writable()?;
-        let mut space = self.space.lock();
-        match f(&mut space) {
-            Err(Error::NoSpace) if space.has_pending() => {}
-            done => {
-                drop(space);
-                return done.inspect_err(|e| self.met_changing(e));
+        let (mut committed, mut loads) = (false, 0u32);
+        loop {
+            let mut space = self.space.lock();
+            let done = f(&mut space);
+            match (done, space.wanted()) {
+                (Err(Error::WouldBlock), Some(group)) => {
+                    drop(space);
+                    loads = loads.saturating_add(1);
+                    self.load_bitmap(group, loads).inspect_err(|e| self.met_changing(e))?;
+                }
+                (Err(Error::NoSpace), _) if !committed && space.has_pending() => {
+                    drop(space);
+                    self.commit()?;
+                    committed = true;
+                }
+                (done, _) => {
+                    drop(space);
+                    return done.inspect_err(|e| self.met_changing(e));
+                }
             }
         }
-        drop(space);
-        self.commit()?;
-        let done = f(&mut self.space.lock());
-        done.inspect_err(|e| self.met_changing(e))
     }
 
     /// Allocates up to `want` blocks in a row for data that is about to be written, near block `goal` (0: anywhere).
@@ -539,7 +553,7 @@ impl Fs {
     ///
     /// `NoSpace`, `ReadOnly`; `Io` or `Corrupt` from reading bitmaps.
     pub fn alloc_data(&self, goal: u64, want: u32, promised: bool) -> Result<(u64, u32)> {
-        self.with_room(|space| space.alloc_data(&self.store, goal, want, promised))
+        self.with_room(|space| space.alloc_data(goal, want, promised))
             .map(|r| (r.block, r.len))
     }
 

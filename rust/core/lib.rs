@@ -5,8 +5,8 @@
 //! neither dentries nor file descriptors. What it needs from its surroundings comes from `vexfs_host`.
 //!
 //! From the bottom up: [`format`](mod@format) is what lies on disk; `cache` reads and keeps nodes; `btree` searches and
-//! changes the tree; `space` knows which blocks are free; [`txn`] makes operations atomic and commits them; [`mount`] ties
-//! these into an [`Fs`]. On top, `inode`, `dir`, `xattr`, `file` and `orphan` are what a filesystem does, and `check` proves
+//! changes the tree; `space` knows which blocks are free; [`txn`] makes operations atomic and commits them; [`log`](mod@log)
+//! makes them durable before that; [`mount`] ties these into an [`Fs`]. On top, `inode`, `dir`, `xattr`, `file` and `orphan` are what a filesystem does, and `check` proves
 //! that it did it right.
 #![cfg_attr(not(CONFIG_RUST), no_std)]
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ pub mod format;
 mod btree;
 mod cache;
 mod damage;
+pub mod log;
 pub mod mkfs;
 pub mod mount;
 pub mod space;

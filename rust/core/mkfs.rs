@@ -8,6 +8,7 @@ use crate::btree::Node;
 use crate::format::group::*;
 use crate::format::items::mode::S_IFDIR;
 use crate::format::node::NodePtr;
+use crate::format::superblock::INCOMPAT_INTENT_LOG;
 use crate::format::superblock::MAGIC;
 use crate::format::superblock::VERSION;
 use crate::format::DiskGroup;
@@ -52,6 +53,8 @@ pub struct FormatOptions<'a> {
     pub owner: (u32, u32),
     /// Tell the device first that all its blocks are unused.
     pub discard: bool,
+    /// Use the region for the intent log. Without it, every fsync is a commit, as in filesystems from before there was a log.
+    pub intent_log: bool,
 }
 
 impl Default for FormatOptions<'_> {
@@ -64,6 +67,7 @@ impl Default for FormatOptions<'_> {
             hash_key: None,
             owner: (0, 0),
             discard: true,
+            intent_log: true,
         }
     }
 }
@@ -137,6 +141,9 @@ impl Fs {
             place.copy_from_slice(options.label.as_bytes());
         }
         layout.geometry.to_superblock(sb);
+        if options.intent_log {
+            sb.incompat = INCOMPAT_INTENT_LOG.into();
+        }
         let key = match options.hash_key {
             Some(k) => k,
             None => {

@@ -19,12 +19,16 @@ use crate::format::FIRST_INO;
 use crate::format::MAX_LEVELS;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
+use crate::log::replay;
+use crate::log::Log;
+use crate::log::LogCounters;
 use crate::orphan;
 use crate::space::pins::Pins;
 use crate::space::Run;
 use crate::space::Space;
 use crate::space::SpaceInfo;
 use crate::txn::commit::CommitState;
+use crate::txn::order::Order;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -46,6 +50,8 @@ use vexfs_host::Result;
 pub struct MountOptions {
     /// Write nothing.
     pub read_only: bool,
+    /// Leave what the intent log holds alone and show the state of the last commit. Only read-only.
+    pub norecovery: bool,
     /// Clean nodes to keep in memory at most.
     pub cache_nodes: usize,
     /// Dirty nodes after which an operation commits first.
@@ -58,6 +64,7 @@ impl Default for MountOptions {
     fn default() -> Self {
         MountOptions {
             read_only: false,
+            norecovery: false,
             cache_nodes: if cfg!(CONFIG_RUST) { usize::MAX } else { 4096 },
             dirty_nodes: 4096,
         }
@@ -110,6 +117,8 @@ pub struct Counters {
     pub promised_blocks: u64,
     /// Times that damage was met since the mount.
     pub damage_met: u64,
+    /// The intent log.
+    pub log: LogCounters,
 }
 
 /// A mounted filesystem.
@@ -121,6 +130,8 @@ pub struct Fs {
     pub(crate) tree: RwLock<Tree>,
     pub(crate) space: Mutex<Space>,
     pub(crate) commit: Mutex<CommitState>,
+    pub(crate) order: Order,
+    pub(crate) log: Box<Log>,
     pub(crate) pins: Pins,
     /// The last transaction group on the device.
     pub(crate) committed: AtomicU64,
@@ -232,6 +243,12 @@ fn open_store(dev: Device, sb: &DiskSuperblock, options: &MountOptions) -> Resul
 }
 
 #[inline(never)]
+fn open_log(sb: &DiskSuperblock, device_bytes: u64) -> Result<Box<Log>> {
+    let geo = Geometry::from_superblock(sb, device_bytes)?;
+    Box::new(Log::new(sb, &geo)?)
+}
+
+#[inline(never)]
 fn open_space(store: &Store, sb: &DiskSuperblock) -> Result<Mutex<Space>> {
     let space = Space::load(store, |i| sb.table_slot(i), sb.gdt_csum.get(), sb.free_blocks.get())?;
     Mutex::new(space)
@@ -258,7 +275,13 @@ impl Fs {
         let _shared = shared();
         let chosen = read_superblock(&dev, options.read_only)?;
         let fs = Fs::assemble(dev, chosen, &options)?;
+        if !options.norecovery && replay(&fs)? {
+            // A read-only mount has it in memory only, and nothing to write.
+            fs.log.replayed.store(true, SeqCst);
+            fs.tree.write().changed = false;
+        }
         if !options.read_only {
+            fs.settle_replay()?;
             orphan::recover(&fs)?;
         }
         Ok(fs)
@@ -278,10 +301,19 @@ impl Fs {
         if dev.is_read_only() && !options.read_only {
             return Err(Error::ReadOnly);
         }
+        if options.norecovery && !options.read_only {
+            return Err(Error::Invalid("norecovery is for read-only mounts"));
+        }
         let (root, txg) = (sb.root(), sb.txg.get());
-        if root.level >= MAX_LEVELS || root.birth > txg || txg >= u64::MAX / 2 || sb.next_ino.get() < FIRST_INO {
+        if root.level >= MAX_LEVELS
+            || root.birth > txg
+            || txg >= u64::MAX / 2
+            || sb.next_ino.get() < FIRST_INO
+            || sb.log_head.get() >= u64::MAX / 2
+        {
             return Err(Error::corrupt("superblock: values out of range", u64::MAX, 0));
         }
+        let log = open_log(sb, dev.len())?;
         // The root, and what numbers were given out for.
         let most = (sb.next_ino.get() - FIRST_INO).saturating_add(1);
         if !(1..=most).contains(&sb.inode_count.get()) {
@@ -294,6 +326,8 @@ impl Fs {
         } else if chosen.maybe_older {
             // Even if the slot could be read by now: what is in memory is the state of the other one.
             Some("a superblock slot could not be read when it was mounted and may hold a newer state: unmount it first")
+        } else if options.norecovery && log.region.units > 0 {
+            Some("it was mounted with norecovery: unmount it first")
         } else {
             None
         };
@@ -320,6 +354,8 @@ impl Fs {
                 sb: chosen.bytes,
                 slot: chosen.slot,
             })?,
+            order: Order::new()?,
+            log,
             store,
         })
     }
@@ -352,6 +388,7 @@ impl Fs {
             if stopped {
                 return Err(Error::ReadOnly);
             }
+            self.settle_replay()?;
             self.read_only.store(false, SeqCst);
             return orphan::recover(self).inspect_err(|_| self.read_only.store(true, SeqCst));
         }
@@ -453,6 +490,7 @@ impl Fs {
             levels: tree.levels(),
             promised_blocks,
             damage_met: self.store.damage.met(),
+            log: self.log.counters(),
         }
     }
 
@@ -516,12 +554,9 @@ impl Fs {
         }
     }
 
-    /// Runs `f` on the allocator; if it lacks a bitmap, reads that and runs it again; if it finds no room but a commit could
-    /// make some, commits and runs it again.
-    fn with_room<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
-        let _shared = shared();
-        self.check_writable()?;
-        let (mut committed, mut loads) = (false, 0u32);
+    /// Runs `f` on the allocator, and again whenever it lacked a bitmap, which has been read then.
+    pub(crate) fn on_space<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
+        let mut loads = 0u32;
         loop {
             let mut space = self.space.lock();
             let done = f(&mut space);
@@ -529,19 +564,28 @@ impl Fs {
                 (Err(Error::WouldBlock), Some(group)) => {
                     drop(space);
                     loads = loads.saturating_add(1);
-                    self.load_bitmap(group, loads).inspect_err(|e| self.met_changing(e))?;
+                    self.load_bitmap(group, loads)?;
                 }
-                (Err(Error::NoSpace), _) if !committed && space.has_pending() => {
-                    drop(space);
-                    self.commit()?;
-                    committed = true;
-                }
-                (done, _) => {
-                    drop(space);
-                    return done.inspect_err(|e| self.met_changing(e));
-                }
+                (done, _) => return done,
             }
         }
+    }
+
+    /// The same; if `f` finds no room but a commit could make some, commits and runs it again.
+    fn with_room<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
+        let _shared = shared();
+        self.check_writable()?;
+        let mut done = self.on_space(|space| match f(space) {
+            Err(Error::NoSpace) if space.has_pending() => Ok(None),
+            done => done.map(Some),
+        });
+        if let Ok(None) = done {
+            // Who asks may hold folios and blocks in flight that a commit in order would wait for.
+            self.commit_at_once()?;
+            done = self.on_space(|space| f(space).map(Some));
+        }
+        done.and_then(|done| done.ok_or(Error::NoSpace))
+            .inspect_err(|e| self.met_changing(e))
     }
 
     /// Allocates up to `want` blocks in a row for data that is about to be written, near block `goal` (0: anywhere).
@@ -554,6 +598,12 @@ impl Fs {
     /// `NoSpace`, `ReadOnly`; `Io` or `Corrupt` from reading bitmaps.
     pub fn alloc_data(&self, goal: u64, want: u32, promised: bool) -> Result<(u64, u32)> {
         self.with_room(|space| space.alloc_data(goal, want, promised))
+            .map(|r| (r.block, r.len))
+    }
+
+    /// [`Fs::alloc_data`] for what has to be written in order to free space.
+    pub(crate) fn alloc_urgent(&self, goal: u64, want: u32) -> Result<(u64, u32)> {
+        self.with_room(|space| space.alloc_urgent(goal, want))
             .map(|r| (r.block, r.len))
     }
 

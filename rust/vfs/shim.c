@@ -455,6 +455,16 @@ void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int l
 	super_set_uuid(sb, uuid, len);
 }
 
+int vexfs_sync_filesystem(struct super_block *sb)
+{
+	int error;
+
+	down_read(&sb->s_umount);
+	error = sync_filesystem(sb);
+	up_read(&sb->s_umount);
+	return error;
+}
+
 void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func)
 {
 	INIT_DELAYED_WORK(work, func);

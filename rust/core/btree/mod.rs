@@ -23,6 +23,7 @@ pub(crate) use write::How;
 use crate::format::node::NodePtr;
 use crate::format::Key;
 use crate::format::MAX_LEVELS;
+use crate::log::Redo;
 use crate::txn::fetch::Source;
 use core::ops::Deref;
 use shrink::Hints;
@@ -74,6 +75,8 @@ pub(crate) struct Tree {
     /// As large as a node, for compacting one.
     scratch: Vec<u8>,
     undo: Undo,
+    /// What was done, for the intent log.
+    pub(crate) redo: Redo,
     hints: Hints,
 }
 
@@ -121,6 +124,7 @@ impl Tree {
             writing: U64Map::new(),
             scratch,
             undo: Undo::new(),
+            redo: Redo::new(),
             hints: Hints::new(),
         })
     }

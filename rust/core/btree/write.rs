@@ -6,7 +6,7 @@
 //! if a later step fails they simply stay. Each step gets the memory and the block it needs before it changes anything.
 
 use super::node::Node;
-use super::undo::Undo as Redo;
+use super::undo::Undo as TakenBack;
 use super::NodeRef;
 use super::Slot;
 use super::Tree;
@@ -266,6 +266,7 @@ impl Tree {
                 }
             };
             if done {
+                self.redo.put(key, data);
                 self.changed = true;
                 return Ok(());
             }
@@ -330,6 +331,7 @@ impl Tree {
         };
         match f(data) {
             Ok(r) => {
+                self.redo.put(key, data);
                 self.changed = true;
                 Ok(Some(r))
             }
@@ -363,6 +365,7 @@ impl Tree {
         if leaf.used() < leaf.capacity() / 4 {
             self.hints.note(key, place.leaf);
         }
+        self.redo.remove(key);
         self.changed = true;
         Ok(())
     }
@@ -402,13 +405,13 @@ impl Tree {
     /// # Errors
     ///
     /// `NoMemory`; nothing has changed then. `Corrupt` if the invariants of the tree were broken.
-    pub(crate) fn suspend(&mut self) -> Result<Redo> {
+    pub(crate) fn suspend(&mut self) -> Result<TakenBack> {
         let mut bytes = self.undo.bytes();
         for n in 0..self.undo.len() {
             let (key, _) = self.undo.step(n).ok_or(LOST)?;
             bytes = bytes.saturating_add(self.dirty_value(&key)?.map_or(0, <[u8]>::len));
         }
-        let mut redo = Redo::with_room_for(self.undo.len(), bytes)?;
+        let mut taken = TakenBack::with_room_for(self.undo.len(), bytes)?;
         for n in (0..self.undo.len()).rev() {
             let (key, old) = self.undo.step(n).ok_or(LOST)?;
             let block = dirty_leaf(&self.root, self.txg, &self.dirty, &key).ok_or(LOST)?;
@@ -416,12 +419,12 @@ impl Tree {
                 return Err(LOST);
             };
             let new = leaf.find(&key).ok().and_then(|at| leaf.items().get(at));
-            redo.note(&key, new.map(|i| leaf.data(i)))?;
+            taken.note(&key, new.map(|i| leaf.data(i)))?;
             if !set(leaf, &key, old, &mut self.scratch) {
                 return Err(LOST);
             }
         }
-        Ok(redo)
+        Ok(taken)
     }
 
     /// Does again what [`Tree::suspend`] took back. What it puts in was there before, in the same leaves, so there is room.
@@ -429,8 +432,8 @@ impl Tree {
     /// # Errors
     ///
     /// `Corrupt` if the invariants of the tree were broken, after which it must not be committed.
-    pub(crate) fn resume(&mut self, mut redo: Redo) -> Result<()> {
-        while let Some((key, new)) = redo.last() {
+    pub(crate) fn resume(&mut self, mut taken: TakenBack) -> Result<()> {
+        while let Some((key, new)) = taken.last() {
             let block = dirty_leaf(&self.root, self.txg, &self.dirty, &key).ok_or(LOST)?;
             let Some(Slot::Own(leaf)) = self.dirty.get_mut(block) else {
                 return Err(LOST);
@@ -438,7 +441,7 @@ impl Tree {
             if !set(leaf, &key, new, &mut self.scratch) {
                 return Err(LOST);
             }
-            redo.pop();
+            taken.pop();
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ pub mod geometry;
 pub mod group;
 pub mod items;
 pub mod key;
+pub mod log;
 pub mod node;
 pub mod superblock;
 

@@ -21,16 +21,16 @@ pub const MAGIC: [u8; 8] = *b"VexFS\r\n\x1a";
 /// The format version written by this code, and the only one it reads.
 pub const VERSION: u32 = 1;
 
-/// Incompatible features, reserved: snapshots, the intent log, data checksums, shared extents.
+/// Incompatible features, reserved: snapshots, data checksums, shared extents.
 pub const INCOMPAT_SNAPSHOTS: u64 = 1;
-/// See [`INCOMPAT_SNAPSHOTS`].
+/// The filesystem has an intent log: what it holds belongs to the state that the superblock leads to.
 pub const INCOMPAT_INTENT_LOG: u64 = 2;
 /// See [`INCOMPAT_SNAPSHOTS`].
 pub const INCOMPAT_DATA_CSUMS: u64 = 4;
 /// See [`INCOMPAT_SNAPSHOTS`].
 pub const INCOMPAT_CLONES: u64 = 8;
 /// Incompatible features this code understands: a filesystem with another one cannot be mounted.
-pub const INCOMPAT_KNOWN: u64 = 0;
+pub const INCOMPAT_KNOWN: u64 = INCOMPAT_INTENT_LOG;
 /// Read-only compatible features this code understands: a filesystem with another one can be mounted only to read.
 pub const RO_COMPAT_KNOWN: u64 = 0;
 
@@ -103,8 +103,10 @@ pub struct DiskSuperblock {
     pub created: I64,
     /// When this superblock was written: seconds since the epoch.
     pub written: I64,
+    /// The number of the log's unit where the first batch lies that may hold something newer than this superblock.
+    pub log_head: U64,
     /// Zero.
-    pub reserved1: [u8; 1776],
+    pub reserved1: [u8; 1768],
     /// Bit `i` (lowest first): the second slot of block `i` of the group table is the current one.
     pub gdt_slots: [u8; 2048],
 }
@@ -138,7 +140,8 @@ const _: () = assert!(offset_of!(DiskSuperblock, free_blocks) == 232);
 const _: () = assert!(offset_of!(DiskSuperblock, hash_key) == 240);
 const _: () = assert!(offset_of!(DiskSuperblock, created) == 256);
 const _: () = assert!(offset_of!(DiskSuperblock, written) == 264);
-const _: () = assert!(offset_of!(DiskSuperblock, reserved1) == 272);
+const _: () = assert!(offset_of!(DiskSuperblock, log_head) == 272);
+const _: () = assert!(offset_of!(DiskSuperblock, reserved1) == 280);
 const _: () = assert!(offset_of!(DiskSuperblock, gdt_slots) == 2048);
 const _: () = assert!(MAX_TABLE_BLOCKS == 2048 * 8);
 
@@ -206,7 +209,6 @@ impl DiskSuperblock {
         if unknown != 0 {
             return Err(Error::Unsupported(match unknown {
                 u if u & INCOMPAT_SNAPSHOTS != 0 => "the filesystem uses snapshots: a newer vexfs is needed",
-                u if u & INCOMPAT_INTENT_LOG != 0 => "the filesystem uses the intent log: a newer vexfs is needed",
                 u if u & INCOMPAT_DATA_CSUMS != 0 => "the filesystem uses data checksums: a newer vexfs is needed",
                 u if u & INCOMPAT_CLONES != 0 => "the filesystem uses shared extents: a newer vexfs is needed",
                 _ => "the filesystem has features this vexfs does not know: a newer one is needed",

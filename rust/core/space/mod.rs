@@ -493,6 +493,24 @@ impl Space {
         Ok(Run { block, len: len as u32 })
     }
 
+    /// [`Space::alloc_data`] for what has to be written in order to free space: it may use half of the emergency reserve. The
+    /// other half stays for the nodes that freeing changes.
+    pub(crate) fn alloc_urgent(&mut self, goal: u64, want: u32) -> Result<Run> {
+        let places = self.emergency / 2 + self.reserved;
+        let room = self
+            .avail
+            .saturating_sub(places.saturating_mul(u64::from(self.nb())))
+            .saturating_sub(self.with_extents(self.promised));
+        let want = want.min(u32::try_from(room).unwrap_or(u32::MAX));
+        if want == 0 || self.places <= places {
+            return Err(Error::NoSpace);
+        }
+        let (group, index, len) = self.find_data(goal, want as usize)?;
+        self.take(group, index, len, false);
+        let block = self.geo.group_start(group) + index as u64;
+        Ok(Run { block, len: len as u32 })
+    }
+
     /// The group and index of blocks in flight, if all of them are.
     fn in_flight(&mut self, run: Run) -> Option<(u64, usize)> {
         if !self.geo.is_data_place(run.block, u64::from(run.len)) {
@@ -507,6 +525,25 @@ impl Space {
     /// Whether these blocks are in flight.
     pub(crate) fn is_in_flight(&mut self, run: Run) -> bool {
         self.in_flight(run).is_some()
+    }
+
+    /// Puts blocks in flight that an operation of the intent log is going to adopt.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if they are not free; `NoMemory`; `WouldBlock` if a bitmap has to be read.
+    pub(crate) fn claim(&mut self, run: Run) -> Result<()> {
+        let bad = |what| Err(Error::corrupt(what, run.block, 0));
+        let place = self.geo.locate(run.block);
+        let Some((group, index)) = place.filter(|_| self.geo.is_data_place(run.block, u64::from(run.len))) else {
+            return bad("intent log: blocks outside the groups");
+        };
+        let (index, len) = (index as usize, run.len as usize);
+        if !self.maps(group)?.busy.all(index, len, false) {
+            return bad("intent log: blocks that are in use");
+        }
+        self.take(group, index, len, false);
+        Ok(())
     }
 
     /// Ends the flight of blocks that could not be written or are not needed.

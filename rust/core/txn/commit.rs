@@ -13,7 +13,9 @@
 //! step 3 or 4 makes the filesystem read-only, since what is in memory can then neither be written nor taken back. Only the
 //! device can cause one: nothing from step 2 on needs memory that might not be had.
 //!
-//! Lock order: the commit lock is held throughout and outermost.
+//! A commit begins when the data has landed that something in it must not overtake ([`order`](super::order)).
+//!
+//! Lock order: the commit lock is held throughout and outermost. What fsync needs sooner, the log has (`log`).
 
 use crate::btree::Node;
 use crate::btree::Slot;
@@ -60,6 +62,14 @@ impl Fs {
     /// `NoMemory`: nothing has changed, try again. `Io` and others: the filesystem is read-only from now on.
     pub fn commit(&self) -> Result<Committed> {
         let _shared = shared();
+        let _in_order = self.order.close();
+        let mut state = self.commit.lock();
+        self.commit_locked(&mut state)
+    }
+
+    /// The same without waiting for data, for what brings data into the tree or holds locks that this needs.
+    pub(crate) fn commit_at_once(&self) -> Result<Committed> {
+        let _shared = shared();
         let mut state = self.commit.lock();
         self.commit_locked(&mut state)
     }
@@ -69,21 +79,7 @@ impl Fs {
         self.commit().map(|_| ())
     }
 
-    /// Makes transaction group `txg` durable if it is not yet. Concurrent callers share one commit.
-    pub fn sync_txg(&self, txg: u64) -> Result<()> {
-        let _shared = shared();
-        if self.committed.load(SeqCst) >= txg {
-            return Ok(());
-        }
-        let mut state = self.commit.lock();
-        // While this waited, another caller may have committed it.
-        if self.committed.load(SeqCst) >= txg {
-            return Ok(());
-        }
-        self.commit_locked(&mut state).map(|_| ())
-    }
-
-    fn commit_locked(&self, state: &mut CommitState) -> Result<Committed> {
+    pub(crate) fn commit_locked(&self, state: &mut CommitState) -> Result<Committed> {
         let Some(sealed) = self.seal(state)? else {
             return Ok(Committed {
                 txg: self.committed.load(SeqCst),
@@ -165,6 +161,7 @@ impl Fs {
             sb.next_ino = tree.next_ino.into();
             sb.inode_count = tree.inode_count.into();
             sb.free_blocks = space.free_blocks().into();
+            sb.log_head = tree.redo.seal().into();
             sb.gdt_csum = csum.into();
             sb.written = vexfs_host::now().0.into();
             sb.compute_csum()
@@ -215,6 +212,7 @@ impl Fs {
         {
             let mut tree = self.tree.write();
             tree.writing.clear();
+            self.log.settled(tree.redo.committed());
             self.space.lock().committed(&self.pins);
         }
         self.committed.store(sealed.txg, SeqCst);

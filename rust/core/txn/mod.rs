@@ -11,11 +11,12 @@
 //! Space that a `Tx` frees or adopts changes hands in [`Tx::commit`] only. Nodes that it copied or split stay so after a
 //! rollback: that changes nothing of what the tree says.
 //!
-//! Locks, outermost first: commit, writer, tree, space, a shard of the cache. None is held while a node or a bitmap is read
+//! Locks, outermost first: commit or log, writer, tree, space, a shard of the cache. None is held while a node or a bitmap is read
 //! from the device (`fetch`), but for the writer lock of an operation that needs it.
 
 pub(crate) mod commit;
 pub(crate) mod fetch;
+pub(crate) mod order;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use crate::btree::How;
 use crate::btree::Tree;
 use crate::btree::Walk;
 use crate::format::Key;
+use crate::format::FIRST_INO;
 use crate::mount::Fs;
 use crate::space::Class;
 use crate::space::Places;
@@ -131,6 +133,7 @@ pub struct Reserve {
     items: u64,
     neighbours: u64,
     class: Class,
+    of_data: bool,
 }
 
 impl Reserve {
@@ -140,6 +143,7 @@ impl Reserve {
             items: n as u64,
             neighbours: 0,
             class: Class::Normal,
+            of_data: false,
         }
     }
 
@@ -153,10 +157,17 @@ impl Reserve {
 
     /// The operation frees space or must not fail for a lack of it: it may use the emergency reserve.
     pub const fn deleting(self) -> Reserve {
-        Reserve {
-            class: Class::Urgent,
-            ..self
-        }
+        self.class(Class::Urgent)
+    }
+
+    /// Who asks.
+    pub(crate) const fn class(self, class: Class) -> Reserve {
+        Reserve { class, ..self }
+    }
+
+    /// The operation brings data into the tree for which a commit may be waiting: it must not wait for that commit.
+    pub const fn of_data(self) -> Reserve {
+        Reserve { of_data: true, ..self }
     }
 
     /// Nodes that may become dirty: for each item the way down, a split on each level and a new root; for neighbours all of
@@ -323,11 +334,14 @@ impl Fs {
         let mut commits = 0;
         loop {
             self.check_writable()?;
+            // Rather than commit without the data that is waited for, let some more become dirty.
+            let patient = r.of_data && self.order.is_outstanding();
+            let limit = self.dirty_limit.saturating_mul(if patient { 2 } else { 1 });
             let writer = self.writer.lock();
             let tree = self.tree.write();
             let mut space = self.space.lock();
             // What is dirty cannot be reclaimed; a bitmap and its copy take half a small node.
-            let full = tree.dirty.len() >= self.dirty_limit || space.dirty_groups() >= self.dirty_limit;
+            let full = tree.dirty.len() >= limit || space.dirty_groups() >= limit;
             if !full || commits > 0 {
                 if let Some(places) = space.begin_op(r.nodes(tree.levels()), r.class) {
                     drop(space);
@@ -353,9 +367,36 @@ impl Fs {
             drop(space);
             drop(tree);
             drop(writer);
-            self.commit()?;
+            match r.of_data {
+                true => self.commit_at_once()?,
+                false => self.commit()?,
+            };
             commits += 1;
         }
+    }
+
+    /// Starts an operation of the intent log, of up to `items` items, on a filesystem that nobody uses yet and that may be
+    /// read-only: it does not commit.
+    pub(crate) fn begin_replay(&self, items: usize) -> Result<Tx<'_>> {
+        let shared = shared();
+        let writer = self.writer.lock();
+        let tree = self.tree.write();
+        let nodes = Reserve::items(items).nodes(tree.levels());
+        let places = self.space.lock().begin_op(nodes, Class::Urgent).ok_or(Error::NoSpace)?;
+        Ok(Tx {
+            fs: self,
+            _writer: writer,
+            fetched: Fetched::new(),
+            txg: tree.txg,
+            places,
+            adopted: Vec::new(),
+            freed: Vec::new(),
+            before: (tree.next_ino, tree.inode_count),
+            of_orphan: false,
+            done: false,
+            tree: Cell::new(Some(tree)),
+            _shared: shared,
+        })
     }
 }
 
@@ -453,6 +494,20 @@ impl<'a> Tx<'a> {
         self.of_tree(|tree| tree.inode_count = count).ok_or(NESTED)
     }
 
+    /// Sets what an operation of `entries` entries in the intent log left.
+    pub(crate) fn set_counts(&mut self, next_ino: u64, inode_count: u64, entries: u64) -> Result<()> {
+        let most = next_ino.saturating_sub(FIRST_INO).saturating_add(1);
+        let set = self.of_tree(|tree| {
+            let counts = (1..=most).contains(&inode_count) && inode_count.abs_diff(tree.inode_count) <= entries;
+            if next_ino < tree.next_ino || !counts {
+                return Err(Error::corrupt("intent log: impossible counts", u64::MAX, 0));
+            }
+            (tree.next_ino, tree.inode_count) = (next_ino, inode_count);
+            Ok(())
+        });
+        set.ok_or(NESTED)?
+    }
+
     /// A new inode number. Numbers are never given out twice.
     pub fn alloc_ino(&mut self) -> Result<u64> {
         let next = self.of_tree(|tree| {
@@ -530,6 +585,14 @@ impl<'a> Tx<'a> {
         self.freed.push(run)
     }
 
+    /// Ends the operation for the intent log.
+    fn note(&self, tree: &mut Tree) {
+        self.adopted.iter().for_each(|run| tree.redo.adopt(run));
+        self.freed.iter().for_each(|run| tree.redo.free(run));
+        let lsn = tree.redo.end(tree.next_ino, tree.inode_count);
+        self.fs.log.happened(lsn, tree.redo.adopted());
+    }
+
     /// Ends the operation and makes its changes permanent. Returns the transaction group they belong to, for
     /// [`Fs::sync_txg`].
     pub fn commit(mut self) -> u64 {
@@ -541,6 +604,7 @@ impl<'a> Tx<'a> {
         let changed = tree.has_undo() || !self.adopted.is_empty() || !self.freed.is_empty();
         if changed || self.before != (tree.next_ino, tree.inode_count) {
             tree.changed = true;
+            self.note(&mut tree);
         }
         tree.keep();
         let mut sound = true;
@@ -575,6 +639,7 @@ impl Drop for Tx<'_> {
                 .abort(Error::corrupt("an operation could not be undone", u64::MAX, 0));
         }
         tree.keep();
+        tree.redo.rollback();
         (tree.next_ino, tree.inode_count) = self.before;
         {
             let mut space = self.fs.space.lock();

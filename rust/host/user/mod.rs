@@ -83,7 +83,7 @@ pub(crate) fn is_killed() -> bool {
 ///
 /// # Errors
 ///
-/// `Interrupted` when a fatal signal is pending: in the kernel, and where [`interrupt_after`] says so.
+/// `Interrupted` when a fatal signal is pending. Userspace has that only where a test asked for it.
 #[inline]
 pub fn relax() -> Result<()> {
     match CALM.get() {

@@ -81,12 +81,18 @@ frozen() {
 	mount -t vexfs /dev/vdb /mnt || return
 	mkdir /mnt/frozen
 	echo kept >/mnt/frozen/file
-	exec 7<>/mnt/held
-	rm /mnt/held
+	mkfifo /tmp/opened /tmp/close
+	{
+		exec 7<>/mnt/held
+		rm /mnt/held
+		echo >/tmp/opened
+		read -r _ </tmp/close
+		# Closing deletes the file, which has to wait for the thaw.
+		exec 7>&-
+	} &
+	read -r _ </tmp/opened
 	fsfreeze --freeze /mnt
-	# Closing deletes the file, which has to wait for the thaw.
-	{ exec 7>&-; } &
-	exec 7>&-
+	echo >/tmp/close
 	cp /dev/vdb /tmp/copy
 	fsfreeze --unfreeze /mnt
 	wait
@@ -171,7 +177,7 @@ damaged_disk() {
 
 disk_goes_away() {
 	# Only virtio's disks can be taken away.
-	[ -e /sys/bus/virtio/drivers/virtio_blk ] || return
+	[ -e /sys/bus/virtio/drivers/virtio_blk ] || return 0
 	mkfs.vexfs -q -f /dev/vdc && mount -t vexfs /dev/vdc /mnt || return
 	exec 7>/mnt/held
 	device=$(basename "$(readlink -f /sys/block/vdc/device)")

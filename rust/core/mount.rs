@@ -124,6 +124,9 @@ pub struct Counters {
 /// A mounted filesystem.
 pub struct Fs {
     pub(crate) store: Box<Store>,
+    /// Held by whoever changes the tree, from the first look at it to the last change, and by a commit while it seals. Its
+    /// holder may give the tree's lock up to read from the device, and finds the tree unchanged afterwards.
+    pub(crate) writer: Mutex<()>,
     pub(crate) tree: RwLock<Tree>,
     pub(crate) space: Mutex<Space>,
     pub(crate) commit: Mutex<CommitState>,
@@ -346,6 +349,7 @@ impl Fs {
             abort_reason: Mutex::new(None)?,
             hash_key,
             label: sb.label,
+            writer: Mutex::new(())?,
             commit: Mutex::new(CommitState {
                 sb: chosen.bytes,
                 slot: chosen.slot,
@@ -550,23 +554,38 @@ impl Fs {
         }
     }
 
-    /// Runs `f` on the allocator; if it finds no room but a commit could make some, commits and runs it again.
+    /// Runs `f` on the allocator, and again whenever it lacked a bitmap, which has been read then.
+    pub(crate) fn on_space<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
+        let mut loads = 0u32;
+        loop {
+            let mut space = self.space.lock();
+            let done = f(&mut space);
+            match (done, space.wanted()) {
+                (Err(Error::WouldBlock), Some(group)) => {
+                    drop(space);
+                    loads = loads.saturating_add(1);
+                    self.load_bitmap(group, loads)?;
+                }
+                (done, _) => return done,
+            }
+        }
+    }
+
+    /// The same; if `f` finds no room but a commit could make some, commits and runs it again.
     fn with_room<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
         let _shared = shared();
         self.check_writable()?;
-        let mut space = self.space.lock();
-        match f(&mut space) {
-            Err(Error::NoSpace) if space.has_pending() => {}
-            done => {
-                drop(space);
-                return done.inspect_err(|e| self.met_changing(e));
-            }
+        let mut done = self.on_space(|space| match f(space) {
+            Err(Error::NoSpace) if space.has_pending() => Ok(None),
+            done => done.map(Some),
+        });
+        if let Ok(None) = done {
+            // Who asks may hold folios and blocks in flight that a commit in order would wait for.
+            self.commit_at_once()?;
+            done = self.on_space(|space| f(space).map(Some));
         }
-        drop(space);
-        // Who asks may hold folios and blocks in flight that a commit in order would wait for.
-        self.commit_at_once()?;
-        let done = f(&mut self.space.lock());
-        done.inspect_err(|e| self.met_changing(e))
+        done.and_then(|done| done.ok_or(Error::NoSpace))
+            .inspect_err(|e| self.met_changing(e))
     }
 
     /// Allocates up to `want` blocks in a row for data that is about to be written, near block `goal` (0: anywhere).
@@ -578,13 +597,13 @@ impl Fs {
     ///
     /// `NoSpace`, `ReadOnly`; `Io` or `Corrupt` from reading bitmaps.
     pub fn alloc_data(&self, goal: u64, want: u32, promised: bool) -> Result<(u64, u32)> {
-        self.with_room(|space| space.alloc_data(&self.store, goal, want, promised))
+        self.with_room(|space| space.alloc_data(goal, want, promised))
             .map(|r| (r.block, r.len))
     }
 
     /// [`Fs::alloc_data`] for what has to be written in order to free space.
     pub(crate) fn alloc_urgent(&self, goal: u64, want: u32) -> Result<(u64, u32)> {
-        self.with_room(|space| space.alloc_urgent(&self.store, goal, want))
+        self.with_room(|space| space.alloc_urgent(goal, want))
             .map(|r| (r.block, r.len))
     }
 

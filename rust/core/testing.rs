@@ -3,12 +3,14 @@
 //! whole tree that trusts nothing.
 
 use crate::btree::Node;
+use crate::btree::Walk;
 use crate::format::node::NodePtr;
 use crate::format::Key;
 use crate::format::Kind;
 use crate::format::ROOT_INO;
 use crate::mkfs::FormatOptions;
 use crate::mount::MountOptions;
+use crate::txn::fetch::Source;
 use crate::txn::Read;
 use crate::Fs;
 use std::collections::BTreeMap;
@@ -100,18 +102,25 @@ pub(crate) struct Shape {
 
 /// Walks the whole tree and checks that every key lies where its ancestors say.
 pub(crate) fn shape(fs: &Fs) -> Shape {
-    let view = fs.view().unwrap();
-    let walk = view.walk();
+    let guard = fs.tree.read();
+    let walk = Walk {
+        source: Source {
+            store: &fs.store,
+            fetched: None,
+        },
+        tree: &guard,
+        anew: false,
+    };
     let mut shape = Shape::default();
     let mut todo: Vec<(NodePtr, Option<Key>, Option<Key>)> = std::vec![(walk.tree.root, None, None)];
     while let Some((ptr, lower, upper)) = todo.pop() {
-        let node: &Node = &walk.tree.node(walk.store, &ptr).unwrap();
+        let node: &Node = &walk.tree.node(walk.source, &ptr).unwrap();
         assert_eq!(
             (node.level(), node.block(), node.birth()),
             (ptr.level, ptr.block, ptr.birth)
         );
         assert!(shape.nodes.insert(ptr.block), "node {} is reached twice", ptr.block);
-        assert!(walk.store.geo.is_node_place(ptr.block));
+        assert!(walk.source.store.geo.is_node_place(ptr.block));
         assert!(ptr.birth != walk.tree.txg || walk.tree.dirty.contains(ptr.block));
         if node.level() == 0 {
             shape.leaves += 1;

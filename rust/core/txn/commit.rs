@@ -102,6 +102,8 @@ impl Fs {
 
     /// Steps 1 and 2. `None` if there is nothing to write.
     fn seal(&self, state: &mut CommitState) -> Result<Option<Sealed>> {
+        // An operation that has given up the tree's lock to read must be over.
+        let writer = self.writer.lock();
         let mut tree = self.tree.write();
         // An operation may have stopped everything while this waited for it: what it left must not be sealed.
         if let Some(e) = self.abort_reason() {
@@ -129,6 +131,7 @@ impl Fs {
             // The tree in memory is not what it must be; it stays where it is.
             drop(space);
             drop(tree);
+            drop(writer);
             self.abort(e);
             return Err(e);
         }
@@ -171,6 +174,7 @@ impl Fs {
         tree.txg = txg.saturating_add(1);
         drop(space);
         drop(tree);
+        drop(writer);
         sort(&mut sealed.nodes);
         Ok(Some(sealed))
     }

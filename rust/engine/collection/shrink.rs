@@ -55,15 +55,20 @@ impl Collection {
         let mut freed = 0u64;
         // What is used from now on is left alone, so that this ends.
         let now = self.home.meter.now();
-        let mut before = None;
+        let mut before: Option<(u64, usize, usize)> = None;
         while freed < bytes {
-            let parts = image.segments.iter().enumerate().flat_map(|(place, segment)| {
-                let parts = segment.parts_in_memory();
-                parts.map(move |(used, part)| (used, part, place))
-            });
-            let next = parts
-                .filter(|part| part.0 <= now && before.is_none_or(|before| *part > before))
-                .min();
+            let mut next: Option<(u64, usize, usize)> = None;
+            for (place, segment) in image.segments.iter().enumerate() {
+                for (part, used) in segment.last_uses().into_iter().enumerate() {
+                    let Some(used) = used.filter(|used| *used <= now) else {
+                        continue;
+                    };
+                    let key = (used, part, place);
+                    if before.is_none_or(|before| key > before) && next.is_none_or(|next| key < next) {
+                        next = Some(key);
+                    }
+                }
+            }
             let Some((_, part, place)) = next else { break };
             before = next;
             let segment: Option<&Arc<Segment>> = image.segments.get(place);

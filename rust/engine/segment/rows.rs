@@ -136,10 +136,9 @@ impl Segment {
         ]
     }
 
-    /// When each part in memory was used last, and the number of the part.
-    pub(crate) fn parts_in_memory(&self) -> impl Iterator<Item = (u64, usize)> + '_ {
-        let parts = self.parts().into_iter().enumerate();
-        parts.filter_map(|(part, of_segment)| Some((of_segment.last_use()?, part)))
+    /// When each part was used last, `None` for one that is not in memory.
+    pub(crate) fn last_uses(&self) -> [Option<u64>; PARTS] {
+        self.parts().map(|part| part.last_use())
     }
 
     /// Forgets a part. Returns the bytes freed.

@@ -23,6 +23,7 @@ use nix::sys::mman::munmap;
 use nix::sys::mman::MapFlags;
 use nix::sys::mman::MsFlags;
 use nix::sys::mman::ProtFlags;
+use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -91,10 +92,10 @@ impl Seat {
         let Some(files) = &mut self.open else {
             return with(&open()?);
         };
-        if !files.contains_key(&slot) {
-            files.insert(slot, open()?);
+        match files.entry(slot) {
+            Entry::Occupied(file) => with(file.get()),
+            Entry::Vacant(place) => with(place.insert(open()?)),
         }
-        with(&files[&slot])
     }
 
     /// Carries `op` out, which leads to `after`.

@@ -145,7 +145,17 @@ impl InodeOperations<VexFs> for Directory {
 
     fn rmdir(dir: &Inode, dentry: &Dentry<VexFs>, inode: &Inode) -> Result {
         let stamp = Stamp::new([(dir, true), (inode, false)]);
-        let after = fs(dir).rmdir(dir.ino(), dentry.name(), stamp.now())?;
+        let after = if inode.data().is_collection() {
+            let remove = || fs(dir).remove_collection(dir.ino(), dentry.name(), stamp.now());
+            if inode.data().is_dropped_here() {
+                remove()?
+            } else {
+                // Rows are not in sight of who removes empty directories: they must not be lost to him.
+                ioctl::collections(inode).get(inode.ino())?.if_empty(remove)?
+            }
+        } else {
+            fs(dir).rmdir(dir.ino(), dentry.name(), stamp.now())?
+        };
         stamp.keep(after.txg);
         inode.set_nlink(after.nlink);
         dir.set_size(dir.size().saturating_sub(1));
@@ -188,14 +198,17 @@ impl InodeOperations<VexFs> for Directory {
             (moved, false),
             (target.unwrap_or(moved), false),
         ]);
-        let done = fs(old_dir).rename(
-            old_dir.ino(),
-            old.name(),
-            new_dir.ino(),
-            new.name(),
-            core_flags,
-            stamp.now(),
-        )?;
+        let rename = |flags| {
+            let (from, to) = (old_dir.ino(), new_dir.ino());
+            fs(old_dir).rename(from, old.name(), to, new.name(), flags, stamp.now())
+        };
+        let done = match target {
+            Some(target) if core_flags == RenameFlags::NONE && target.data().is_collection() => {
+                let over = || rename(RenameFlags::OVER_COLLECTION);
+                ioctl::collections(target).get(target.ino())?.if_empty(over)?
+            }
+            _ => rename(core_flags)?,
+        };
         stamp.keep(done.txg);
         if let (Some(target), Some(after)) = (target, &done.replaced) {
             target.set_nlink(after.nlink);

@@ -15,10 +15,12 @@ use crate::super_block::VexFs;
 use crate::symlink;
 use crate::xattr;
 use core::sync::atomic::AtomicBool;
+use core::sync::atomic::AtomicI32;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
 use kernel::bindings;
+use kernel::current;
 use kernel::prelude::vtable;
 use kernel::sync::SetOnce;
 use vexfs_core::file::DataState;
@@ -59,6 +61,10 @@ pub struct InodeData {
     btime: SetOnce<Time>,
     /// Whether this is a file of a collection, without a name.
     hidden: AtomicBool,
+    /// Whether this is a collection. Once it is, it stays one until it is removed.
+    collection: AtomicBool,
+    /// The thread that is removing the collection with its rows, 0 if none is.
+    dropping: AtomicI32,
     /// The VFS inode's count of blocks is behind the core's.
     blocks_changed: AtomicBool,
 }
@@ -72,6 +78,8 @@ impl InodeData {
             attr_flags: AtomicU32::new(0),
             btime: SetOnce::new(),
             hidden: AtomicBool::new(false),
+            collection: AtomicBool::new(false),
+            dropping: AtomicI32::new(0),
             blocks_changed: AtomicBool::new(false),
         }
     }
@@ -100,6 +108,36 @@ impl InodeData {
     /// Whether this is a file of a collection, without a name.
     pub fn is_hidden(&self) -> bool {
         self.hidden.load(Ordering::Relaxed)
+    }
+
+    /// Notes that this is a collection.
+    pub fn note_collection(&self) {
+        self.collection.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this is a collection.
+    pub fn is_collection(&self) -> bool {
+        self.collection.load(Ordering::Relaxed)
+    }
+
+    /// From now on, until [`InodeData::end_drop`], a removal of this directory by the calling thread takes its rows along.
+    /// The caller holds the lock of the directory that it is in.
+    pub fn begin_drop(&self) {
+        self.dropping.store(current!().pid(), Ordering::Relaxed);
+    }
+
+    /// Ends what the calling thread began with [`InodeData::begin_drop`].
+    pub fn end_drop(&self) {
+        let me = current!().pid();
+        // Another thread may be at it by now.
+        let _ = self
+            .dropping
+            .compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether the calling thread may remove the rows along with the directory.
+    pub fn is_dropped_here(&self) -> bool {
+        self.dropping.load(Ordering::Relaxed) == current!().pid()
     }
 
     /// The transaction group of the latest change.
@@ -236,6 +274,7 @@ pub fn fill(new: &NewInode<VexFs>, attr: &vexfs_core::inode::Inode) -> Result {
     let data = new.data();
     data.note_txg(attr.txg);
     data.hidden.store(attr.is_hidden(), Ordering::Relaxed);
+    data.collection.store(attr.is_collection(), Ordering::Relaxed);
     data.btime.populate(time_from_core(attr.btime));
     set_flags(new, attr.flags);
     match attr.mode & bindings::S_IFMT {
@@ -256,6 +295,12 @@ pub fn fill(new: &NewInode<VexFs>, attr: &vexfs_core::inode::Inode) -> Result {
         _ => return Err(damaged("inode type").into()),
     }
     Ok(())
+}
+
+/// Notes that the contents of an inode have just changed, which was done without its lock. The caller may change the mount.
+pub fn touch(inode: &Inode) {
+    inode.set_mtime(inode.set_ctime_current());
+    inode.mark_dirty();
 }
 
 /// Stores the times of an inode in the core.
@@ -353,6 +398,12 @@ fn getattr(idmap: Idmap<'_>, inode: &Inode, stat: &mut KStat, request_mask: u32)
     }
     if inode.is_regular() {
         file::fill_stat(inode, stat);
+    } else if inode.data().is_collection() {
+        // What its rows take, which nobody would find otherwise. A failure is none of the directory's own attributes.
+        if let Ok((bytes, blocks)) = fs(inode).hidden_usage(inode.ino()) {
+            stat.set_size(bytes);
+            stat.add_blocks(blocks);
+        }
     }
     Ok(())
 }

@@ -53,6 +53,7 @@ pub fn create(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
 fn make(dir: &Inode<VexFs>, params: &Params) -> Result {
     let txg = collections(dir).create(dir.ino(), params)?;
     dir.data().note_txg(txg);
+    dir.data().note_collection();
     Ok(())
 }
 
@@ -117,14 +118,22 @@ pub fn remove(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     }
     caller.check_open(Access::Write)?;
     let _access = caller.file.want_write()?;
-    caller.base.remove_dir(name, |dir| {
+    let mut dropped = None;
+    let done = caller.base.remove_dir(name, |dir| {
         if !dir.is_dir() {
             return Err(Error::NotDir.into());
         }
         if !dir.super_block().info().fs.inode(dir.ino())?.is_collection() {
             return Err(Error::NotCollection.into());
         }
+        // The removal that follows is the one of rmdir(2), which leaves a collection with rows alone.
+        dir.data().begin_drop();
+        dropped = Some(dir.grab());
         Ok(())
-    })?;
+    });
+    if let Some(dir) = dropped {
+        dir.data().end_drop();
+    }
+    done?;
     Ok(0)
 }

@@ -2,8 +2,8 @@
 //! What the tree knows of collections: an item with the engine's bytes, and hidden files.
 //!
 //! A collection is a directory with a collection item. Its data lies in hidden files: regular files without a name, each
-//! owned by the directory through an item of its own, and deleted with it (rmdir, then evict) or with the collection
-//! ([`Fs::drop_collection`]). What the bytes mean is the engine's business.
+//! owned by the directory through an item of its own, and deleted with it ([`Fs::remove_collection`], then evict) or with the
+//! collection ([`Fs::drop_collection`]). What the bytes mean is the engine's business.
 
 #[cfg(test)]
 mod tests;
@@ -170,6 +170,25 @@ impl Fs {
             emit(ino);
         }
         Ok(())
+    }
+
+    /// What the hidden files of directory `dir` take: bytes, and units of 512 bytes on disk.
+    pub fn hidden_usage(&self, dir: Ino) -> Result<(u64, u64)> {
+        let _nofs = nofs();
+        let view = self.view()?;
+        let mut files: Vec<Ino> = Vec::new();
+        view.scan(&key::hidden(dir, 1), &key::hidden(dir, u64::MAX), &mut |k, _| {
+            files.push(k.offset)?;
+            Ok(true)
+        })?;
+        let (mut bytes, mut units) = (0u64, 0u64);
+        for ino in &files {
+            if let Some(file) = inode::read(&view, *ino)? {
+                bytes = bytes.saturating_add(file.size);
+                units = units.saturating_add(file.blocks);
+            }
+        }
+        Ok((bytes, units))
     }
 
     /// Takes hidden file `ino` away from directory `dir`, in one transaction; [`Fs::evict`] then deletes it.

@@ -56,6 +56,11 @@ impl KStat {
         self.0.blksize = bytes;
     }
 
+    /// The size, in bytes.
+    pub fn set_size(&mut self, bytes: u64) {
+        self.0.size = bytes.min(i64::MAX as u64) as i64;
+    }
+
     /// The space used, in units of 512 bytes.
     pub fn set_blocks(&mut self, sectors: u64) {
         self.0.blocks = sectors;

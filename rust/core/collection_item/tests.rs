@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 
 use super::*;
+use crate::dir::RenameFlags;
 use crate::format::ROOT_INO;
 use crate::inode::testing::t;
 use crate::inode::testing::TestFs;
@@ -74,7 +75,7 @@ fn only_a_live_directory_becomes_a_collection_and_only_once() {
     fs.fs.create_collection(dir, b"1", t(1)).unwrap();
     assert_eq!(fs.fs.create_collection(dir, b"2", t(1)), Err(Error::Exists));
     assert_eq!(bytes(&fs, dir).unwrap(), b"1");
-    fs.fs.rmdir(ROOT_INO, b"d", t(1)).unwrap();
+    fs.fs.remove_collection(ROOT_INO, b"d", t(1)).unwrap();
     assert_eq!(fs.fs.create_hidden(dir, t(1)), Err(Error::NotFound));
     fs.fs.evict(dir).unwrap();
     fs.check();
@@ -85,7 +86,7 @@ fn removing_the_directory_frees_everything() {
     let fs = TestFs::new();
     let free = fs.free();
     let (dir, files) = collection(&fs);
-    fs.fs.rmdir(ROOT_INO, b"c", t(2)).unwrap();
+    fs.fs.remove_collection(ROOT_INO, b"c", t(2)).unwrap();
     fs.fs.sync().unwrap();
     fs.check();
     let crashed = fs.after_crash();
@@ -150,4 +151,46 @@ fn a_hidden_file_can_be_released_alone() {
     fs.check();
     fs.fs.evict(files[0]).unwrap();
     fs.check();
+}
+
+#[test]
+fn what_removes_and_replaces_empty_directories_leaves_collections_alone() {
+    let fs = TestFs::new();
+    let (dir, files) = collection(&fs);
+    let plain = fs.dir(ROOT_INO, "plain");
+    assert_eq!(fs.fs.rmdir(ROOT_INO, b"c", t(1)), Err(Error::NotEmpty));
+    let over = |flags| {
+        fs.fs
+            .rename(ROOT_INO, b"plain", ROOT_INO, b"c", flags, t(1))
+            .map(|done| done.replaced)
+    };
+    assert_eq!(over(RenameFlags::NONE), Err(Error::NotEmpty));
+    assert_eq!(hidden(&fs, dir), files);
+    assert_eq!(fs.find(ROOT_INO, "c"), Some(dir));
+    // And the other way round: only a collection is removed as one.
+    assert_eq!(
+        fs.fs.remove_collection(ROOT_INO, b"plain", t(1)),
+        Err(Error::NotCollection)
+    );
+    fs.file(dir, "entry");
+    assert_eq!(fs.fs.remove_collection(ROOT_INO, b"c", t(1)), Err(Error::NotEmpty));
+    assert_eq!(over(RenameFlags::OVER_COLLECTION), Err(Error::NotEmpty));
+    let gone = fs.fs.unlink(dir, b"entry", t(1)).unwrap();
+    fs.fs.evict(gone.ino).unwrap();
+    let replaced = over(RenameFlags::OVER_COLLECTION).unwrap().unwrap();
+    assert_eq!((replaced.ino, replaced.nlink), (dir, 0));
+    fs.fs.evict(dir).unwrap();
+    assert_eq!(fs.find(ROOT_INO, "c"), Some(plain));
+    fs.check();
+}
+
+#[test]
+fn the_usage_of_a_collection_is_that_of_its_hidden_files() {
+    let fs = TestFs::new();
+    let (dir, files) = collection(&fs);
+    let attrs = files.map(|ino| fs.fs.inode(ino).unwrap());
+    let sum = |f: fn(&crate::inode::Inode) -> u64| attrs.iter().map(f).sum::<u64>();
+    assert_eq!(fs.fs.hidden_usage(dir), Ok((sum(|i| i.size), sum(|i| i.blocks))));
+    assert!(sum(|i| i.blocks) > 0);
+    assert_eq!(fs.fs.hidden_usage(fs.dir(ROOT_INO, "d")), Ok((0, 0)));
 }

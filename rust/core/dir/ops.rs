@@ -24,15 +24,42 @@ use vexfs_host::nofs;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
-/// Takes one link from inode `ino`, or the last two from a directory, which must be empty, and returns what is left of it.
-pub(super) fn unlink_inode(tx: &mut Tx<'_>, ino: Ino, is_dir: bool, now: Time) -> Result<Inode> {
+/// What may lose its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// A file of any kind.
+    File,
+    /// An empty directory that is no collection.
+    Dir,
+    /// A collection without entries; its rows go with it.
+    Collection,
+}
+
+impl Target {
+    fn is_dir(self) -> bool {
+        self != Target::File
+    }
+}
+
+/// Takes one link from inode `ino`, or the last two from a directory, and returns what is left of it.
+///
+/// # Errors
+///
+/// `NotEmpty` for a directory with entries, and for a collection that is to be removed like any directory: the rows in it are
+/// not in sight of whoever looks for entries, and must not be lost to him.
+pub(super) fn unlink_inode(tx: &mut Tx<'_>, ino: Ino, what: Target, now: Time) -> Result<Inode> {
+    let is_dir = what.is_dir();
     let mut after = change_linked(tx, ino, |d| {
         if d.is_dir() != is_dir {
             return Err(Error::corrupt("directory entry of the wrong type", u64::MAX, ino));
         }
         if is_dir {
-            if d.size.get() != 0 {
+            let is_collection = d.state.get() & state::COLLECTION != 0;
+            if d.size.get() != 0 || is_collection && what == Target::Dir {
                 return Err(Error::NotEmpty);
+            }
+            if !is_collection && what == Target::Collection {
+                return Err(Error::NotCollection);
             }
             d.nlink.set(0);
         } else {
@@ -87,16 +114,24 @@ impl Fs {
     ///
     /// Once `nlink` is 0 and nobody uses the inode any more, [`Fs::evict`] must be called.
     pub fn unlink(&self, dir: Ino, name: &[u8], now: Time) -> Result<Inode> {
-        self.remove_name(dir, name, false, now)
+        self.remove_name(dir, name, Target::File, now)
     }
 
-    /// Removes the empty directory `name` and returns its attributes; [`Fs::evict`] must follow as for a file.
+    /// Removes the empty directory `name` and returns its attributes; [`Fs::evict`] must follow as for a file. `NotEmpty` for
+    /// a collection, which only [`Fs::remove_collection`] removes.
     pub fn rmdir(&self, dir: Ino, name: &[u8], now: Time) -> Result<Inode> {
-        self.remove_name(dir, name, true, now)
+        self.remove_name(dir, name, Target::Dir, now)
     }
 
-    fn remove_name(&self, dir: Ino, name: &[u8], is_dir: bool, now: Time) -> Result<Inode> {
+    /// Removes the collection `name` as [`Fs::rmdir`] does a directory, with all its rows. `NotEmpty` if it has entries,
+    /// `NotCollection` if it is none.
+    pub fn remove_collection(&self, dir: Ino, name: &[u8], now: Time) -> Result<Inode> {
+        self.remove_name(dir, name, Target::Collection, now)
+    }
+
+    fn remove_name(&self, dir: Ino, name: &[u8], what: Target, now: Time) -> Result<Inode> {
         let _nofs = nofs();
+        let is_dir = what.is_dir();
         check_name(name)?;
         let mut tx = self.begin(Reserve::items(4).deleting())?;
         let found = find_to_remove(&tx, self.hash_key(), dir, name)?;
@@ -106,7 +141,7 @@ impl Fs {
             (false, true) => return Err(Error::NotDir),
             _ => {}
         }
-        let mut after = unlink_inode(&mut tx, found.ino, is_dir, now)?;
+        let mut after = unlink_inode(&mut tx, found.ino, what, now)?;
         remove_entry(&mut tx, dir, found.slot, others)?;
         change(&mut tx, dir, |d| {
             d.drop_entry(dir)?;

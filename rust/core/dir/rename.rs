@@ -9,6 +9,7 @@ use super::find;
 use super::find_to_remove;
 use super::insert_entry;
 use super::ops::unlink_inode;
+use super::ops::Target;
 use super::redirect_entry;
 use super::remove_entry;
 use super::Found;
@@ -27,7 +28,7 @@ use vexfs_host::nofs;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
-/// How to rename, in the bits of `renameat2(2)`.
+/// How to rename, in the bits of `renameat2(2)`, and one that it does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RenameFlags(pub u32);
 
@@ -38,6 +39,9 @@ impl RenameFlags {
     pub const NOREPLACE: RenameFlags = RenameFlags(1);
     /// Exchange the two names, both of which must exist.
     pub const EXCHANGE: RenameFlags = RenameFlags(2);
+    /// Replace what has the new name, if anything, also if it is a collection, whose rows are lost: whoever sets it knows that
+    /// there are none.
+    pub const OVER_COLLECTION: RenameFlags = RenameFlags(1 << 31);
 }
 
 /// What a rename did.
@@ -58,6 +62,8 @@ struct Rename {
     ndir: Ino,
     src: Found,
     now: Time,
+    /// What a directory that is replaced may be.
+    over: Target,
 }
 
 /// That directory `moved` is not `dir` or above it: it would cut itself off.
@@ -137,7 +143,8 @@ impl Rename {
                     (true, false) => return Err(Error::NotDir),
                     _ => {}
                 }
-                replaced = Some(unlink_inode(tx, dst.ino, dst.is_dir(), self.now)?);
+                let over = if dst.is_dir() { self.over } else { Target::File };
+                replaced = Some(unlink_inode(tx, dst.ino, over, self.now)?);
                 redirect_entry(tx, self.ndir, dst.slot, self.src.ino, self.src.dtype)?;
             }
             None => insert_entry(tx, self.ndir, nname, self.src.ino, self.src.dtype)?,
@@ -188,7 +195,8 @@ impl Fs {
     /// # Errors
     ///
     /// `NotFound`: no such old name, or with `EXCHANGE` no such new name. `Exists`: the new name is taken and `NOREPLACE`
-    /// was given. `NotDir`, `IsDir`, `NotEmpty`: the new name is taken by something that cannot be replaced by this.
+    /// was given. `NotDir`, `IsDir`, `NotEmpty`: the new name is taken by something that cannot be replaced by this, which a
+    /// collection cannot be without `OVER_COLLECTION`.
     /// `Invalid`: a directory would end up inside itself.
     pub fn rename(
         &self,
@@ -203,7 +211,13 @@ impl Fs {
         check_name(oname)?;
         check_name(nname)?;
         let exchange = flags == RenameFlags::EXCHANGE;
-        if flags.0 & !(RenameFlags::NOREPLACE.0 | RenameFlags::EXCHANGE.0) != 0 || flags.0 == 3 {
+        let known = [
+            RenameFlags::NONE,
+            RenameFlags::NOREPLACE,
+            RenameFlags::EXCHANGE,
+            RenameFlags::OVER_COLLECTION,
+        ];
+        if !known.contains(&flags) {
             return Err(Error::Invalid("unknown rename flags"));
         }
         let mut tx = self.begin(Reserve::items(9))?;
@@ -227,7 +241,17 @@ impl Fs {
         if src.is_dir() && odir != ndir {
             check_not_above(&tx, src.ino, ndir)?;
         }
-        let rename = Rename { odir, ndir, src, now };
+        let over = match flags {
+            RenameFlags::OVER_COLLECTION => Target::Collection,
+            _ => Target::Dir,
+        };
+        let rename = Rename {
+            odir,
+            ndir,
+            src,
+            now,
+            over,
+        };
         match dst {
             Some(dst) if exchange => {
                 if dst.is_dir() && odir != ndir {

@@ -323,6 +323,24 @@ impl Collection {
     #[inline(never)] // Its frame is not to be part of every caller's.
     pub fn info(&self) -> Result<Info> {
         let writer = self.writer.write_killable()?;
+        self.info_locked(&writer)
+    }
+
+    /// Runs `f`, which removes the collection, if there are no rows, and keeps rows from coming until it is through.
+    ///
+    /// # Errors
+    ///
+    /// `NotEmpty` if there are rows; those of counting them and of `f`.
+    pub fn if_empty<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        let writer = self.writer.write_killable()?;
+        if self.info_locked(&writer)?.rows != 0 {
+            return Err(Error::NotEmpty);
+        }
+        f()
+    }
+
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn info_locked(&self, writer: &Writer) -> Result<Info> {
         let image = self.image.read().clone();
         let (survey, segments) = match (&writer.end, image) {
             (Some(end), Some(image)) => {

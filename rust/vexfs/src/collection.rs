@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc as StdArc;
 
 use serde::Serialize;
+use vexfs_core::inode::SetAttr;
+use vexfs_core::inode::Time;
 use vexfs_engine as engine;
 use vexfs_host::mem;
 use vexfs_host::sync::Arc;
@@ -253,11 +255,24 @@ impl Collection {
             payloads: &batch.payloads,
         };
         let done = self.engine.insert(&rows, mode)?;
+        self.touch();
         Ok(Inserted {
             rows: done.count as u64,
             replaced: done.replaced as u64,
             first_id: (!batch.has_ids()).then_some(done.first_id),
         })
+    }
+
+    /// Says that the contents of the directory have changed just now. That the rows are there counts more than their time: a
+    /// failure, say on a full device, is none of the change.
+    fn touch(&self) {
+        let now = Some(Time::now());
+        let times = SetAttr {
+            mtime: now,
+            ctime: now,
+            ..Default::default()
+        };
+        let _ = self.open.fs.set_attr(self.engine.dir(), &times);
     }
 
     /// Deletes rows, all in one step; returns how many there were. Ids that are not there are no error.
@@ -268,7 +283,13 @@ impl Collection {
     pub fn delete(&self, ids: &[u64]) -> Result<u64> {
         match ids {
             [] => Ok(0),
-            ids => Ok(self.engine.delete(ids)?.count as u64),
+            ids => {
+                let deleted = self.engine.delete(ids)?.count as u64;
+                if deleted > 0 {
+                    self.touch();
+                }
+                Ok(deleted)
+            }
         }
     }
 
@@ -351,5 +372,34 @@ impl fmt::Debug for Collection {
             .field("element", &self.element())
             .field("metric", &self.metric())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Vexfs;
+
+    #[test]
+    fn changes_of_rows_move_the_times_of_the_directory_and_other_calls_do_not() {
+        let fs = Vexfs::in_memory(64 << 20).unwrap();
+        let docs = fs.create_collection("/docs", 2, Metric::L2).unwrap();
+        let old = Time { sec: 1000, nsec: 0 };
+        let moved = |change: &dyn Fn()| {
+            let times = SetAttr {
+                mtime: Some(old),
+                ctime: Some(old),
+                ..SetAttr::default()
+            };
+            docs.open.fs.set_attr(docs.engine.dir(), &times).unwrap();
+            change();
+            let now = docs.open.fs.inode(docs.engine.dir()).unwrap();
+            assert_eq!(now.mtime, now.ctime);
+            now.mtime != old
+        };
+        assert!(moved(&|| assert_eq!(docs.insert([Row::new([1.0, 0.0])]).unwrap().rows, 1)));
+        assert!(!moved(&|| drop(docs.get(&[0]).unwrap())));
+        assert!(!moved(&|| assert_eq!(docs.delete(&[7]).unwrap(), 0)));
+        assert!(moved(&|| assert_eq!(docs.delete(&[0]).unwrap(), 1)));
     }
 }

@@ -351,7 +351,7 @@ impl Vexfs {
         let dir = self.lookup(path)?;
         let Open { fs, collections, .. } = &*self.0;
         collections.get(dir)?;
-        fs.rmdir(parent, name, Time::now())?;
+        fs.remove_collection(parent, name, Time::now())?;
         collections.forget(dir);
         Ok(fs.evict(dir)?)
     }

@@ -3,6 +3,7 @@
  * Collections as directories: made, found, renamed, dropped; and who may do it.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <sys/stat.h>
@@ -109,8 +110,10 @@ static void dropping(void)
 {
 	const __u32 rows = 4096, dim = 256;
 	float *vectors = calloc((size_t)rows * dim, sizeof(float));
+	const struct timespec old[2] = { { 1000, 0 }, { 1000, 0 } };
 	struct vexfs_collection_info i;
 	__u64 before, full;
+	struct stat st;
 	int fd;
 
 	expect(drop(""), EINVAL, "drop: no name");
@@ -122,7 +125,7 @@ static void dropping(void)
 	unlink(path("renamed/file"));
 	expect(drop("renamed"), 0, "drop: by name");
 	expect(info("renamed", &i), ENOENT, "drop: it is gone");
-	result(rmdir(path("empty")) == 0, "rmdir of a collection");
+	result(rmdir(path("empty")) == 0, "rmdir of a collection without rows");
 	result(rmdir(path("dir/inner")) == 0 && rmdir(path("dir")) == 0, "rmdir of a collection in a directory");
 
 	before = free_blocks();
@@ -131,6 +134,15 @@ static void dropping(void)
 	full = free_blocks();
 	fd = open(path("large"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	result(before > full + rows * (dim * 4 / 4096) / 2, "rows take space");
+	result(stat(path("large"), &st) == 0 && (__u64)st.st_blocks >= rows * dim * 4 / 512 && (__u64)st.st_size >= rows * dim * 4,
+	       "stat: the space of its rows is a collection's");
+	result(rmdir(path("large")) == -1 && errno == ENOTEMPTY, "rmdir of a collection with rows is refused");
+	mkdir(path("over"), 0755);
+	result(rename(path("over"), path("large")) == -1 && errno == ENOTEMPTY, "and so is renaming something over it");
+	rmdir(path("over"));
+	utimensat(AT_FDCWD, path("large"), old, 0);
+	result(insert("large", dim, 1, vectors, NULL, 0) == 0 && stat(path("large"), &st) == 0 && st.st_mtime > 1000,
+	       "an insert moves the modification time");
 	expect(drop("large"), 0, "drop: a large collection that is open");
 	close(fd);
 	result(free_blocks() + 64 > before, "dropping gives its space back");

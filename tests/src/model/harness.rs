@@ -347,12 +347,16 @@ impl Harness {
         let dir = self.dir(op, 0);
         let name = self.name(op, 1, dir);
         let (now, stamp) = self.now();
-        let real = if is_dir {
+        let found = self.state.lookup(dir, &name).and_then(|ino| self.state.node(ino).ok());
+        let with_rows = is_dir && op.pick(2, 2) == 0 && found.is_some_and(|n| n.rows.is_some());
+        let real = if with_rows {
+            self.fs.remove_collection(dir, &name, now)
+        } else if is_dir {
             self.fs.rmdir(dir, &name, now)
         } else {
             self.fs.unlink(dir, &name, now)
         };
-        let model = self.state.remove(dir, &name, is_dir, stamp);
+        let model = self.state.remove(dir, &name, is_dir, with_rows, stamp);
         if agree("remove", &real, model.err())? {
             let (after, ino) = (real.map_err(|e| text("remove", e))?, model.unwrap_or(0));
             self.lost_name(op, after, ino)?;

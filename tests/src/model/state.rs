@@ -170,10 +170,10 @@ impl State {
     }
 
     /// Takes a link from an inode; one without links stays until it is evicted.
-    fn drop_link(&mut self, ino: u64, now: Stamp) -> Result<()> {
+    fn drop_link(&mut self, ino: u64, with_rows: bool, now: Stamp) -> Result<()> {
         let n = self.node_mut(ino)?;
         if n.is_dir() {
-            if !n.entries.is_empty() {
+            if !n.entries.is_empty() || n.rows.is_some() && !with_rows {
                 return Err(ENOTEMPTY);
             }
             n.nlink = 0;
@@ -184,8 +184,8 @@ impl State {
         Ok(())
     }
 
-    /// Removes a name; returns what it named.
-    pub fn remove(&mut self, dir: u64, name: &[u8], want_dir: bool, now: Stamp) -> Result<u64> {
+    /// Removes a name; returns what it named. A collection goes only `with_rows`.
+    pub fn remove(&mut self, dir: u64, name: &[u8], want_dir: bool, with_rows: bool, now: Stamp) -> Result<u64> {
         check_name(name)?;
         let ino = self.lookup(dir, name).ok_or(ENOENT)?;
         match (self.node(ino)?.is_dir(), want_dir) {
@@ -193,7 +193,7 @@ impl State {
             (false, true) => return Err(ENOTDIR),
             _ => {}
         }
-        self.drop_link(ino, now)?;
+        self.drop_link(ino, with_rows, now)?;
         let d = self.node_mut(dir)?;
         d.entries.remove(name);
         d.nlink -= u32::from(want_dir);
@@ -268,7 +268,7 @@ impl State {
                 (true, false) => return Err(ENOTDIR),
                 _ => {}
             }
-            self.drop_link(dst, now)?;
+            self.drop_link(dst, false, now)?;
         } else {
             self.live_dir(nd)?;
         }

@@ -37,6 +37,36 @@ fn is_too_big<T>(result: Result<T>) -> bool {
 }
 
 #[test]
+fn a_collection_counts_as_empty_exactly_while_it_has_no_live_rows() {
+    let mut random = Random(9);
+    let world = World::small(2, Metric::L2);
+    let collection = world.collection();
+    let empty = || collection.if_empty(|| Ok("removed"));
+    assert_eq!(empty(), Ok("removed"));
+    let rows = Rows::random(&mut random, 0..400, 2);
+    for sealed in [false, true] {
+        collection.insert(&rows.batch(), UPSERT).unwrap();
+        if sealed {
+            while collection.maintain(1, &|_, _| ()).unwrap() {}
+            assert!(collection.info().unwrap().segments > 0);
+        }
+        assert_eq!(empty(), Err(Error::NotEmpty));
+        collection.drop_cache();
+        assert_eq!(empty(), Err(Error::NotEmpty), "from what is on disk");
+        collection.delete(&rows.ids[1..]).unwrap();
+        assert_eq!(empty(), Err(Error::NotEmpty), "one row is enough");
+        collection.delete(&rows.ids[..1]).unwrap();
+        assert_eq!(empty(), Ok("removed"));
+        collection.drop_cache();
+        assert_eq!(empty(), Ok("removed"));
+    }
+    assert_eq!(
+        collection.if_empty(|| Err::<(), _>(Error::NoSpace)),
+        Err(Error::NoSpace)
+    );
+}
+
+#[test]
 fn a_refused_batch_changes_nothing_in_memory_or_on_disk() {
     let mut random = Random(1);
     let world = World::new(2, Metric::Cosine);

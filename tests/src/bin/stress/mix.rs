@@ -93,9 +93,10 @@ impl Mixer {
         let path = CString::new(self.place().as_os_str().as_bytes())?;
         let name = CString::new(format!("user.a{}", self.below(6)))?;
         let value = vec![7u8; self.below(5000) as usize];
-        // SAFETY: both strings end with a NUL, and the value is as long as it says.
         let done = match self.below(3) {
+            // SAFETY: both strings end with a NUL.
             0 => unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) },
+            // SAFETY: both strings end with a NUL, and the value is as long as it says.
             _ => unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) },
         };
         if done == 0 {

@@ -119,13 +119,6 @@ impl Permit for Writes<'_> {
 
 const INSERT_FLAGS: u32 = uapi::VEXFS_INSERT_SYNC | uapi::VEXFS_INSERT_UPSERT | uapi::VEXFS_INSERT_NORMALIZE;
 
-/// Says that a collection has just changed. Its rows are there by now: if it cannot be said any more, that is no error.
-fn touch(caller: &Caller<'_>, dir: &Inode<VexFs>) {
-    if let Ok(_access) = caller.file.want_write() {
-        inode::touch(dir);
-    }
-}
-
 /// INSERT_VECTORS.
 pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     let mut arg = Arg::<uapi::InsertVectors>::read(arg)?;
@@ -174,7 +167,10 @@ pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         .inserted
         .fetch_add(inserted.count as u64, Ordering::Relaxed);
     target.inode().data().note_txg(inserted.txg);
-    touch(caller, target.inode());
+    // The rows are there by now: if their time cannot be stored any more, that is no error.
+    if let Ok(_access) = caller.file.want_write() {
+        inode::touch(target.inode());
+    }
     target.file().notify_modified();
     if arg.flags & uapi::VEXFS_INSERT_SYNC != 0 {
         caller.sync(inserted.txg)?;
@@ -203,7 +199,7 @@ pub fn delete(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         .fetch_add(deleted.count as u64, Ordering::Relaxed);
     target.inode().data().note_txg(deleted.txg);
     if deleted.count > 0 {
-        touch(caller, target.inode());
+        inode::touch(target.inode());
         target.file().notify_modified();
     }
     if arg.flags & uapi::VEXFS_DELETE_SYNC != 0 {

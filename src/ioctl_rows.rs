@@ -22,7 +22,6 @@ use vexfs_host::Error;
 use vexfs_uapi as uapi;
 use vexfs_vfs::ioctl::WriteAccess;
 use vexfs_vfs::File;
-use vexfs_vfs::Inode;
 use vexfs_vfs::Result;
 use zerocopy::IntoBytes;
 

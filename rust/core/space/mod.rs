@@ -127,6 +127,7 @@ impl Space {
     /// # Errors
     ///
     /// `Io`, or `Corrupt` if a block of the table is not what the superblock says.
+    #[inline(never)]
     pub(crate) fn load(store: &Store, slot: impl Fn(u64) -> bool, csum: u32, free: u64) -> Result<Space> {
         let geo = store.geo;
         let mut space = Space {
@@ -190,6 +191,7 @@ impl Space {
         Ok(space)
     }
 
+    #[inline(never)]
     fn load_block(&mut self, buf: &[u8], block: u64, index: u64, store: &Store) -> Result<u32> {
         let bad = |what| Err(Error::corrupt(what, block, 0));
         let Ok((head, rest)) = <DiskGroupTable as zerocopy::FromBytes>::ref_from_prefix(buf) else {

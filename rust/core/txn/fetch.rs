@@ -17,6 +17,8 @@ use crate::format::MAX_LEVELS;
 use crate::mount::Fs;
 use crate::space::group::Maps;
 use core::cell::Cell;
+use core::cell::OnceCell;
+use vexfs_host::mem::Box;
 use vexfs_host::sync::Arc;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -30,8 +32,10 @@ pub(crate) enum Miss {
     Bitmap(u64),
 }
 
-/// What an operation has read while it held no lock.
-pub(crate) struct Fetched {
+/// What an operation has read while it held no lock. Most operations never need to: it has memory from the first time on.
+pub(crate) struct Fetched(OnceCell<Box<Fetches>>);
+
+struct Fetches {
     /// As many as a walk needs at once; the oldest makes room.
     nodes: [Cell<Option<Arc<Node>>>; MAX_LEVELS as usize],
     next: Cell<usize>,
@@ -45,20 +49,11 @@ pub(crate) struct Fetched {
 
 impl Fetched {
     pub(crate) const fn new() -> Fetched {
-        Fetched {
-            nodes: [const { Cell::new(None) }; MAX_LEVELS as usize],
-            next: Cell::new(0),
-            miss: Cell::new(None),
-            failed: Cell::new(None),
-            count: Cell::new(0),
-        }
+        Fetched(OnceCell::new())
     }
 
     fn find(&self, ptr: &NodePtr) -> Option<Arc<Node>> {
-        if self.count.get() == 0 {
-            return None;
-        }
-        self.nodes.iter().find_map(|place| {
+        self.0.get()?.nodes.iter().find_map(|place| {
             let node = place.take();
             let found = node
                 .as_ref()
@@ -70,11 +65,19 @@ impl Fetched {
     }
 
     /// Notes what is lacking, as an error; if it could not be read the last time, that error.
+    #[inline(never)]
     pub(crate) fn lack(&self, miss: Miss) -> Error {
-        match self.failed.take() {
+        let fetches = match self.0.get() {
+            Some(fetches) => fetches,
+            None => match Fetches::new() {
+                Ok(new) => self.0.get_or_init(|| new),
+                Err(e) => return e,
+            },
+        };
+        match fetches.failed.take() {
             Some((what, e)) if what == miss => e,
             _ => {
-                self.miss.set(Some(miss));
+                fetches.miss.set(Some(miss));
                 Error::WouldBlock
             }
         }
@@ -82,17 +85,37 @@ impl Fetched {
 
     /// What an attempt lacked that ended with `done`.
     pub(crate) fn lacked<R>(&self, done: &Result<R>) -> Option<Miss> {
-        let miss = self.miss.take();
+        let miss = self.0.get()?.miss.take();
         miss.filter(|_| matches!(done, Err(Error::WouldBlock)))
     }
 
     /// How often something had to be read.
     pub(crate) fn count(&self) -> u32 {
-        self.count.get()
+        self.0.get().map_or(0, |fetches| fetches.count.get())
     }
 
     /// Reads what is lacking. An error comes to light when it is asked for again.
+    #[inline(never)]
     pub(crate) fn fetch(&self, fs: &Fs, miss: Miss) {
+        if let Some(fetches) = self.0.get() {
+            fetches.fetch(fs, miss);
+        }
+    }
+}
+
+impl Fetches {
+    #[inline(never)]
+    fn new() -> Result<Box<Fetches>> {
+        Box::new(Fetches {
+            nodes: [const { Cell::new(None) }; MAX_LEVELS as usize],
+            next: Cell::new(0),
+            miss: Cell::new(None),
+            failed: Cell::new(None),
+            count: Cell::new(0),
+        })
+    }
+
+    fn fetch(&self, fs: &Fs, miss: Miss) {
         let count = self.count.get().saturating_add(1);
         self.count.set(count);
         let done = match miss {

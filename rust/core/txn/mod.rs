@@ -240,6 +240,7 @@ impl<'a> View<'a> {
 }
 
 impl Read for View<'_> {
+    #[inline(never)]
     fn attempt(&self, f: &mut dyn FnMut(Walk<'_>) -> Result<()>) -> Result<()> {
         let mut tree = self.tree.take().ok_or(NESTED)?;
         let mut anew = false;
@@ -293,6 +294,7 @@ pub struct Tx<'a> {
 }
 
 impl Read for Tx<'_> {
+    #[inline(never)]
     fn attempt(&self, f: &mut dyn FnMut(Walk<'_>) -> Result<()>) -> Result<()> {
         self.on_tree(|tree, env| {
             f(Walk {
@@ -313,6 +315,7 @@ impl Read for Tx<'_> {
 
 impl Fs {
     /// Starts reading. What is read stays consistent, and nothing changes, for as long as the view lives.
+    #[inline(never)]
     pub fn view(&self) -> Result<View<'_>> {
         let shared = shared();
         Ok(View {
@@ -329,6 +332,7 @@ impl Fs {
     /// # Errors
     ///
     /// `NoSpace`, `ReadOnly`, `Shutdown`; what stopped the commit.
+    #[inline(never)]
     pub fn begin(&self, r: Reserve) -> Result<Tx<'_>> {
         let shared = shared();
         let mut commits = 0;
@@ -523,12 +527,14 @@ impl<'a> Tx<'a> {
     /// # Errors
     ///
     /// `Exists` if there is one with this key; those of reading and allocating nodes.
+    #[inline(never)]
     pub fn insert(&mut self, key: &Key, data: &[u8]) -> Result<()> {
         let done = self.on_tree(|tree, env| tree.insert(env, key, data, How::Insert));
         done.inspect_err(|e| self.met(e))
     }
 
     /// Inserts an item or replaces it.
+    #[inline(never)]
     pub fn put(&mut self, key: &Key, data: &[u8]) -> Result<()> {
         let done = self.on_tree(|tree, env| tree.insert(env, key, data, How::Put));
         done.inspect_err(|e| self.met(e))
@@ -539,6 +545,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     ///
     /// `NotFound` if there is none with this key; those of reading and allocating nodes.
+    #[inline(never)]
     pub fn remove(&mut self, key: &Key) -> Result<()> {
         let done = self.on_tree(|tree, env| tree.remove(env, key));
         done.inspect_err(|e| self.met(e))
@@ -547,9 +554,18 @@ impl<'a> Tx<'a> {
     /// Changes the value of an item in place, its length stays. `None` if there is no such item. If `f` fails, the item is
     /// as it was.
     pub fn modify<R>(&mut self, key: &Key, f: impl FnOnce(&mut [u8]) -> Result<R>) -> Result<Option<R>> {
-        let mut f = Some(f);
-        let done = self.on_tree(|tree, env| tree.modify(env, key, |data| f.take().map(|f| f(data)).ok_or(NESTED)?));
-        done.inspect_err(|e| self.met(e))
+        let (mut f, mut value) = (Some(f), None);
+        self.modify_with(key, &mut |data| {
+            value = Some(f.take().ok_or(NESTED)?(data)?);
+            Ok(())
+        })?;
+        Ok(value)
+    }
+
+    #[inline(never)]
+    fn modify_with(&mut self, key: &Key, f: &mut dyn FnMut(&mut [u8]) -> Result<()>) -> Result<()> {
+        let done = self.on_tree(|tree, env| tree.modify(env, key, &mut *f));
+        done.map(|_| ()).inspect_err(|e| self.met(e))
     }
 
     /// Makes data blocks in flight part of the tree; an extent item of this transaction refers to them.
@@ -557,6 +573,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     ///
     /// `Corrupt` if they are not in flight; `NoMemory`.
+    #[inline(never)]
     pub fn adopt_extent(&mut self, pblk: u64, len: u32) -> Result<()> {
         let run = Run { block: pblk, len };
         if !self.fs.space.lock().is_in_flight(run) {
@@ -572,6 +589,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     ///
     /// `Corrupt` if they are not in use; `NoMemory`, `Io`.
+    #[inline(never)]
     pub fn free_extent(&mut self, pblk: u64, len: u32, _birth: u64) -> Result<()> {
         let run = Run { block: pblk, len };
         self.freed.reserve(1)?;
@@ -595,6 +613,7 @@ impl<'a> Tx<'a> {
 
     /// Ends the operation and makes its changes permanent. Returns the transaction group they belong to, for
     /// [`Fs::sync_txg`].
+    #[inline(never)]
     pub fn commit(mut self) -> u64 {
         self.done = true;
         // Nobody else has it: that is only while a function of `self` runs.
@@ -629,6 +648,7 @@ impl<'a> Tx<'a> {
 }
 
 impl Drop for Tx<'_> {
+    #[inline(never)]
     fn drop(&mut self) {
         let Some(mut tree) = self.tree.take().filter(|_| !self.done) else {
             return;

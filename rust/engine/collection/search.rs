@@ -249,10 +249,29 @@ impl Collection {
         let fields = kept_fields.as_deref().map(Kept::value);
         if let (Some(program), Some(fields)) = (search.filter, fields) {
             // Neither vectors nor an index are needed then.
-            if let Some(facts) = plan::nothing(program, fields, segment.count(), dead.rows.as_deref())? {
-                return Ok(facts);
+            if !plan::may_match(program, fields)? {
+                return plan::nothing(program, fields, segment.count(), dead.rows.as_deref());
             }
         }
+        let facts = self.search_matching(task, place, segment, dead, fields, tops);
+        if let Some(fields) = &kept_fields {
+            fields.recount();
+        }
+        facts
+    }
+
+    /// Searches a segment that may have rows which match; `fields` if there is a filter.
+    #[inline(never)] // Its frame is not to be part of its caller's.
+    fn search_matching(
+        &self,
+        task: &Task<'_>,
+        place: usize,
+        segment: &Segment,
+        dead: &Dead,
+        fields: Option<&FieldIndex>,
+        tops: &mut [TopK],
+    ) -> Result<SegmentFacts> {
+        let search = task.search;
         let index = match task.image.use_indexes && !search.exact {
             true => segment.index()?,
             false => None,
@@ -290,21 +309,7 @@ impl Collection {
         if let Some(index) = &index {
             index.recount();
         }
-        if let Some(fields) = &kept_fields {
-            fields.recount();
-        }
-        let ids = segment.ids()?;
-        for (nearest, top) in nearests.into_iter().zip(tops) {
-            for entry in &nearest.into_sorted() {
-                let (key, row) = ((entry >> 32) as u32, *entry as u32);
-                top.offer(Candidate {
-                    key,
-                    id: ids.as_u64s().get(row as usize).copied().ok_or(Error::Overflow)?,
-                    segment: place as u32,
-                    row,
-                })?;
-            }
-        }
+        offer(segment, place, nearests, tops)?;
         Ok(facts)
     }
 
@@ -393,6 +398,24 @@ impl Collection {
             contents: Contents { image },
         })
     }
+}
+
+/// Offers the nearest rows of segment number `place` to each query.
+#[inline(never)] // Its frame is not to be part of its caller's.
+fn offer(segment: &Segment, place: usize, nearests: Vec<Nearest>, tops: &mut [TopK]) -> Result {
+    let ids = segment.ids()?;
+    for (nearest, top) in nearests.into_iter().zip(tops) {
+        for entry in &nearest.into_sorted() {
+            let (key, row) = ((entry >> 32) as u32, *entry as u32);
+            top.offer(Candidate {
+                key,
+                id: ids.as_u64s().get(row as usize).copied().ok_or(Error::Overflow)?,
+                segment: place as u32,
+                row,
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// The rows of a segment that may be found, `None` if all may.

@@ -167,19 +167,25 @@ impl SegmentFacts {
     }
 }
 
-/// What is to be done in a segment of so many rows where nothing matches the filter; `None` if something may.
+/// Whether rows may match the filter.
+#[inline(never)] // Its frame is not to be part of its caller's.
+pub(crate) fn may_match(program: &Program, fields: &FieldIndex) -> Result<bool> {
+    Ok(fields.estimate(program)?.upper > 0)
+}
+
+/// What is to be done in a segment of so many rows where nothing matches the filter.
+#[inline(never)] // Its frame is not to be part of its caller's.
 pub(crate) fn nothing(
     program: &Program,
     fields: &FieldIndex,
     rows: usize,
     dead: Option<&Bits>,
-) -> Result<Option<SegmentFacts>> {
-    let estimate = fields.estimate(program)?;
-    Ok((estimate.upper == 0).then(|| SegmentFacts {
-        estimate,
+) -> Result<SegmentFacts> {
+    Ok(SegmentFacts {
+        estimate: fields.estimate(program)?,
         matching: Some(0),
         ..SegmentFacts::new(rows, dead)
-    }))
+    })
 }
 
 /// Searches a segment for all queries; `nearest` has one heap for each, empty ones.

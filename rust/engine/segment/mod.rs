@@ -274,6 +274,7 @@ impl Segment {
     }
 
     /// The vectors.
+    #[inline(never)] // Its frame is not to be part of its callers'.
     pub(crate) fn vectors(&self) -> Result<Arc<Kept<Vectors>>> {
         self.vectors.get_or_load(|| {
             Ok(Vectors {
@@ -327,6 +328,7 @@ impl Segment {
     }
 
     /// The index, `None` if there is none.
+    #[inline(never)] // Its frame is not to be part of its callers'.
     pub(crate) fn index(&self) -> Result<Option<Arc<Kept<Index>>>> {
         if self.header.index.kind == Kind::Flat {
             return Ok(None);
@@ -342,6 +344,7 @@ impl Segment {
     }
 
     /// The indexes of payload fields.
+    #[inline(never)] // Its frame is not to be part of its callers'.
     pub(crate) fn fields(&self) -> Result<Arc<Kept<FieldIndex>>> {
         self.fields
             .get_or_load(|| self.opened_fields(self.sections(|kind| (kind::FIELDS..kind::INDEX).contains(&kind))?))

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # See suite.conf.
 
-for kind in small big xattrs rows; do
+for kind in $(echo "$STRESS_KINDS" | tr , " "); do
 	mkfs.vexfs -q -f /dev/vdb && mount -t vexfs /dev/vdb /mnt || exit
-	stress fill /mnt --kind $kind
+	stress fill /mnt --kind "$kind"
 	umount /mnt || exit
 	if check-image /dev/vdb; then echo "ok $kind: it is consistent"; else echo "not ok $kind: it is consistent"; fi
 done

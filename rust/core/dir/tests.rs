@@ -372,7 +372,11 @@ fn directories_that_contain_each_other_are_damage_however_many_inodes_the_superb
             let mut tx = fs.fs.begin(Reserve::items(way.len())).unwrap();
             for (i, dir) in way.iter().enumerate() {
                 let up = way.get(i + 1).unwrap_or(&way[tail]);
-                change(&mut tx, *dir, |d| Ok(d.parent.set(*up))).unwrap();
+                change(&mut tx, *dir, |d| {
+                    d.parent.set(*up);
+                    Ok(())
+                })
+                .unwrap();
             }
             tx.commit();
             fs.fs.tree.write().inode_count = u64::MAX / 2;

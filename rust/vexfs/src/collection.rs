@@ -397,7 +397,10 @@ mod tests {
             assert_eq!(now.mtime, now.ctime);
             now.mtime != old
         };
-        assert!(moved(&|| assert_eq!(docs.insert([Row::new([1.0, 0.0])]).unwrap().rows, 1)));
+        assert!(moved(&|| assert_eq!(
+            docs.insert([Row::new([1.0, 0.0])]).unwrap().rows,
+            1
+        )));
         assert!(!moved(&|| drop(docs.get(&[0]).unwrap())));
         assert!(!moved(&|| assert_eq!(docs.delete(&[7]).unwrap(), 0)));
         assert!(moved(&|| assert_eq!(docs.delete(&[0]).unwrap(), 1)));

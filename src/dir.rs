@@ -34,6 +34,7 @@ use vexfs_vfs::InodeOpsTable;
 use vexfs_vfs::InodeRef;
 use vexfs_vfs::NewInode;
 use vexfs_vfs::Result;
+use vexfs_vfs::Spliced;
 
 /// Longest name, in bytes.
 pub const NAME_MAX: usize = 255;
@@ -81,7 +82,7 @@ impl InodeOperations<VexFs> for Directory {
         mode: u16,
         rdev: u32,
         target: Option<&[u8]>,
-    ) -> Result {
+    ) -> Result<Option<Spliced>> {
         let name = dentry.name();
         if control::is_name(dir, name) {
             return Err(Error::Exists.into());
@@ -96,11 +97,14 @@ impl InodeOperations<VexFs> for Directory {
         if made.is_dir() {
             dir.set_nlink(dir.nlink().saturating_add(1));
         }
+        let mut spliced = None;
         match new {
             Made::Here(new) => new.instantiate(dentry),
+            Made::Elsewhere(found) if made.is_dir() => spliced = dentry.splice(found)?,
             Made::Elsewhere(found) => dentry.instantiate(found),
         }
-        inode::finish(dir, made.txg)
+        inode::finish(dir, made.txg)?;
+        Ok(spliced)
     }
 
     fn tmpfile(idmap: Idmap<'_>, dir: &Inode, dentry: &Dentry<VexFs>, mode: u16) -> Result<NewInode<VexFs>> {
@@ -173,8 +177,12 @@ impl InodeOperations<VexFs> for Directory {
         }
         let exchange = flags & bindings::RENAME_EXCHANGE != 0;
         if target.is_some() && moved.is_regular() && !exchange {
-            // Replacing a file is how programs update it: once the new name is on disk the contents must be, too.
-            moved.write_and_wait()?;
+            // Replacing a file is how programs update it: once the new name is on disk the contents must be, too. They are
+            // sent on their way here, and the commit waits for them to arrive.
+            moved.start_write()?;
+            if !fs(moved).order_data(moved.data().data_state()?) {
+                moved.write_and_wait()?;
+            }
         }
         let core_flags = if exchange {
             RenameFlags::EXCHANGE

@@ -18,6 +18,7 @@ use vexfs_vfs::file_ops::FileOperations;
 use vexfs_vfs::inode_ops::check_new_size;
 use vexfs_vfs::ioctl::IoctlOperations;
 use vexfs_vfs::iomap;
+use vexfs_vfs::iomap::BlockMap;
 use vexfs_vfs::iomap::FiemapInfo;
 use vexfs_vfs::kiocb::IovIter;
 use vexfs_vfs::kiocb::Kiocb;
@@ -222,8 +223,9 @@ fn write_buffered(iocb: &mut Kiocb<VexFs>, from: &mut IovIter) -> Result<usize> 
             // Promises are for the worst case, and space freed is free after the next commit only.
             Err(failure) if !made_room && failure.to_errno() == -(bindings::ENOSPC as i32) => {
                 made_room = true;
-                inode.super_block().start_writeback();
-                inode.super_block().info().fs.sync()?;
+                if !VexFs::make_room(&inode) {
+                    return Err(failure);
+                }
             }
             result => return result,
         }

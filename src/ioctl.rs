@@ -278,10 +278,7 @@ fn shut_down(file: &File<VexFs>, arg: UserPtr) -> Result<c_long> {
     let sb = file.inode().super_block();
     let fs = &sb.info().fs;
     match u32::from_ne_bytes(how) {
-        SHUTDOWN_DEFAULT => {
-            sb.start_writeback();
-            fs.sync()?;
-        }
+        SHUTDOWN_DEFAULT => sb.sync_all()?,
         SHUTDOWN_LOGFLUSH => fs.sync()?,
         SHUTDOWN_NOLOGFLUSH => {}
         _ => return Err(EINVAL.into()),

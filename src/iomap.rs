@@ -96,6 +96,12 @@ impl BlockMap for VexFs {
             .reserve(blocks.ino, blocks.data, blocks.at(pos), blocks.count(len))?)
     }
 
+    fn make_room(inode: &Inode<Self>) -> bool {
+        inode.super_block().start_writeback();
+        // What this file has is what the caller is most likely waiting for.
+        inode.write_and_wait().is_ok() && inode.super_block().info().fs.sync().is_ok()
+    }
+
     fn unreserve(inode: &Inode<Self>, pos: u64, len: u64) {
         if let Ok(blocks) = Blocks::of(inode) {
             blocks.fs.unreserve(blocks.data, blocks.at(pos), blocks.count(len));

@@ -30,6 +30,10 @@ impl Show for Stats {
         print("writing_nodes", counters.writing_nodes);
         print("nodes_read", counters.nodes_read);
         print("nodes_written", counters.nodes_written);
+        print("log_batches", counters.log.batches);
+        print("log_operations", counters.log.ops);
+        print("log_bytes", counters.log.bytes);
+        print("log_fallbacks", counters.log.fallbacks);
         print("damage_met", counters.damage_met);
         print("read_only", u64::from(self.0.is_read_only()));
         print("aborted", u64::from(self.0.abort_reason().is_some()));

@@ -74,6 +74,8 @@ pub struct Info {
     pub vectors: VectorCounters,
     policy: Arc<Policy>,
     background: Mutex<Option<Background>>,
+    /// Mounted without what the intent log holds.
+    norecovery: bool,
 }
 
 /// What the mount options say, changeable by a remount.
@@ -150,19 +152,22 @@ const PAGE: u64 = kernel::page::PAGE_SIZE as u64;
 pub struct Options {
     panic: bool,
     commit_seconds: u32,
+    norecovery: bool,
 }
 
 const ERRORS: u8 = 0;
 const COMMIT: u8 = 1;
 /// What `show_options` says after an abort. mount(8) hands it back in a remount, where it means nothing.
 const EMERGENCY_RO: u8 = 2;
+const NORECOVERY: u8 = 3;
 const COMMIT_DEFAULT: u32 = 5;
 const COMMIT_MAX: u32 = 3600;
 
-static PARAMETERS: [Parameter; 4] = [
+static PARAMETERS: [Parameter; 5] = [
     Parameter::value(c"errors", ERRORS),
     Parameter::value(c"commit", COMMIT),
     Parameter::flag(c"emergency_ro", EMERGENCY_RO),
+    Parameter::flag(c"norecovery", NORECOVERY),
     Parameter::end(),
 ];
 
@@ -197,10 +202,12 @@ impl FileSystem for VexFs {
             None => Options {
                 panic: false,
                 commit_seconds: COMMIT_DEFAULT,
+                norecovery: false,
             },
             Some(sb) => Options {
                 panic: sb.info().policy.panic.load(Ordering::Relaxed),
                 commit_seconds: sb.info().policy.commit_seconds.load(Ordering::Relaxed),
+                norecovery: sb.info().norecovery,
             },
         })
     }
@@ -222,6 +229,7 @@ impl FileSystem for VexFs {
                 }
             },
             (EMERGENCY_RO, _) => {}
+            (NORECOVERY, _) => options.norecovery = true,
             _ => return Err(Error::Invalid("mount option").into()),
         }
         Ok(())
@@ -237,6 +245,7 @@ impl FileSystem for VexFs {
         let io_queue = IoWorkqueue::new(c"vexfs-io")?;
         let mount_options = MountOptions {
             read_only: sb.is_read_only(),
+            norecovery: options.norecovery,
             ..Default::default()
         };
         let fs = Fs::mount(sb.device()?, mount_options)?;
@@ -255,6 +264,7 @@ impl FileSystem for VexFs {
             io_queue,
             policy,
             background,
+            norecovery: options.norecovery,
         };
         Ok((info, geometry))
     }
@@ -272,8 +282,8 @@ impl FileSystem for VexFs {
         let path = CString::try_from_fmt(fmt!("fs/vexfs/{}", sb.id()))?;
         *info.background.lock() = Some(Background {
             _stats: Report::new(&path, c"stats", Stats(info.fs.clone()))?,
-            _nodes: Shrinker::new(Nodes(info.fs.clone()))?,
-            _rows: Shrinker::new(Rows(info.collections.clone()))?,
+            _nodes: Shrinker::new(c"vexfs-nodes", Nodes(info.fs.clone()))?,
+            _rows: Shrinker::new(c"vexfs-rows", Rows(info.collections.clone()))?,
             commits: if sb.is_read_only() {
                 None
             } else {
@@ -285,6 +295,10 @@ impl FileSystem for VexFs {
 
     fn reconfigure(sb: &SuperBlock<Self>, options: &Options, read_only: Option<bool>) -> Result {
         let info = sb.info();
+        if options.norecovery != info.norecovery {
+            log!(err, "norecovery: not by a remount");
+            return Err(Error::Invalid("norecovery").into());
+        }
         match read_only {
             Some(true) => {
                 info.set_commits(false)?;
@@ -391,6 +405,9 @@ impl FileSystem for VexFs {
         }
         if sb.info().fs.abort_reason().is_some() {
             seq_print!(seq, ",emergency_ro");
+        }
+        if sb.info().norecovery {
+            seq_print!(seq, ",norecovery");
         }
         let seconds = policy.commit_seconds.load(Ordering::Relaxed);
         if seconds != COMMIT_DEFAULT {

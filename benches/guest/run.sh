@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Twice the same: on the disks as they are, and on disks whose flush takes a millisecond, as that of a good SSD does.
+# BENCH_ONLY (groups of workloads, see guest-bench), BENCH_SCALE (percent) and BENCH_ROUNDS are settings.
 set -e
 mkdir -p /mnt/vexfs /mnt/ext4 /mnt/xfs
 tar -C / -cf /tmp/tree.tar usr/share/perl
@@ -14,7 +15,8 @@ compare() {
 	busybox mount -t vexfs "$3" /mnt/vexfs
 	busybox mount -t ext4 "$4" /mnt/ext4
 	busybox mount -t xfs "$5" /mnt/xfs
-	guest-bench --title "$2" --out "$OUT/$1" --archive /tmp/tree.tar \
+	guest-bench --title "$2" --out "$OUT/$1" --archive /tmp/tree.tar --rounds "${BENCH_ROUNDS:-3}" \
+		--scale "${BENCH_SCALE:-100}" ${BENCH_ONLY:+--only "$BENCH_ONLY"} \
 		vexfs=/mnt/vexfs ext4=/mnt/ext4 xfs=/mnt/xfs
 	busybox umount /mnt/vexfs /mnt/ext4 /mnt/xfs
 	echo "ok $1"

@@ -238,17 +238,26 @@ impl Store {
     ///
     /// `Io` or `Corrupt`, which are logged here; `NoMemory`.
     pub(crate) fn get(&self, ptr: &NodePtr) -> Result<Arc<Node>> {
-        if let Some(node) = self.cache.get(ptr.block, ptr.birth) {
-            // Only a crafted filesystem refers to a node from two levels.
-            if node.level() != ptr.level {
-                return Err(Error::corrupt("tree node: at the wrong level", ptr.block, 0));
-            }
-            return Ok(node);
+        match self.cached(ptr)? {
+            Some(node) => Ok(node),
+            None => self.read(ptr).inspect_err(|e| self.damage.note(e)),
         }
-        self.read(ptr).inspect_err(|e| self.damage.note(e))
     }
 
-    fn read(&self, ptr: &NodePtr) -> Result<Arc<Node>> {
+    /// The same, if it is in memory.
+    #[inline]
+    pub(crate) fn cached(&self, ptr: &NodePtr) -> Result<Option<Arc<Node>>> {
+        match self.cache.get(ptr.block, ptr.birth) {
+            // Only a crafted filesystem refers to a node from two levels.
+            Some(node) if node.level() != ptr.level => {
+                Err(Error::corrupt("tree node: at the wrong level", ptr.block, 0))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Reads a clean node, and keeps it. What is wrong with it is for the caller to report.
+    pub(crate) fn read(&self, ptr: &NodePtr) -> Result<Arc<Node>> {
         if !self.geo.is_node_place(ptr.block) {
             return Err(Error::corrupt("pointer to a place where no node can be", ptr.block, 0));
         }

@@ -137,7 +137,7 @@ impl Fs {
     pub fn update_collection(&self, dir: Ino, bytes: &[u8]) -> Result<Txg> {
         let _nofs = nofs();
         check_bytes(bytes)?;
-        let mut tx = self.begin(Reserve::items(2))?;
+        let mut tx = self.begin(Reserve::items(2).deleting())?;
         if tx.get(&key::collection(dir), |_| Ok(()))?.is_none() {
             return Err(Error::NotCollection);
         }
@@ -146,11 +146,12 @@ impl Fs {
         Ok(tx.commit())
     }
 
-    /// Makes a hidden file that directory `dir` owns: it has no name and is deleted with the directory or its collection.
+    /// Makes a hidden file that directory `dir` owns: it has no name and is deleted with the directory or its collection. Works
+    /// on a full device, as does [`Fs::update_collection`]: rows cannot be deleted for good without.
     pub fn create_hidden(&self, dir: Ino, now: Time) -> Result<Ino> {
         let _nofs = nofs();
         finish_drop(self, dir)?;
-        let mut tx = self.begin(Reserve::items(3))?;
+        let mut tx = self.begin(Reserve::items(3).deleting())?;
         let ino = add_hidden(&mut tx, dir, now)?;
         tx.commit();
         Ok(ino)

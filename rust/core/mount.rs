@@ -28,6 +28,7 @@ use crate::space::Run;
 use crate::space::Space;
 use crate::space::SpaceInfo;
 use crate::txn::commit::CommitState;
+use crate::txn::order::Order;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -37,6 +38,7 @@ use vexfs_host::log;
 use vexfs_host::mem::Box;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
+use vexfs_host::shared;
 use vexfs_host::sync::Arc;
 use vexfs_host::sync::Mutex;
 use vexfs_host::sync::RwLock;
@@ -122,9 +124,13 @@ pub struct Counters {
 /// A mounted filesystem.
 pub struct Fs {
     pub(crate) store: Box<Store>,
+    /// Held by whoever changes the tree, from the first look at it to the last change, and by a commit while it seals. Its
+    /// holder may give the tree's lock up to read from the device, and finds the tree unchanged afterwards.
+    pub(crate) writer: Mutex<()>,
     pub(crate) tree: RwLock<Tree>,
     pub(crate) space: Mutex<Space>,
     pub(crate) commit: Mutex<CommitState>,
+    pub(crate) order: Order,
     pub(crate) log: Box<Log>,
     pub(crate) pins: Pins,
     /// The last transaction group on the device.
@@ -266,7 +272,7 @@ impl Fs {
     /// `Invalid` if there is none (the message says what is there instead), `Unsupported` if it has unknown features,
     /// `Corrupt` or `Io` if it is damaged or cannot be read, `ReadOnly` if it cannot be written but should be.
     pub fn mount(dev: Device, options: MountOptions) -> Result<Arc<Fs>> {
-        let _nofs = nofs();
+        let _shared = shared();
         let chosen = read_superblock(&dev, options.read_only)?;
         let fs = Fs::assemble(dev, chosen, &options)?;
         if !options.norecovery && replay(&fs)? {
@@ -343,10 +349,12 @@ impl Fs {
             abort_reason: Mutex::new(None)?,
             hash_key,
             label: sb.label,
+            writer: Mutex::new(())?,
             commit: Mutex::new(CommitState {
                 sb: chosen.bytes,
                 slot: chosen.slot,
             })?,
+            order: Order::new()?,
             log,
             store,
         })
@@ -360,7 +368,8 @@ impl Fs {
     pub fn unmount(&self) -> Result<()> {
         // First no new operations, then the commit: it has all there were.
         self.read_only.store(true, SeqCst);
-        self.sync()
+        // What is not written now is lost.
+        self.patiently(|| self.sync())
     }
 
     /// Makes the filesystem read-only, after writing everything out, or writable again.
@@ -400,7 +409,11 @@ impl Fs {
         let mut first = self.abort_reason.lock();
         if first.is_none() {
             *first = Some(reason);
-            log!(err, "no further changes are possible: {}", reason);
+            match reason {
+                // Somebody asked for it, or the device is gone, which the host has said.
+                Error::Shutdown => log!(info, "shut down: no further changes are possible"),
+                _ => log!(err, "no further changes are possible: {}", reason),
+            }
         }
         self.aborted.store(true, SeqCst);
     }
@@ -541,22 +554,38 @@ impl Fs {
         }
     }
 
-    /// Runs `f` on the allocator; if it finds no room but a commit could make some, commits and runs it again.
-    fn with_room<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
-        let _nofs = nofs();
-        self.check_writable()?;
-        let mut space = self.space.lock();
-        match f(&mut space) {
-            Err(Error::NoSpace) if space.has_pending() => {}
-            done => {
-                drop(space);
-                return done.inspect_err(|e| self.met_changing(e));
+    /// Runs `f` on the allocator, and again whenever it lacked a bitmap, which has been read then.
+    pub(crate) fn on_space<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
+        let mut loads = 0u32;
+        loop {
+            let mut space = self.space.lock();
+            let done = f(&mut space);
+            match (done, space.wanted()) {
+                (Err(Error::WouldBlock), Some(group)) => {
+                    drop(space);
+                    loads = loads.saturating_add(1);
+                    self.load_bitmap(group, loads)?;
+                }
+                (done, _) => return done,
             }
         }
-        drop(space);
-        self.commit()?;
-        let done = f(&mut self.space.lock());
-        done.inspect_err(|e| self.met_changing(e))
+    }
+
+    /// The same; if `f` finds no room but a commit could make some, commits and runs it again.
+    fn with_room<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
+        let _shared = shared();
+        self.check_writable()?;
+        let mut done = self.on_space(|space| match f(space) {
+            Err(Error::NoSpace) if space.has_pending() => Ok(None),
+            done => done.map(Some),
+        });
+        if let Ok(None) = done {
+            // Who asks may hold folios and blocks in flight that a commit in order would wait for.
+            self.commit_at_once()?;
+            done = self.on_space(|space| f(space).map(Some));
+        }
+        done.and_then(|done| done.ok_or(Error::NoSpace))
+            .inspect_err(|e| self.met_changing(e))
     }
 
     /// Allocates up to `want` blocks in a row for data that is about to be written, near block `goal` (0: anywhere).
@@ -568,7 +597,13 @@ impl Fs {
     ///
     /// `NoSpace`, `ReadOnly`; `Io` or `Corrupt` from reading bitmaps.
     pub fn alloc_data(&self, goal: u64, want: u32, promised: bool) -> Result<(u64, u32)> {
-        self.with_room(|space| space.alloc_data(&self.store, goal, want, promised))
+        self.with_room(|space| space.alloc_data(goal, want, promised))
+            .map(|r| (r.block, r.len))
+    }
+
+    /// [`Fs::alloc_data`] for what has to be written in order to free space.
+    pub(crate) fn alloc_urgent(&self, goal: u64, want: u32) -> Result<(u64, u32)> {
+        self.with_room(|space| space.alloc_urgent(goal, want))
             .map(|r| (r.block, r.len))
     }
 

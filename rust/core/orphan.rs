@@ -170,12 +170,24 @@ fn purge_file(tx: &mut Tx<'_>, ino: Ino, budget: &mut usize) -> Result<bool> {
     purge(tx, ino, budget)
 }
 
+const LARGE_STEP: Reserve = Reserve::items(6).clustered(STEP).deleting();
+const SMALL_STEP: Reserve = Reserve::items(8).deleting();
+
 impl Fs {
     /// Begins a transaction that removes up to the returned number of items: fewer when the device is nearly full.
     pub(crate) fn begin_step(&self) -> Result<(Tx<'_>, usize)> {
-        match self.begin(Reserve::items(6).clustered(STEP).deleting()) {
+        match self.begin(LARGE_STEP) {
             Ok(tx) => Ok((tx, STEP)),
-            Err(Error::NoSpace) => Ok((self.begin(Reserve::items(8).deleting())?, 4)),
+            Err(Error::NoSpace) => Ok((self.begin(SMALL_STEP)?, 4)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The same for data on its way into the tree.
+    pub(crate) fn begin_data_step(&self) -> Result<(Tx<'_>, usize)> {
+        match self.begin(LARGE_STEP.of_data()) {
+            Ok(tx) => Ok((tx, STEP)),
+            Err(Error::NoSpace) => Ok((self.begin(SMALL_STEP.of_data())?, 4)),
             Err(e) => Err(e),
         }
     }

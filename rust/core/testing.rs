@@ -3,12 +3,14 @@
 //! whole tree that trusts nothing.
 
 use crate::btree::Node;
+use crate::btree::Walk;
 use crate::format::node::NodePtr;
 use crate::format::Key;
 use crate::format::Kind;
 use crate::format::ROOT_INO;
 use crate::mkfs::FormatOptions;
 use crate::mount::MountOptions;
+use crate::txn::fetch::Source;
 use crate::txn::Read;
 use crate::Fs;
 use std::collections::BTreeMap;
@@ -100,18 +102,25 @@ pub(crate) struct Shape {
 
 /// Walks the whole tree and checks that every key lies where its ancestors say.
 pub(crate) fn shape(fs: &Fs) -> Shape {
-    let view = fs.view().unwrap();
-    let walk = view.walk();
+    let guard = fs.tree.read();
+    let walk = Walk {
+        source: Source {
+            store: &fs.store,
+            fetched: None,
+        },
+        tree: &guard,
+        anew: false,
+    };
     let mut shape = Shape::default();
     let mut todo: Vec<(NodePtr, Option<Key>, Option<Key>)> = std::vec![(walk.tree.root, None, None)];
     while let Some((ptr, lower, upper)) = todo.pop() {
-        let node: &Node = &walk.tree.node(walk.store, &ptr).unwrap();
+        let node: &Node = &walk.tree.node(walk.source, &ptr).unwrap();
         assert_eq!(
             (node.level(), node.block(), node.birth()),
             (ptr.level, ptr.block, ptr.birth)
         );
         assert!(shape.nodes.insert(ptr.block), "node {} is reached twice", ptr.block);
-        assert!(walk.store.geo.is_node_place(ptr.block));
+        assert!(walk.source.store.geo.is_node_place(ptr.block));
         assert!(ptr.birth != walk.tree.txg || walk.tree.dirty.contains(ptr.block));
         if node.level() == 0 {
             shape.leaves += 1;
@@ -148,4 +157,80 @@ pub(crate) fn verify(fs: &Fs, data: u64) -> Shape {
     let used = shape.nodes.len() as u64 * u64::from(fs.geometry().node_blocks) + data;
     assert_eq!(fs.space_info().free, fs.space_info().total - used, "free blocks");
     shape
+}
+
+/// What a device is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    Read(u64),
+    Write(u64),
+    Flush,
+    /// A write that is durable when it returns.
+    Fua(u64),
+}
+
+type Hook = dyn Fn(Op) + Send + Sync;
+
+/// A device in memory that says what it is about to do.
+pub(crate) struct Hooked {
+    pub ram: StdArc<RamBackend>,
+    hook: std::sync::RwLock<Option<StdArc<Hook>>>,
+}
+
+impl Hooked {
+    /// A new filesystem's device.
+    pub fn formatted(mib: u64) -> StdArc<Hooked> {
+        let ram = ram(mib);
+        format(&device(&ram), 4096);
+        StdArc::new(Hooked {
+            ram,
+            hook: std::sync::RwLock::new(None),
+        })
+    }
+
+    pub fn device(self: &StdArc<Self>) -> Device {
+        Device::from_backend(self.clone())
+    }
+
+    /// Calls `hook` before each operation from now on, in the thread that asks for it and with no lock of the device held.
+    pub fn set(&self, hook: impl Fn(Op) + Send + Sync + 'static) {
+        *self.hook.write().unwrap() = Some(StdArc::new(hook));
+    }
+
+    pub fn unset(&self) {
+        *self.hook.write().unwrap() = None;
+    }
+
+    fn tell(&self, op: Op) {
+        let hook = self.hook.read().unwrap().clone();
+        if let Some(hook) = hook {
+            hook(op);
+        }
+    }
+}
+
+impl vexfs_host::device::Backend for Hooked {
+    fn len(&self) -> u64 {
+        self.ram.len()
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> vexfs_host::Result<()> {
+        self.tell(Op::Read(offset));
+        self.ram.read(offset, buf)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> vexfs_host::Result<()> {
+        self.tell(Op::Write(offset));
+        self.ram.write(offset, data)
+    }
+
+    fn flush(&self) -> vexfs_host::Result<()> {
+        self.tell(Op::Flush);
+        self.ram.flush()
+    }
+
+    fn write_fua(&self, offset: u64, data: &[u8]) -> vexfs_host::Result<()> {
+        self.tell(Op::Fua(offset));
+        self.ram.write(offset, data)
+    }
 }

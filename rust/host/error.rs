@@ -73,7 +73,7 @@ pub enum Error {
     Busy,
     /// Stopped by a fatal signal (EINTR).
     Interrupted,
-    /// The filesystem was shut down after an error (EIO).
+    /// The filesystem was shut down (EIO).
     Shutdown,
     /// A number does not fit (EOVERFLOW).
     Overflow,
@@ -153,7 +153,7 @@ impl fmt::Display for Error {
             Error::ReadOnly => "read-only filesystem",
             Error::Busy => "in use",
             Error::Interrupted => "interrupted",
-            Error::Shutdown => "the filesystem was shut down after an error",
+            Error::Shutdown => "the filesystem was shut down",
             Error::Overflow => "value too large",
             Error::NotCollection => "not a collection",
             Error::Fault => "bad address",

@@ -25,6 +25,7 @@ mod imp;
 
 mod buffer;
 pub mod error;
+mod limit;
 mod map;
 // Lockdep's keys are its only use.
 #[cfg(any(test, CONFIG_LOCKDEP))]
@@ -44,9 +45,11 @@ pub use imp::nofs;
 pub use imp::now;
 pub use imp::random;
 pub use imp::relax;
+pub use imp::shared;
 pub use imp::siphash24;
 pub use imp::wait_for_memory;
 pub use imp::NofsScope;
+pub use imp::SharedScope;
 
 /// Fallible containers.
 pub mod mem {
@@ -126,16 +129,21 @@ pub enum Level {
     Info,
 }
 
-/// Writes a message to the log: `log!(err, "node {}: bad checksum", block)`. Levels: `err`, `warn`, `info`.
+/// Writes a message to the log: `log!(err, "node {}: bad checksum", block)`. Levels: `err`, `warn`, `info`. Of many messages
+/// of one place in a short time, some are left out.
 #[macro_export]
 macro_rules! log {
-    (err, $($arg:tt)*) => { $crate::log_args($crate::Level::Err, format_args!($($arg)*)) };
-    (warn, $($arg:tt)*) => { $crate::log_args($crate::Level::Warn, format_args!($($arg)*)) };
-    (info, $($arg:tt)*) => { $crate::log_args($crate::Level::Info, format_args!($($arg)*)) };
+    (err, $($arg:tt)*) => { $crate::log!(@ Err, $($arg)*) };
+    (warn, $($arg:tt)*) => { $crate::log!(@ Warn, $($arg)*) };
+    (info, $($arg:tt)*) => { $crate::log!(@ Info, $($arg)*) };
+    (@ $level:ident, $($arg:tt)*) => {{
+        static LIMIT: $crate::Limit = $crate::Limit::new();
+        LIMIT.log($crate::Level::$level, format_args!($($arg)*))
+    }};
 }
 
 #[doc(hidden)]
-pub use imp::log_args;
+pub use limit::Limit;
 
 /// Whether the host's hash functions are the ones that the disk format means: a wrong one would make every checksum on
 /// disk look damaged and every name unfindable.

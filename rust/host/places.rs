@@ -102,7 +102,9 @@ mod tests {
     #[track_caller]
     fn here(places: &[Place<()>]) -> Option<usize> {
         let place = intern(places, Location::caller())?;
-        places.iter().position(|p| ptr::eq(p, place))
+        places
+            .iter()
+            .position(|p| ptr::eq(&p.value, &place.value) && ptr::eq(p, place))
     }
 
     #[test]

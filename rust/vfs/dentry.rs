@@ -6,9 +6,14 @@
 use crate::filesystem::FileSystem;
 use crate::inode::Inode;
 use crate::inode::InodeRef;
+use crate::Result;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
 use kernel::bindings;
+use kernel::ffi;
 use kernel::types::Opaque;
+use vexfs_bindings as extra;
 
 /// A dentry of a filesystem of type `T`.
 ///
@@ -18,6 +23,23 @@ use kernel::types::Opaque;
 /// one run with the parent directory locked.
 #[repr(transparent)]
 pub struct Dentry<T: FileSystem>(Opaque<bindings::dentry>, PhantomData<T>);
+
+/// The dentry that a directory has instead of the one it was made through, with a reference for the VFS.
+pub struct Spliced(NonNull<bindings::dentry>);
+
+impl Spliced {
+    /// Hands the reference over to C.
+    pub(crate) fn into_raw(self) -> *mut bindings::dentry {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+}
+
+impl Drop for Spliced {
+    fn drop(&mut self) {
+        // SAFETY: gives back the reference that d_splice_alias() returned.
+        unsafe { bindings::dput(self.0.as_ptr()) }
+    }
+}
 
 /// A dentry of a filesystem of type `T` whose name may change at any time: operations that run without the lock of the
 /// parent directory get this.
@@ -88,6 +110,22 @@ impl<T: FileSystem> Dentry<T> {
                 Some(Inode::from_raw(inode))
             }
         }
+    }
+
+    /// Binds the inode of a new directory to this negative dentry. A handle may have opened the directory by now: then the
+    /// dentry that it has got becomes the one with the name, since a directory has no two.
+    pub fn splice(&self, inode: InodeRef<T>) -> Result<Option<Spliced>> {
+        // SAFETY: called with the parent locked; the dentry is negative, and unhashed before it is spliced, which takes over
+        // the reference to the inode.
+        let other = unsafe {
+            bindings::d_drop(self.as_ptr());
+            bindings::d_splice_alias(inode.into_raw(), self.as_ptr())
+        };
+        let code = other as isize;
+        if (-(extra::MAX_ERRNO as isize)..0).contains(&code) {
+            crate::to_result(code as ffi::c_int)?;
+        }
+        Ok(NonNull::new(other).map(Spliced))
     }
 
     /// Binds an existing inode to this negative dentry (a new link).

@@ -207,4 +207,10 @@ impl<T: BlockMap> SuperBlock<T> {
         // SAFETY: A live superblock; the caller holds no locks that writeback needs.
         unsafe { bindings::try_to_writeback_inodes_sb(self.as_ptr(), bindings::wb_reason_WB_REASON_FS_FREE_SPACE) };
     }
+
+    /// Writes everything out and waits for it, like syncfs(2).
+    pub fn sync_all(&self) -> Result {
+        // SAFETY: A live superblock; its `s_umount` is not held by an operation on an open file.
+        crate::to_result(unsafe { bindings::vexfs_sync_filesystem(self.as_ptr()) })
+    }
 }

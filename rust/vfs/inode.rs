@@ -316,6 +316,12 @@ impl<T: FileSystem> Inode<T> {
         to_result(unsafe { bindings::filemap_write_and_wait_range((*self.as_ptr()).i_mapping, 0, i64::MAX) })
     }
 
+    /// Sends all of the file's dirty pages on their way to the device, without waiting for them to arrive.
+    pub fn start_write(&self) -> Result {
+        // SAFETY: a valid inode's mapping is valid.
+        to_result(unsafe { bindings::filemap_fdatawrite((*self.as_ptr()).i_mapping) })
+    }
+
     /// Calls `write_inode` if the attributes are dirty, and waits.
     pub fn sync_metadata(&self) -> Result {
         // SAFETY: a valid inode; the caller holds a reference to it.

@@ -7,6 +7,7 @@
 use crate::answer;
 use crate::dentry::Dentry;
 use crate::dentry::MovingDentry;
+use crate::dentry::Spliced;
 use crate::fail;
 use crate::file::File;
 use crate::fileattr::FileAttr;
@@ -62,7 +63,7 @@ pub trait InodeOperations<T: FileSystem> {
     /// Creates a file, directory, device, socket, fifo or (with `target`) symlink and binds it to the dentry.
     ///
     /// One method for `create`, `mkdir`, `mknod` and `symlink`: `mode` holds the type, `rdev` the device number of a
-    /// device in the encoding of userspace.
+    /// device in the encoding of userspace. A directory may end up at another dentry ([`Dentry::splice`]).
     fn create(
         _idmap: Idmap<'_>,
         _dir: &Inode<T>,
@@ -70,7 +71,7 @@ pub trait InodeOperations<T: FileSystem> {
         _mode: u16,
         _rdev: u32,
         _target: Option<&[u8]>,
-    ) -> Result {
+    ) -> Result<Option<Spliced>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -183,7 +184,7 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         mode: u32,
         rdev: u32,
         target: Option<&[u8]>,
-    ) -> ffi::c_int {
+    ) -> core::result::Result<Option<Spliced>, ffi::c_int> {
         // SAFETY: by the contract.
         let (idmap, dir, dentry) = unsafe {
             (
@@ -192,10 +193,13 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
                 Dentry::<T>::from_raw(dentry),
             )
         };
-        answer(
-            dir.super_block(),
-            O::create(idmap, dir, dentry, mode as u16, rdev, target),
-        )
+        let made = O::create(idmap, dir, dentry, mode as u16, rdev, target);
+        made.map_err(|failure| fail(dir.super_block(), failure))
+    }
+
+    /// What `create`, `mknod` and `symlink` return: what they make is bound to the dentry that they got.
+    fn code(made: core::result::Result<Option<Spliced>, ffi::c_int>) -> ffi::c_int {
+        made.err().unwrap_or(0)
     }
 
     unsafe extern "C" fn create(
@@ -207,7 +211,7 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         #[cfg(not(vexfs_linux_7_3))] _excl: bool,
     ) -> ffi::c_int {
         // SAFETY: called by the VFS.
-        unsafe { Self::make(idmap, dir, dentry, u32::from(mode) | bindings::S_IFREG, 0, None) }
+        Self::code(unsafe { Self::make(idmap, dir, dentry, u32::from(mode) | bindings::S_IFREG, 0, None) })
     }
 
     unsafe extern "C" fn mkdir(
@@ -219,8 +223,8 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         // SAFETY: called by the VFS.
         match unsafe { Self::make(idmap, dir, dentry, u32::from(mode) | bindings::S_IFDIR, 0, None) } {
             // Null says: the dentry passed in is the one.
-            0 => core::ptr::null_mut(),
-            code => dentry_error(code),
+            Ok(spliced) => spliced.map_or(core::ptr::null_mut(), Spliced::into_raw),
+            Err(code) => dentry_error(code),
         }
     }
 
@@ -232,7 +236,7 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         rdev: bindings::dev_t,
     ) -> ffi::c_int {
         // SAFETY: called by the VFS.
-        unsafe {
+        Self::code(unsafe {
             Self::make(
                 idmap,
                 dir,
@@ -241,7 +245,7 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
                 crate::new_inode::encode_dev(rdev),
                 None,
             )
-        }
+        })
     }
 
     unsafe extern "C" fn symlink(
@@ -251,10 +255,10 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         target: *const ffi::c_char,
     ) -> ffi::c_int {
         // SAFETY: called by the VFS; the target is a string that lives across the call.
-        unsafe {
+        Self::code(unsafe {
             let target = CStr::from_ptr(target.cast()).to_bytes();
             Self::make(idmap, dir, dentry, bindings::S_IFLNK | 0o777, 0, Some(target))
-        }
+        })
     }
 
     unsafe extern "C" fn tmpfile(

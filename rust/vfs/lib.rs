@@ -45,6 +45,7 @@ pub mod mmap;
 
 pub use dentry::Dentry;
 pub use dentry::MovingDentry;
+pub use dentry::Spliced;
 pub use file::File;
 pub use file::FileOpsTable;
 pub use filesystem::FileSystem;

@@ -40,6 +40,21 @@ pub(crate) unsafe extern "C" fn mmap_prepare<T: BlockMap>(desc: *mut bindings::v
     0
 }
 
+/// Makes the folio of a fault writable.
+///
+/// # Safety
+///
+/// `vmf` is that of a `page_mkwrite` call on a file of type `T`, which `inode` is, within sb_start_pagefault().
+unsafe fn write_fault<T: BlockMap>(inode: &Inode<T>, vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+    // SAFETY: By the caller's promise.
+    unsafe {
+        bindings::vexfs_filemap_invalidate_lock_shared(inode.mapping());
+        let result = iomap::page_mkwrite::<T>(vmf);
+        bindings::vexfs_filemap_invalidate_unlock_shared(inode.mapping());
+        result
+    }
+}
+
 /// `vm_operations_struct.page_mkwrite`.
 unsafe extern "C" fn page_mkwrite<T: BlockMap>(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
     // SAFETY: A fault in a mapping of a file of ours; the mapping holds the file. Freezing is kept out for the time of the
@@ -51,9 +66,11 @@ unsafe extern "C" fn page_mkwrite<T: BlockMap>(vmf: *mut bindings::vm_fault) -> 
         bindings::vexfs_sb_start_pagefault(sb);
         // A time that cannot be set is no reason to kill the program.
         bindings::file_update_time(file);
-        bindings::vexfs_filemap_invalidate_lock_shared(inode.mapping());
-        let result = iomap::page_mkwrite::<T>(vmf);
-        bindings::vexfs_filemap_invalidate_unlock_shared(inode.mapping());
+        let mut result = write_fault::<T>(inode, vmf);
+        // Promises are for the worst case, and space freed is free after the next commit only.
+        if result & bindings::vm_fault_reason_VM_FAULT_SIGBUS != 0 && T::make_room(inode) {
+            result = write_fault::<T>(inode, vmf);
+        }
         bindings::vexfs_sb_end_pagefault(sb);
         result
     }

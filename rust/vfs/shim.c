@@ -6,6 +6,7 @@
 #include <linux/fsnotify.h>
 #include <linux/highmem.h>
 #include <linux/kdev_t.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/namei.h>
 #include <linux/sched.h>
@@ -42,6 +43,32 @@ void vexfs_memalloc_retry_wait(void)
 {
 	memalloc_retry_wait(GFP_NOFS);
 }
+
+void *vexfs_kvmalloc_nofail(size_t size)
+{
+	return kvzalloc(size, GFP_NOFS | __GFP_NOFAIL);
+}
+
+#ifdef CONFIG_MEMCG
+void *vexfs_memcg_charge_root(void)
+{
+	return set_active_memcg(root_mem_cgroup);
+}
+
+void vexfs_memcg_restore(void *memcg)
+{
+	set_active_memcg(memcg);
+}
+#else
+void *vexfs_memcg_charge_root(void)
+{
+	return NULL;
+}
+
+void vexfs_memcg_restore(void *memcg)
+{
+}
+#endif
 
 unsigned int vexfs_memalloc_nofs_save(void)
 {
@@ -426,6 +453,16 @@ int vexfs_security_inode_init_security(struct inode *inode, struct inode *dir, c
 void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len)
 {
 	super_set_uuid(sb, uuid, len);
+}
+
+int vexfs_sync_filesystem(struct super_block *sb)
+{
+	int error;
+
+	down_read(&sb->s_umount);
+	error = sync_filesystem(sb);
+	up_read(&sb->s_umount);
+	return error;
 }
 
 void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func)

@@ -19,6 +19,9 @@
 void vexfs_cond_resched(void);
 bool vexfs_killed(void);
 void vexfs_memalloc_retry_wait(void);
+void *vexfs_kvmalloc_nofail(size_t size);
+void *vexfs_memcg_charge_root(void);
+void vexfs_memcg_restore(void *memcg);
 unsigned int vexfs_memalloc_nofs_save(void);
 void vexfs_memalloc_nofs_restore(unsigned int flags);
 
@@ -95,6 +98,7 @@ void vexfs_sb_end_intwrite(struct super_block *sb);
 int vexfs_security_inode_init_security(struct inode *inode, struct inode *dir, const struct qstr *qstr,
 				       initxattrs initxattrs, void *fs_data);
 void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len);
+int vexfs_sync_filesystem(struct super_block *sb);
 void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func);
 bool vexfs_queue_delayed_work(struct delayed_work *work, unsigned int msecs);
 

@@ -10,15 +10,19 @@ use kernel::bindings;
 use kernel::error::code::*;
 use kernel::ffi;
 use kernel::prelude::GFP_KERNEL;
+use kernel::str::CStr;
 use vexfs_bindings as extra;
+
+/// `SHRINK_STOP`.
+const SHRINK_STOP: ffi::c_ulong = ffi::c_ulong::MAX;
 
 /// A cache that can shrink.
 pub trait Shrink: Send + Sync + 'static {
-    /// How many objects could be freed.
+    /// How many objects could be freed. Takes no lock.
     fn count(&self) -> usize;
 
-    /// Frees up to `wanted` objects and returns how many it freed. Never called from within an allocation that a
-    /// filesystem made, so it may take the cache's locks.
+    /// Frees up to `wanted` objects, those used longest ago first, and returns how many it freed. Never called from within an
+    /// allocation that a filesystem made, so it may take the cache's locks; it must not wait for them.
     fn scan(&self, wanted: usize) -> usize;
 }
 
@@ -34,11 +38,12 @@ unsafe impl<C: Shrink> Send for Shrinker<C> {}
 unsafe impl<C: Shrink> Sync for Shrinker<C> {}
 
 impl<C: Shrink> Shrinker<C> {
-    /// Registers a cache.
-    pub fn new(cache: C) -> Result<Self> {
+    /// Registers a cache under a name.
+    pub fn new(name: &'static CStr, cache: C) -> Result<Self> {
         let cache = KBox::new(cache, GFP_KERNEL).map_err(|_| ENOMEM)?;
-        // SAFETY: the format takes no argument.
-        let raw = NonNull::new(unsafe { bindings::shrinker_alloc(0, c"vexfs-nodes".as_ptr().cast()) }).ok_or(ENOMEM)?;
+        // SAFETY: the format takes one string, and `name` is one; it is copied before the call returns.
+        let raw = unsafe { bindings::shrinker_alloc(0, c"%s".as_ptr().cast(), name.as_ptr()) };
+        let raw = NonNull::new(raw).ok_or(ENOMEM)?;
         // SAFETY: not registered yet, so it is ours to fill in; the box does not move its contents and outlives the
         // shrinker, which `drop` frees first.
         unsafe {
@@ -76,7 +81,11 @@ unsafe extern "C" fn scan<C: Shrink>(
     let (cache, control) = unsafe { (&*(*shrinker).private_data.cast::<C>(), &*control) };
     // Inside a filesystem's own allocation its locks may be held.
     if control.gfp_mask & extra::__GFP_FS == 0 {
-        return ffi::c_ulong::MAX; // SHRINK_STOP
+        return SHRINK_STOP;
     }
-    cache.scan(control.nr_to_scan)
+    match cache.scan(control.nr_to_scan) {
+        // All of it is in use or locked at the moment: asking again at once gives nothing either.
+        0 => SHRINK_STOP,
+        freed => freed,
+    }
 }

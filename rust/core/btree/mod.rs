@@ -20,11 +20,11 @@ pub(crate) use node::Node;
 pub(crate) use write::Env;
 pub(crate) use write::How;
 
-use crate::cache::Store;
 use crate::format::node::NodePtr;
 use crate::format::Key;
 use crate::format::MAX_LEVELS;
 use crate::log::Redo;
+use crate::txn::fetch::Source;
 use core::ops::Deref;
 use shrink::Hints;
 use undo::Undo;
@@ -157,17 +157,17 @@ impl Tree {
 
     /// The node that `ptr` points to.
     #[inline]
-    pub(crate) fn node(&self, store: &Store, ptr: &NodePtr) -> Result<NodeRef<'_>> {
+    pub(crate) fn node(&self, source: Source<'_>, ptr: &NodePtr) -> Result<NodeRef<'_>> {
         match self.held(ptr)? {
             Some(n) => Ok(NodeRef::Held(n)),
-            None => Ok(NodeRef::Clean(store.get(ptr)?)),
+            None => Ok(NodeRef::Clean(source.get(ptr)?)),
         }
     }
 
     /// The leaf into which `key` belongs.
-    pub(crate) fn leaf(&self, store: &Store, key: &Key) -> Result<Leaf<'_>> {
+    pub(crate) fn leaf(&self, source: Source<'_>, key: &Key) -> Result<Leaf<'_>> {
         let mut leaf = Leaf {
-            node: self.node(store, &self.root)?,
+            node: self.node(source, &self.root)?,
             lower: None,
             upper: None,
         };
@@ -192,73 +192,76 @@ impl Tree {
                 leaf.lower = Some(entry.key());
             }
             let ptr = entry.ptr(level - 1);
-            leaf.node = self.node(store, &ptr)?;
+            leaf.node = self.node(source, &ptr)?;
         }
         Err(Error::corrupt("tree too deep", self.root.block, 0))
     }
 }
 
 /// What a reader holds on to: a tree that does not change, and where its clean nodes come from.
+///
+/// A walk that lacks a node ends with `WouldBlock` and can be made again, from where it has come to. It yields between
+/// leaves, and never fails because the task is being killed.
 #[derive(Clone, Copy)]
 pub struct Walk<'a> {
-    pub(crate) store: &'a Store,
+    pub(crate) source: Source<'a>,
     pub(crate) tree: &'a Tree,
+    /// The tree may have changed since the last attempt: begin anew.
+    pub(crate) anew: bool,
 }
 
-impl<'a> Walk<'a> {
-    pub(crate) fn get<R>(&self, key: &Key, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<Option<R>> {
-        let leaf = self.tree.leaf(self.store, key)?;
+impl Walk<'_> {
+    pub(crate) fn get(&self, key: &Key, f: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        let leaf = self.tree.leaf(self.source, key)?;
         let node = &leaf.node;
         match node.find(key).ok().and_then(|at| node.items().get(at)) {
-            Some(item) => f(node.data(item)).map(Some),
-            None => Ok(None),
+            Some(item) => f(node.data(item)),
+            None => Ok(()),
         }
     }
 
     /// Calls `f` with the item at or after `key`. Each leaf without one is passed once, so this ends.
-    pub(crate) fn at_or_after<R>(&self, key: &Key, f: impl FnOnce(&Key, &[u8]) -> Result<R>) -> Result<Option<R>> {
-        let mut key = *key;
+    pub(crate) fn at_or_after(&self, key: &mut Key, f: impl FnOnce(&Key, &[u8]) -> Result<()>) -> Result<()> {
         loop {
-            let leaf = self.tree.leaf(self.store, &key)?;
-            let (Ok(at) | Err(at)) = leaf.node.find(&key);
+            let leaf = self.tree.leaf(self.source, key)?;
+            let (Ok(at) | Err(at)) = leaf.node.find(key);
             if let Some(item) = leaf.node.items().get(at) {
-                return f(&item.key(), leaf.node.data(item)).map(Some);
+                return f(&item.key(), leaf.node.data(item));
             }
             // The next leaf begins above `key`, by how the leaf was chosen.
             match leaf.upper {
-                Some(next) if next > key => key = next,
-                _ => return Ok(None),
+                Some(next) if next > *key => *key = next,
+                _ => return Ok(()),
             }
             vexfs_host::cond_resched();
         }
     }
 
     /// Calls `f` with the item at or before `key`.
-    pub(crate) fn at_or_before<R>(&self, key: &Key, f: impl FnOnce(&Key, &[u8]) -> Result<R>) -> Result<Option<R>> {
-        let mut key = *key;
+    pub(crate) fn at_or_before(&self, key: &mut Key, f: impl FnOnce(&Key, &[u8]) -> Result<()>) -> Result<()> {
         loop {
-            let leaf = self.tree.leaf(self.store, &key)?;
-            let at = match leaf.node.find(&key) {
+            let leaf = self.tree.leaf(self.source, key)?;
+            let at = match leaf.node.find(key) {
                 Ok(at) => Some(at),
                 Err(at) => at.checked_sub(1),
             };
             if let Some(item) = at.and_then(|at| leaf.node.items().get(at)) {
-                return f(&item.key(), leaf.node.data(item)).map(Some);
+                return f(&item.key(), leaf.node.data(item));
             }
             match leaf.lower.and_then(|l| l.pred()) {
-                Some(prev) if prev < key => key = prev,
-                _ => return Ok(None),
+                Some(prev) if prev < *key => *key = prev,
+                _ => return Ok(()),
             }
             vexfs_host::cond_resched();
         }
     }
 
-    /// Calls `f` with the items from `from` to `to` in order until it returns false.
-    pub(crate) fn scan(&self, from: &Key, to: &Key, f: &mut dyn FnMut(&Key, &[u8]) -> Result<bool>) -> Result<()> {
-        let mut key = *from;
-        while key <= *to {
-            let leaf = self.tree.leaf(self.store, &key)?;
-            let (Ok(at) | Err(at)) = leaf.node.find(&key);
+    /// Calls `f` with the items from `key` to `to` in order until it returns false. Moves `key` to what comes after the items
+    /// that `f` has seen.
+    pub(crate) fn scan(&self, key: &mut Key, to: &Key, f: &mut dyn FnMut(&Key, &[u8]) -> Result<bool>) -> Result<()> {
+        while *key <= *to {
+            let leaf = self.tree.leaf(self.source, key)?;
+            let (Ok(at) | Err(at)) = leaf.node.find(key);
             for item in leaf.node.items().get(at..).unwrap_or(&[]) {
                 let found = item.key();
                 if found > *to || !f(&found, leaf.node.data(item))? {
@@ -266,7 +269,7 @@ impl<'a> Walk<'a> {
                 }
             }
             match leaf.upper {
-                Some(next) if next > key => key = next,
+                Some(next) if next > *key => *key = next,
                 _ => return Ok(()),
             }
             vexfs_host::cond_resched();

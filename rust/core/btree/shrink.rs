@@ -111,7 +111,7 @@ impl Tree {
             block,
             len: env.store.geo.node_blocks,
         };
-        env.space.lock().prepare_free(env.store, run, false).ok()
+        env.space(|space| space.prepare_free(run, false)).ok()
     }
 
     /// Removes or merges dirty node `block`, to which entry `index` of dirty node `parent` leads. `None` if there was no

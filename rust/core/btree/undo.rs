@@ -13,12 +13,14 @@ use vexfs_host::Result;
 #[derive(Clone, Copy)]
 struct Step {
     key: Key,
+    /// Where the old value begins.
+    start: u64,
     /// Length of the old value; `None` if there was no item.
     len: Option<u32>,
 }
 
 /// Old values, latest last.
-pub(super) struct Undo {
+pub(crate) struct Undo {
     steps: Vec<Step>,
     /// The old values one after another.
     values: Vec<u8>,
@@ -39,26 +41,54 @@ impl Undo {
         self.steps.is_empty()
     }
 
+    /// An empty log with room for `steps` values of `bytes` bytes in all.
+    pub(super) fn with_room_for(steps: usize, bytes: usize) -> Result<Undo> {
+        Ok(Undo {
+            steps: Vec::with_capacity(steps)?,
+            values: Vec::with_capacity(bytes)?,
+        })
+    }
+
+    /// Notes there are.
+    pub(super) fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Bytes of all old values.
+    pub(super) fn bytes(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Note `n`: the key and its old value.
+    pub(super) fn step(&self, n: usize) -> Option<(Key, Option<&[u8]>)> {
+        let step = self.steps.get(n)?;
+        let old = match step.len {
+            Some(len) => {
+                let start = usize::try_from(step.start).ok()?;
+                Some(self.values.get(start..start.checked_add(len as usize)?)?)
+            }
+            None => None,
+        };
+        Some((step.key, old))
+    }
+
     /// Notes what `key` was before it changes.
     pub(super) fn note(&mut self, key: &Key, old: Option<&[u8]>) -> Result<()> {
         self.steps.reserve(1)?;
+        let start = self.values.len() as u64;
         if let Some(old) = old {
             self.values.extend_from_slice(old)?;
         }
         self.steps.push(Step {
             key: *key,
+            start,
             len: old.map(|o| o.len() as u32),
         })
     }
 
     /// The last note: the key and its old value.
     pub(super) fn last(&self) -> Option<(Key, Option<&[u8]>)> {
-        let step = self.steps.last()?;
-        let old = match step.len {
-            Some(len) => Some(self.values.get(self.values.len().checked_sub(len as usize)?..)?),
-            None => None,
-        };
-        Some((step.key, old))
+        self.step(self.steps.len().checked_sub(1)?)
     }
 
     /// Drops the last note.

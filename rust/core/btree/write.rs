@@ -6,6 +6,7 @@
 //! if a later step fails they simply stay. Each step gets the memory and the block it needs before it changes anything.
 
 use super::node::Node;
+use super::undo::Undo as TakenBack;
 use super::NodeRef;
 use super::Slot;
 use super::Tree;
@@ -16,6 +17,9 @@ use crate::format::ITEM_MAX;
 use crate::format::MAX_LEVELS;
 use crate::space::Run;
 use crate::space::Space;
+use crate::txn::fetch::Fetched;
+use crate::txn::fetch::Miss;
+use crate::txn::fetch::Source;
 use vexfs_host::sync::Mutex;
 use vexfs_host::sync::UniqueArc;
 use vexfs_host::Error;
@@ -26,9 +30,28 @@ use vexfs_host::Result;
 pub(crate) struct Env<'a> {
     pub(crate) store: &'a Store,
     pub(crate) space: &'a Mutex<Space>,
+    pub(crate) fetched: &'a Fetched,
 }
 
 impl Env<'_> {
+    /// Where clean nodes come from.
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source {
+            store: self.store,
+            fetched: Some(self.fetched),
+        }
+    }
+
+    /// Runs `f` on the allocator, and notes what it lacks.
+    pub(crate) fn space<R>(&self, f: impl FnOnce(&mut Space) -> Result<R>) -> Result<R> {
+        let mut space = self.space.lock();
+        let done = f(&mut space);
+        match (done, space.wanted()) {
+            (Err(Error::WouldBlock), Some(group)) => Err(self.fetched.lack(Miss::Bitmap(group))),
+            (done, _) => done,
+        }
+    }
+
     fn run(&self, block: u64) -> Run {
         Run {
             block,
@@ -83,7 +106,7 @@ impl Tree {
     /// Allocates a block and calls `make` for the node in it; if that fails, the block is free again.
     fn add_node(&mut self, env: Env<'_>, make: impl FnOnce(&mut Self, u64) -> Result<Node>) -> Result<u64> {
         self.dirty.reserve(1)?;
-        let block = env.space.lock().alloc_node(env.store)?;
+        let block = env.space(Space::alloc_node)?;
         let made = make(self, block).and_then(UniqueArc::new);
         let added = match made {
             Ok(node) => self.dirty.insert(block, Slot::Own(node)).map(|_| ()),
@@ -99,9 +122,9 @@ impl Tree {
 
     /// Makes a dirty copy of the node that `old` points to and frees the original.
     pub(super) fn copy(&mut self, env: Env<'_>, old: &NodePtr) -> Result<NodePtr> {
-        env.space.lock().prepare_free(env.store, env.run(old.block), false)?;
+        env.space(|space| space.prepare_free(env.run(old.block), false))?;
         let txg = self.txg;
-        let block = self.add_node(env, |tree, block| match tree.node(env.store, old)? {
+        let block = self.add_node(env, |tree, block| match tree.node(env.source(), old)? {
             NodeRef::Held(n) => n.copy_to(block, txg),
             NodeRef::Clean(n) => n.copy_to(block, txg),
         })?;
@@ -364,12 +387,7 @@ impl Tree {
         while let Some((key, old)) = self.undo.last() {
             let leaf = dirty_leaf(&self.root, self.txg, &self.dirty, &key).and_then(|block| self.dirty.get_mut(block));
             if let Some(Slot::Own(leaf)) = leaf {
-                match (leaf.find(&key), old) {
-                    (Ok(at), Some(old)) => ok &= leaf.replace(at, old, &mut self.scratch),
-                    (Err(at), Some(old)) => ok &= leaf.insert(at, &key, old, &mut self.scratch),
-                    (Ok(at), None) => leaf.remove(at),
-                    (Err(_), None) => {}
-                }
+                ok &= set(leaf, &key, old, &mut self.scratch);
                 if leaf.used() < leaf.capacity() / 4 {
                     self.hints.note(&key, leaf.block());
                 }
@@ -379,6 +397,74 @@ impl Tree {
             self.undo.pop();
         }
         ok
+    }
+
+    /// Makes the tree say what it said before the transaction, which [`Tree::resume`] goes on with: in between, the tree's
+    /// lock may be given up. Whoever does so keeps others from changing the tree.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; nothing has changed then. `Corrupt` if the invariants of the tree were broken.
+    pub(crate) fn suspend(&mut self) -> Result<TakenBack> {
+        let mut bytes = self.undo.bytes();
+        for n in 0..self.undo.len() {
+            let (key, _) = self.undo.step(n).ok_or(LOST)?;
+            bytes = bytes.saturating_add(self.dirty_value(&key)?.map_or(0, <[u8]>::len));
+        }
+        let mut taken = TakenBack::with_room_for(self.undo.len(), bytes)?;
+        for n in (0..self.undo.len()).rev() {
+            let (key, old) = self.undo.step(n).ok_or(LOST)?;
+            let block = dirty_leaf(&self.root, self.txg, &self.dirty, &key).ok_or(LOST)?;
+            let Some(Slot::Own(leaf)) = self.dirty.get_mut(block) else {
+                return Err(LOST);
+            };
+            let new = leaf.find(&key).ok().and_then(|at| leaf.items().get(at));
+            taken.note(&key, new.map(|i| leaf.data(i)))?;
+            if !set(leaf, &key, old, &mut self.scratch) {
+                return Err(LOST);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Does again what [`Tree::suspend`] took back. What it puts in was there before, in the same leaves, so there is room.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the invariants of the tree were broken, after which it must not be committed.
+    pub(crate) fn resume(&mut self, mut taken: TakenBack) -> Result<()> {
+        while let Some((key, new)) = taken.last() {
+            let block = dirty_leaf(&self.root, self.txg, &self.dirty, &key).ok_or(LOST)?;
+            let Some(Slot::Own(leaf)) = self.dirty.get_mut(block) else {
+                return Err(LOST);
+            };
+            if !set(leaf, &key, new, &mut self.scratch) {
+                return Err(LOST);
+            }
+            taken.pop();
+        }
+        Ok(())
+    }
+
+    /// The value of `key`, whose leaf is dirty.
+    fn dirty_value(&self, key: &Key) -> Result<Option<&[u8]>> {
+        let block = dirty_leaf(&self.root, self.txg, &self.dirty, key).ok_or(LOST)?;
+        let leaf = self.own(block)?;
+        let item = leaf.find(key).ok().and_then(|at| leaf.items().get(at));
+        Ok(item.map(|i| leaf.data(i)))
+    }
+}
+
+/// Gives `key` a value in `leaf`, or takes it out. False if there is no room.
+fn set(leaf: &mut Node, key: &Key, value: Option<&[u8]>, scratch: &mut [u8]) -> bool {
+    match (leaf.find(key), value) {
+        (Ok(at), Some(value)) => leaf.replace(at, value, scratch),
+        (Err(at), Some(value)) => leaf.insert(at, key, value, scratch),
+        (Ok(at), None) => {
+            leaf.remove(at);
+            true
+        }
+        (Err(_), None) => true,
     }
 }
 

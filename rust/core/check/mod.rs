@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The consistency checker: reads a whole filesystem from its device and lists everything that is wrong with it.
 //!
-//! It shares the format with the rest of the crate and nothing else: no cache, no look-up, no allocator. It trusts no byte
+//! It shares the format and the reader of the log with the rest of the crate and nothing else: no cache, no look-up, no allocator. It trusts no byte
 //! before it has looked at it, never writes, and goes on after a problem. Memory grows with one bit per block and one entry
 //! per inode.
 //!
@@ -28,11 +28,14 @@ mod space;
 mod tests;
 mod walk;
 
+use crate::format::log::LogIdentity;
 use crate::format::superblock::Unusable;
 use crate::format::DiskSuperblock;
 use crate::format::Geometry;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
+use crate::log::Reader;
+use crate::log::Region;
 use core::fmt;
 use vexfs_host::device::Device;
 use vexfs_host::mem::Vec;
@@ -130,6 +133,8 @@ pub struct Report {
     pub stale_tails: u64,
     /// Inodes with unfinished work, as a crash leaves them.
     pub orphans: u64,
+    /// Operations in the intent log that the next mount does again. What was checked is the state without them.
+    pub log_ops: u64,
 }
 
 impl Report {
@@ -165,7 +170,11 @@ impl fmt::Display for Report {
             f,
             "txg {}: {} inodes, {} nodes, {} items, {} blocks of data, {} blocks free",
             self.txg, self.inodes, self.nodes, self.items, self.data_blocks, self.free_blocks
-        )
+        )?;
+        match self.log_ops {
+            0 => Ok(()),
+            n => write!(f, "; {n} operations in the log, not part of this"),
+        }
     }
 }
 
@@ -218,6 +227,7 @@ pub fn check(dev: &Device) -> Result<Report> {
         links: links::Links::default(),
     };
     c.check_copy()?;
+    c.check_log()?;
     c.walk()?;
     c.check_links()?;
     c.check_space()?;
@@ -267,6 +277,41 @@ impl Checker<'_> {
         };
         match what {
             Some(what) => self.add(Problem::at(self.geo.total_blocks.saturating_sub(1), what)),
+            None => Ok(()),
+        }
+    }
+
+    /// The log may end anywhere, but what is in it has to be possible.
+    fn check_log(&mut self) -> Result<()> {
+        let region = Region::new(self.sb, &self.geo);
+        if region.units == 0 {
+            return Ok(());
+        }
+        let identity = LogIdentity {
+            uuid: self.sb.uuid,
+            hash_key: self.hash_key,
+        };
+        let mut reader = Reader::new(self.dev, region, identity, self.sb.log_head.get());
+        let txg = self.sb.txg.get();
+        let mut newer = 0u64;
+        let mut read = || -> Result<()> {
+            while let Some((_, mut ops)) = reader.next()? {
+                while let Some((op, mut entries)) = ops.next()? {
+                    newer = newer.saturating_add(u64::from(op.txg.get() > txg));
+                    while entries.next()?.is_some() {}
+                }
+            }
+            Ok(())
+        };
+        let what = match read() {
+            Ok(()) => None,
+            Err(Error::NoMemory) => return Err(Error::NoMemory),
+            Err(Error::Corrupt(c)) => Some(c.what),
+            Err(_) => Some("the intent log cannot be read"),
+        };
+        self.report.log_ops = newer;
+        match what {
+            Some(what) => self.add(Problem::at(self.geo.log_start, what)),
             None => Ok(()),
         }
     }

@@ -115,7 +115,7 @@ impl Fs {
         if done.is_err() {
             self.release_data(rest.pblk, rest.len);
         }
-        data.landed(alloc.lblk, alloc.len);
+        data.landed(&self.order, alloc.lblk, alloc.len);
         done
     }
 
@@ -132,7 +132,7 @@ impl Fs {
 
     /// Finishes a first part of `rest`, and takes it off; `None` if there is something else to be done before.
     fn finish_piece(&self, ino: Ino, data: &DataState, rest: &mut DataAlloc, size: Option<u64>) -> Result<Option<Txg>> {
-        let (mut tx, budget) = self.begin_step()?;
+        let (mut tx, budget) = self.begin_data_step()?;
         data.bump();
         let (done, freed) = extents::replace(&mut tx, ino, rest.lblk, rest.pblk, rest.len, budget)?;
         let mut delta = inline::Delta {
@@ -178,7 +178,7 @@ impl Fs {
         let _nofs = nofs();
         truncate::finish_pending(self, ino)?;
         // Inline data come out of the reservation of block 0.
-        let mut tx = self.begin(Reserve::items(4).deleting())?;
+        let mut tx = self.begin(Reserve::items(4).deleting().of_data())?;
         data.bump();
         let delta = inline::put(&mut tx, ino, contents, self.units_per_block())?;
         change(&mut tx, ino, |d| {

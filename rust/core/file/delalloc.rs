@@ -9,6 +9,7 @@
 //! ones. Lock order: the tree lock is never taken while a `DataState` is locked.
 
 use crate::mount::Fs;
+use crate::txn::order::Order;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
 use vexfs_host::mem::U64Map;
@@ -143,6 +144,28 @@ impl Blocks {
         n
     }
 
+    /// Adds all of another set that is not in a third.
+    fn add_all_but(&mut self, other: &Blocks, but: &Blocks) -> Result<()> {
+        self.words.reserve(other.words.len())?;
+        for (at, w) in other.words.iter() {
+            let more = w & !but.words.get(at).copied().unwrap_or(0);
+            match self.words.get_mut(at) {
+                Some(w) => {
+                    self.count += u64::from((more & !*w).count_ones());
+                    *w |= more;
+                }
+                None if more != 0 => {
+                    self.words.insert(at, more)?;
+                    self.count += u64::from(more.count_ones());
+                }
+                None => {}
+            }
+        }
+        self.end = self.end.max(other.end);
+        self.large |= other.large;
+        Ok(())
+    }
+
     /// Whether `lblk` is in the set, and how many blocks from it on, up to `max`, are likewise.
     fn run(&self, lblk: u64, max: u64) -> (bool, u64) {
         if lblk >= self.end {
@@ -169,6 +192,10 @@ impl Blocks {
 struct Inner {
     reserved: Blocks,
     in_flight: Blocks,
+    /// Those in flight that do not come from the page cache.
+    direct: Blocks,
+    /// Those in flight that commits wait for.
+    ordered: Blocks,
     /// Where the last allocation ended: the next one should go on there.
     last_lblk: u64,
     last_pblk: u64,
@@ -189,6 +216,8 @@ impl DataState {
             inner: Mutex::new(Inner {
                 reserved: Blocks::new(),
                 in_flight: Blocks::new(),
+                direct: Blocks::new(),
+                ordered: Blocks::new(),
                 last_lblk: 0,
                 last_pblk: 0,
             })?,
@@ -220,9 +249,16 @@ impl DataState {
     }
 
     /// Takes blocks out of flight.
-    pub(crate) fn landed(&self, lblk: u64, len: u32) {
+    pub(crate) fn landed(&self, order: &Order, lblk: u64, len: u32) {
         let end = lblk.saturating_add(u64::from(len));
-        self.inner.lock().in_flight.remove(lblk, end);
+        let mut inner = self.inner.lock();
+        inner.in_flight.remove(lblk, end);
+        if inner.direct.count > 0 {
+            inner.direct.remove(lblk, end);
+        }
+        if inner.ordered.remove(lblk, end) > 0 && inner.ordered.count == 0 {
+            order.landed();
+        }
     }
 
     /// Where a block that follows the last allocation should go.
@@ -237,6 +273,12 @@ impl DataState {
         let mut inner = self.inner.lock();
         // What can fail comes first.
         inner.in_flight.add(a.lblk, end)?;
+        if !promised {
+            let Inner { in_flight, direct, .. } = &mut *inner;
+            direct.add(a.lblk, end).inspect_err(|_| {
+                in_flight.remove(a.lblk, end);
+            })?;
+        }
         if promised {
             inner.reserved.remove(a.lblk, end);
         }
@@ -251,20 +293,35 @@ impl Fs {
     ///
     /// # Errors
     ///
-    /// `NoSpace`; nothing has changed then.
+    /// `NoSpace`, `NoMemory`; nothing has changed then.
     pub fn reserve(&self, _ino: u64, data: &DataState, lblk: u64, len: u64) -> Result<()> {
         let _nofs = nofs();
         let end = lblk.checked_add(len).ok_or(Error::FileTooBig)?;
-        let mut inner = data.inner.lock();
-        let need = len.saturating_sub(inner.reserved.count_in(lblk, end));
-        if need == 0 {
-            return Ok(());
+        // Promised, but not noted in the state yet.
+        let mut have = 0u64;
+        loop {
+            let mut inner = data.inner.lock();
+            let need = len.saturating_sub(inner.reserved.count_in(lblk, end));
+            if need <= have {
+                let added = match need {
+                    0 => Ok(()),
+                    _ => inner.reserved.add(lblk, end),
+                };
+                drop(inner);
+                let back = if added.is_ok() { have.saturating_sub(need) } else { have };
+                if back > 0 {
+                    self.unreserve_blocks(back);
+                }
+                return added;
+            }
+            // Making room may take a commit, which takes the tree lock and long.
+            drop(inner);
+            if let Err(e) = self.reserve_blocks(need.saturating_sub(have)) {
+                self.unreserve_blocks(have);
+                return Err(e);
+            }
+            have = need;
         }
-        self.reserve_blocks(need)?;
-        inner
-            .reserved
-            .add(lblk, end)
-            .inspect_err(|_| self.unreserve_blocks(need))
     }
 
     /// Gives reservations of blocks `lblk..lblk+len` back; `len` may reach beyond every file.
@@ -274,6 +331,36 @@ impl Fs {
         if back > 0 {
             self.unreserve_blocks(back);
         }
+    }
+
+    /// Lets no commit begin before the blocks of a file that are in flight from the page cache now have landed: what is done
+    /// next does not become durable without them. Those of direct writes do not count: a program that has not been told of
+    /// their end is promised nothing, and it can keep them from ending. Returns false, and registers nothing, if a commit is under way or memory is short; the caller
+    /// has to wait for the blocks itself then.
+    pub fn order_data(&self, data: &DataState) -> bool {
+        let _nofs = nofs();
+        let mut inner = data.inner.lock();
+        let Inner {
+            in_flight,
+            direct,
+            ordered,
+            ..
+        } = &mut *inner;
+        if in_flight.count == direct.count {
+            return true;
+        }
+        if ordered.count > 0 {
+            return !self.order.is_closed() && ordered.add_all_but(in_flight, direct).is_ok();
+        }
+        if !self.order.register() {
+            return false;
+        }
+        let added = ordered.add_all_but(in_flight, direct).is_ok();
+        if !added || ordered.count == 0 {
+            *ordered = Blocks::new();
+            self.order.landed();
+        }
+        added
     }
 
     /// Gives back all that is reserved, when the host's inode goes away.
@@ -311,7 +398,7 @@ impl Fs {
     /// Gives back blocks that could not be written.
     pub fn abort_data(&self, data: &DataState, alloc: DataAlloc) {
         let _nofs = nofs();
-        data.landed(alloc.lblk, alloc.len);
+        data.landed(&self.order, alloc.lblk, alloc.len);
         self.release_data(alloc.pblk, alloc.len);
     }
 
@@ -345,6 +432,39 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
     use std::vec::Vec;
+
+    #[test]
+    fn the_state_of_an_inode_is_not_locked_while_a_reservation_commits() {
+        use crate::testing::*;
+        use crate::txn::Reserve;
+        let disk = Hooked::formatted(24);
+        let fs = mount(&disk.device());
+        let mut runs = Vec::new();
+        while let Ok((block, len)) = fs.alloc_data(0, u32::MAX, false) {
+            let mut tx = fs.begin(Reserve::items(1).deleting()).unwrap();
+            tx.adopt_extent(block, len).unwrap();
+            runs.push((block, len, tx.commit()));
+        }
+        fs.sync().unwrap();
+        for (block, len, birth) in runs {
+            let mut tx = fs.begin(Reserve::items(1).deleting()).unwrap();
+            tx.free_extent(block, len, birth).unwrap();
+            tx.commit();
+        }
+        let data = std::sync::Arc::new(DataState::new().unwrap());
+        let (state, seen) = (data.clone(), std::sync::Arc::new(AtomicU64::new(0)));
+        let writes = seen.clone();
+        disk.set(move |_| {
+            assert!(state.inner.try_lock().is_some());
+            writes.fetch_add(1, Ordering::SeqCst);
+        });
+        fs.reserve(16, &data, 0, 100).unwrap();
+        disk.unset();
+        assert!(seen.load(Ordering::SeqCst) > 2, "a commit made the room");
+        assert_eq!((data.reserved_blocks(), fs.space_info().promised), (100, 100));
+        assert_eq!(fs.reserve(16, &data, 50, 1 << 40), Err(Error::NoSpace));
+        assert_eq!((data.reserved_blocks(), fs.space_info().promised), (100, 100));
+    }
 
     #[test]
     fn a_block_set_behaves_like_a_standard_set_under_random_operations() {

@@ -180,7 +180,7 @@ pub(crate) fn resume(fs: &Fs, ino: Ino) -> Result<()> {
 
 /// Frees some of the blocks behind the end of inode `ino`; whether there are no more.
 fn resume_step(fs: &Fs, ino: Ino) -> Result<bool> {
-    let (tx, budget) = fs.begin_step()?;
+    let (tx, budget) = fs.begin_data_step()?;
     let mut tx = tx.for_orphan();
     let inode = inode::expect(&tx, ino)?;
     if inode.state & state::TRUNCATING == 0 {

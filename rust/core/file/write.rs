@@ -23,6 +23,7 @@ use crate::inode::Inode;
 use crate::inode::Time;
 use crate::inode::Txg;
 use crate::mount::Fs;
+use crate::space::Class;
 use crate::txn::Reserve;
 use crate::txn::Tx;
 use core::cmp::Ordering;
@@ -57,6 +58,20 @@ impl Fs {
     ///
     /// `NoSpace`, `FileTooBig`; what was not split off before has changed nothing then.
     pub fn write(&self, ino: Ino, off: u64, data: &[u8], now: Time) -> Result<Txg> {
+        self.write_as(Class::Normal, ino, off, data, now)
+    }
+
+    /// [`Fs::write`] of something small that has to be written in order to free space: on a full device it may use a part of
+    /// the emergency reserve.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn write_urgent(&self, ino: Ino, off: u64, data: &[u8], now: Time) -> Result<Txg> {
+        self.write_as(Class::Urgent, ino, off, data, now)
+    }
+
+    fn write_as(&self, class: Class, ino: Ino, off: u64, data: &[u8], now: Time) -> Result<Txg> {
         let _nofs = nofs();
         let end = off.checked_add(data.len() as u64).filter(|end| *end <= FILE_SIZE_MAX);
         let end = end.ok_or(Error::FileTooBig)?;
@@ -66,7 +81,7 @@ impl Fs {
             return Ok(inode.txg);
         }
         if end <= INLINE_MAX as u64 {
-            if let Some(txg) = self.write_small(ino, off as usize, data, now)? {
+            if let Some(txg) = self.write_small(class, ino, off as usize, data, now)? {
                 return Ok(txg);
             }
         }
@@ -76,16 +91,16 @@ impl Fs {
             if txg != 0 {
                 relax()?;
             }
-            txg = self.write_blocks(ino, off, part, now)?;
+            txg = self.write_blocks(class, ino, off, part, now)?;
             off = off.saturating_add(part.len() as u64);
         }
         Ok(txg)
     }
 
     /// Writes to a file that fits into inline data; `None` when it does not.
-    fn write_small(&self, ino: Ino, off: usize, data: &[u8], now: Time) -> Result<Option<Txg>> {
+    fn write_small(&self, class: Class, ino: Ino, off: usize, data: &[u8], now: Time) -> Result<Option<Txg>> {
         let mut buf: Vec<u8> = Vec::with_capacity(INLINE_MAX)?;
-        let mut tx = self.begin(Reserve::items(3))?;
+        let mut tx = self.begin(Reserve::items(3).class(class))?;
         let mut inode = inode::expect(&tx, ino)?;
         inode.expect_file()?;
         let len = usize::try_from(inode.size).unwrap_or(usize::MAX);
@@ -100,7 +115,7 @@ impl Fs {
             // A block: it is read without the tree lock.
             drop(tx);
             self.read_mapped(ino, 0, buf.get_mut(..len).unwrap_or_default())?;
-            tx = self.begin(Reserve::items(3))?;
+            tx = self.begin(Reserve::items(3).class(class))?;
             inode = inode::expect(&tx, ino)?;
         }
         if inode.state & state::TRUNCATING != 0 {
@@ -119,7 +134,7 @@ impl Fs {
         Ok(Some(tx.commit()))
     }
 
-    fn write_blocks(&self, ino: Ino, off: u64, data: &[u8], now: Time) -> Result<Txg> {
+    fn write_blocks(&self, class: Class, ino: Ino, off: u64, data: &[u8], now: Time) -> Result<Txg> {
         let inode = truncate::finish_pending(self, ino)?;
         inode.expect_file()?;
         let block = self.blocks();
@@ -134,8 +149,8 @@ impl Fs {
         if block.within(end) != 0 && last != first {
             edges[1] = Some(self.edge(&inode, last, off, data)?);
         }
-        let mut allocs = self.alloc_many(ino, first, blocks)?;
-        let done = self.fill_and_insert(&inode, off, data, &edges, &allocs, now);
+        let mut allocs = self.alloc_many(class, ino, first, blocks)?;
+        let done = self.fill_and_insert(class, &inode, off, data, &edges, &allocs, now);
         if done.is_err() {
             self.release_all(&mut allocs);
         }
@@ -161,16 +176,21 @@ impl Fs {
     }
 
     /// Allocates `blocks` blocks for the file from `lblk` on, in as few pieces as there are.
-    fn alloc_many(&self, ino: Ino, lblk: u64, blocks: u64) -> Result<Vec<DataAlloc>> {
+    fn alloc_many(&self, class: Class, ino: Ino, lblk: u64, blocks: u64) -> Result<Vec<DataAlloc>> {
         let mut allocs: Vec<DataAlloc> = Vec::new();
         let mut goal = self.goal_for(ino, lblk)?;
         let mut at = lblk;
         let mut left = blocks;
         let mut failed = None;
         while left > 0 {
-            let got = allocs
-                .reserve(1)
-                .and_then(|()| self.alloc_data(goal, left.min(u64::from(MAX_ALLOC)) as u32, false));
+            let want = left.min(u64::from(MAX_ALLOC)) as u32;
+            let got = allocs.reserve(1).and_then(|()| match class {
+                Class::Normal => self.alloc_data(goal, want, false),
+                Class::Urgent => self.alloc_data(goal, want, false).or_else(|e| match e {
+                    Error::NoSpace => self.alloc_urgent(goal, want),
+                    e => Err(e),
+                }),
+            });
             match got {
                 Ok((pblk, len)) => {
                     goal = pblk.saturating_add(u64::from(len));
@@ -200,8 +220,10 @@ impl Fs {
     }
 
     /// Writes `data` and the edges to the allocated blocks, then makes these the contents of the file.
+    #[allow(clippy::too_many_arguments)]
     fn fill_and_insert(
         &self,
+        class: Class,
         inode: &Inode,
         off: u64,
         data: &[u8],
@@ -243,16 +265,17 @@ impl Fs {
             }
         }
         self.dev().write_batch(&writes)?;
-        self.insert_all(inode.ino, off.saturating_add(data.len() as u64), allocs, now)
+        self.insert_all(class, inode.ino, off.saturating_add(data.len() as u64), allocs, now)
     }
 
     /// Makes written blocks the contents of file `ino`, whose size becomes at least `end`.
-    fn insert_all(&self, ino: Ino, end: u64, allocs: &Vec<DataAlloc>, now: Time) -> Result<Txg> {
+    fn insert_all(&self, class: Class, ino: Ino, end: u64, allocs: &Vec<DataAlloc>, now: Time) -> Result<Txg> {
         let from = allocs.first().map_or(0, |a| a.lblk);
         let to = allocs.last().map_or(0, |a| a.lblk.saturating_add(u64::from(a.len)));
         let old = extents::count(&self.view()?, ino, from, to, usize::MAX)?;
         // A leaf holds far more than eight extents for each item that the reservation counts with.
-        let mut tx: Tx<'_> = self.begin(Reserve::items(4).clustered(old.saturating_add(allocs.len()) / 8))?;
+        let reserve = Reserve::items(4).clustered(old.saturating_add(allocs.len()) / 8);
+        let mut tx: Tx<'_> = self.begin(reserve.class(class))?;
         let mut total = inline::Delta::default();
         for a in allocs {
             let delta = replace_all(&mut tx, ino, a, self.units_per_block(), usize::MAX)?;

@@ -43,7 +43,7 @@ pub struct DiskGroupTable {
 }
 
 /// The descriptor of a group.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct DiskGroup {
     /// Blocks that are free.

@@ -22,6 +22,7 @@ use crate::format::items::mode;
 use crate::format::items::state;
 use crate::format::items::DiskInode;
 use crate::format::items::LINK_MAX;
+use crate::format::items::SYMLINK_MAX;
 use crate::mount::Fs;
 use crate::txn::Read;
 use crate::txn::Reserve;
@@ -347,13 +348,22 @@ impl Fs {
         if inode.mode & mode::S_IFMT != mode::S_IFLNK {
             return Err(Error::Invalid("not a symbolic link"));
         }
+        // However many pieces there are, no more is gathered than a target may have.
+        let wrong = Error::corrupt("symbolic link of a wrong length", u64::MAX, ino);
+        let size = usize::try_from(inode.size).map_err(|_| wrong)?;
+        if size > SYMLINK_MAX {
+            return Err(wrong);
+        }
         out.clear();
         view.scan(&key::symlink(ino, 0), &key::symlink(ino, u64::MAX), &mut |_, piece| {
+            if piece.len() > size.saturating_sub(out.len()) {
+                return Err(wrong);
+            }
             out.extend_from_slice(piece)?;
             Ok(true)
         })?;
-        if out.len() as u64 != inode.size {
-            return Err(Error::corrupt("symbolic link of a wrong length", u64::MAX, ino));
+        if out.len() != size {
+            return Err(wrong);
         }
         Ok(())
     }

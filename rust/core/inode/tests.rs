@@ -91,6 +91,24 @@ fn a_symbolic_link_holds_the_longest_path_there_is() {
 }
 
 #[test]
+fn reading_a_damaged_symbolic_link_gathers_no_more_than_its_length() {
+    let fs = TestFs::new();
+    let n = NewInode {
+        target: Some(b"abc"),
+        ..new(S_IFLNK | 0o777)
+    };
+    let ino = fs.fs.create(ROOT_INO, b"l", &n).unwrap().ino;
+    for piece in 1..50 {
+        let mut tx = fs.fs.begin(crate::txn::Reserve::items(1)).unwrap();
+        tx.insert(&key::symlink(ino, piece), &[b'x'; 3000]).unwrap();
+        tx.commit();
+    }
+    let mut out = Vec::new();
+    assert!(matches!(fs.fs.read_link(ino, &mut out), Err(Error::Corrupt(_))));
+    assert!(out.len() <= 3 && out.capacity() < 3000);
+}
+
+#[test]
 fn a_symbolic_link_needs_a_target_that_is_a_path() {
     let fs = TestFs::new();
     let make = |target| {

@@ -50,7 +50,7 @@ use redo::Steal;
 use vexfs_host::device::Write;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
-use vexfs_host::nofs;
+use vexfs_host::shared;
 use vexfs_host::sync::Mutex;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -203,10 +203,11 @@ impl Fs {
     ///
     /// Those of [`Fs::commit`].
     pub fn sync_txg(&self, txg: u64) -> Result<()> {
-        let _nofs = nofs();
+        let _shared = shared();
         if self.committed.load(SeqCst) >= txg {
             return Ok(());
         }
+        let _in_order = self.order.close();
         // Whatever the caller means happened before this.
         let end = self.log.last.load(SeqCst);
         let mut again = true;
@@ -246,6 +247,8 @@ impl Fs {
             return Ok(Logged::Done);
         }
         let stolen = {
+            // Not in the middle of an operation that has given up the tree's lock to read.
+            let _between = self.writer.lock();
             let mut tree = self.tree.write();
             // Who stops the filesystem because of what is in memory holds this lock: nothing of that is written after it.
             if let Some(e) = self.abort_reason() {
@@ -265,7 +268,9 @@ impl Fs {
         batch.bytes.clear();
         writer.spare = batch.bytes;
         if let Err(e) = written {
+            let between = self.writer.lock();
             self.tree.write().redo.give_up();
+            drop(between);
             if let Some(e) = self.abort_reason() {
                 return Err(e);
             }
@@ -290,6 +295,10 @@ impl Fs {
             // As in a commit: nobody can tell what a failed flush left out.
             dev.flush().inspect_err(|e| self.abort(*e))?;
             writer.flushed = adopted;
+        }
+        // Whoever stopped the filesystem meanwhile has been told that nothing more reaches the device.
+        if let Some(e) = self.abort_reason() {
+            return Err(e);
         }
         self.log.identity.seal(&mut batch.bytes, batch.used, &batch.head);
         let region = &self.log.region;

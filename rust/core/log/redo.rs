@@ -260,17 +260,20 @@ impl Redo {
         self.durable = self.txg.saturating_sub(1);
         self.tail = self.sealed.head;
         let Sealed { len, ops, lsn, .. } = self.sealed;
-        if ops >= self.ops {
-            self.empty();
-        } else if len > HEAD {
+        if len > HEAD {
+            // An operation that is open stays: it may have given up the tree's lock to read.
             let end = self.buf.len();
             if len <= end {
                 self.buf.copy_within(len..end, HEAD);
                 self.buf.truncate(end - len + HEAD);
             }
-            self.ops -= ops;
+            self.op = self.op.saturating_sub(len - HEAD);
+            self.ops = self.ops.saturating_sub(ops);
             self.first_txg = self.txg;
             (self.sealed.len, self.sealed.ops) = (0, 0);
+        }
+        if self.ops == 0 && self.op == 0 {
+            self.empty();
         }
         lsn
     }
@@ -405,6 +408,24 @@ mod tests {
         assert_eq!((batch.head.first_txg.get(), batch.head.last_txg.get()), (3, 4));
         redo.committed();
         assert!(stolen(&mut redo).is_none());
+    }
+
+    #[test]
+    fn an_operation_that_is_open_when_a_commit_ends_keeps_all_that_it_has_noted() {
+        for sealed in [0, 1, 3] {
+            let mut redo = Redo::new();
+            redo.start(8, 1, 2, 0, 0);
+            for _ in 0..sealed {
+                one(&mut redo, 70);
+            }
+            redo.seal();
+            redo.put(&Key::new(1, Kind(1), 0), &[1; 100]);
+            redo.committed();
+            one(&mut redo, 200);
+            let batch = stolen(&mut redo).unwrap();
+            assert_eq!((batch.head.first_txg.get(), batch.head.ops.get()), (3, 1));
+            assert_eq!(batch.used, HEAD + 32 + 2 * 20 + 300);
+        }
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn prepare(fs: &Fs, tail: u64, base: u64) -> Result<Found> {
             found.ops += u64::from(wanted);
             while let Some(entry) = entries.next()? {
                 match entry {
-                    LogEntry::Adopt(block, len) if wanted => fs.space.lock().claim(&fs.store, Run { block, len })?,
+                    LogEntry::Adopt(block, len) if wanted => fs.on_space(|space| space.claim(Run { block, len }))?,
                     _ => {}
                 }
             }

@@ -402,15 +402,11 @@ fn with_damaged_leaf() -> (Arc<Fs>, Key, Key) {
         .map(|k| (k.obj - 1000) * 64 + k.offset)
         .collect();
     let middle = key(keys[keys.len() / 2]);
-    let leaf = fs
-        .view()
-        .unwrap()
-        .walk()
-        .tree
-        .leaf(&fs.store, &middle)
-        .unwrap()
-        .node
-        .block();
+    let source = crate::txn::fetch::Source {
+        store: &fs.store,
+        fetched: None,
+    };
+    let leaf = fs.tree.read().leaf(source, &middle).unwrap().node.block();
     drop(fs);
     bytes[(leaf * 4096 + 777) as usize] ^= 1;
     (try_mount(&bytes).unwrap(), middle, key(keys[0]))

@@ -6,7 +6,7 @@
 //! not in the tree yet.
 //!
 //! Invariants: `next` is a subset of `busy`; the counts are those of the bitmaps; while the bitmaps are not loaded, the two
-//! are equal and equal to what is on the device.
+//! are equal and equal to what is on the device. So a bitmap that a commit has sealed stays in memory until it is written.
 
 use super::bits::Bits;
 use crate::cache::Store;
@@ -19,9 +19,43 @@ use vexfs_host::mem::Vec;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
-pub(super) struct Maps {
+pub(crate) struct Maps {
     pub(super) next: Bits,
     pub(super) busy: Bits,
+}
+
+impl Maps {
+    fn from(next: Bits) -> Result<Maps> {
+        let busy = next.try_clone()?;
+        Ok(Maps { next, busy })
+    }
+
+    /// Reads the bitmap of `group` that `disk` describes.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Corrupt` if it is not the one that is described; `NoMemory`.
+    pub(crate) fn read(store: &Store, group: u64, disk: &DiskGroup) -> Result<Maps> {
+        let geo = &store.geo;
+        let block = geo.bitmap_block(group, disk.flags.get() & GROUP_SLOT != 0);
+        let bad = |what| Err(Error::corrupt(what, block, 0));
+        let mut bytes = Vec::new();
+        bytes.resize(BITMAP_BYTES, 0)?;
+        store.dev.read(geo.byte(block), &mut bytes)?;
+        if bitmap_csum(&store.uuid, block, disk.bitmap_birth.get(), &bytes) != disk.bitmap_csum.get() {
+            return bad("free-space bitmap: wrong checksum");
+        }
+        let bits = Bits::load(&bytes)?;
+        let len = geo.group_len(group) as usize;
+        let tail = (GROUP_BLOCKS as usize).saturating_sub(len);
+        if !bits.all(0, GROUP_HEAD_BLOCKS as usize, true) || !bits.all(len, tail, true) {
+            return bad("free-space bitmap: its own blocks or blocks that do not exist are free");
+        }
+        if bits.free() != disk.free_blocks.get() || bits.free_places(geo.node_blocks) != disk.free_places.get() {
+            return bad("free-space bitmap: its counts differ from the group descriptor's");
+        }
+        Maps::from(bits)
+    }
 }
 
 pub(super) struct Group {
@@ -36,6 +70,8 @@ pub(super) struct Group {
     /// Whether `next` differs from what is on the device.
     pub(super) dirty: bool,
     pub(super) maps: Option<Maps>,
+    /// Attempts of memory reclaim that bitmaps survive which were read for somebody who has not come for them yet.
+    keep: u32,
     /// The descriptor as it is on the device.
     disk: DiskGroup,
 }
@@ -86,6 +122,7 @@ impl Group {
             in_flight: 0,
             dirty: false,
             maps: None,
+            keep: 0,
             disk: *d,
         })
     }
@@ -95,44 +132,28 @@ impl Group {
         &self.disk
     }
 
-    /// Makes sure that the bitmaps are in memory.
+    /// The bitmaps, if they are in memory or need not be read.
     ///
     /// # Errors
     ///
-    /// `Io`, or `Corrupt` if the bitmap is not the one that the descriptor describes; both are logged.
-    pub(super) fn load(&mut self, store: &Store, group: u64) -> Result<&mut Maps> {
-        if self.maps.is_none() {
-            let next = if self.disk.flags.get() & GROUP_UNINIT != 0 {
-                fresh_bitmap(&store.geo, group)?
-            } else {
-                let block = store.geo.bitmap_block(group, self.disk.flags.get() & GROUP_SLOT != 0);
-                self.read(store, group, block).inspect_err(|e| store.damage.note(e))?
-            };
-            let busy = next.try_clone()?;
-            self.maps = Some(Maps { next, busy });
+    /// `NoMemory`.
+    pub(super) fn maps(&mut self, geo: &Geometry, group: u64) -> Result<Option<&mut Maps>> {
+        self.keep = 0;
+        if self.maps.is_none() && self.disk.flags.get() & GROUP_UNINIT != 0 {
+            self.maps = Some(Maps::from(fresh_bitmap(geo, group)?)?);
         }
-        self.maps.as_mut().ok_or(Error::NoMemory)
+        Ok(self.maps.as_mut())
     }
 
-    fn read(&self, store: &Store, group: u64, block: u64) -> Result<Bits> {
-        let bad = |what| Err(Error::corrupt(what, block, 0));
-        let geo = &store.geo;
-        let mut bytes = Vec::new();
-        bytes.resize(BITMAP_BYTES, 0)?;
-        store.dev.read(geo.byte(block), &mut bytes)?;
-        if bitmap_csum(&store.uuid, block, self.disk.bitmap_birth.get(), &bytes) != self.disk.bitmap_csum.get() {
-            return bad("free-space bitmap: wrong checksum");
-        }
-        let bits = Bits::load(&bytes)?;
-        let len = geo.group_len(group) as usize;
-        let tail = (GROUP_BLOCKS as usize).saturating_sub(len);
-        if !bits.all(0, GROUP_HEAD_BLOCKS as usize, true) || !bits.all(len, tail, true) {
-            return bad("free-space bitmap: its own blocks or blocks that do not exist are free");
-        }
-        if bits.free() != self.free || bits.free_places(geo.node_blocks) != self.places {
-            return bad("free-space bitmap: its counts differ from the group descriptor's");
-        }
-        Ok(bits)
+    /// The descriptor of the bitmaps that have to be read.
+    pub(super) fn lacking(&self) -> Option<DiskGroup> {
+        (self.maps.is_none() && self.disk.flags.get() & GROUP_UNINIT == 0).then_some(self.disk)
+    }
+
+    /// Takes in what was read, for `keep` attempts of memory reclaim if it is not used before.
+    pub(super) fn install(&mut self, maps: Maps, keep: u32) {
+        self.maps = Some(maps);
+        self.keep = keep;
     }
 
     /// Puts the bitmap that the commit of `txg` has to write into `bytes`, updates the descriptor to it and returns the
@@ -156,10 +177,11 @@ impl Group {
         block
     }
 
-    /// Forgets the bitmaps if they can be read again. Returns whether it did.
-    pub(super) fn unload(&mut self) -> bool {
-        let idle =
-            !self.dirty && self.in_flight == 0 && self.free == self.avail && self.disk.flags.get() & GROUP_UNINIT == 0;
-        idle && self.maps.take().is_some()
+    /// Forgets the bitmaps if they can be read again; `writing` is the transaction group that is on its way to the device.
+    /// Returns whether it did.
+    pub(super) fn unload(&mut self, writing: Option<u64>) -> bool {
+        let on_device =
+            !self.dirty && self.disk.flags.get() & GROUP_UNINIT == 0 && writing != Some(self.disk.bitmap_birth.get());
+        on_device && self.in_flight == 0 && self.free == self.avail && self.maps.take().is_some()
     }
 }

@@ -31,6 +31,7 @@ use crate::cache::Store;
 use crate::format::group::*;
 use crate::format::Geometry;
 use group::Group;
+use group::Maps;
 pub(crate) use seal::write_table;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
@@ -77,6 +78,12 @@ pub(crate) struct Space {
     deferred: usize,
     /// Freed by the transaction group that is being written.
     sealed: Vec<Run>,
+    /// The transaction group that is being written.
+    writing: Option<u64>,
+    /// Groups whose bitmap the next commit writes.
+    dirty_groups: usize,
+    /// The group whose bitmaps the last operation lacked, which returned `WouldBlock`.
+    wanted: Option<u64>,
     /// Freed by groups on the device, but readers may still be there: those that wait for the readers from before the
     /// last flip of the pins, and later ones.
     limbo: [Vec<Run>; 2],
@@ -135,6 +142,9 @@ impl Space {
             pending: Vec::new(),
             deferred: 0,
             sealed: Vec::new(),
+            writing: None,
+            dirty_groups: 0,
+            wanted: None,
             limbo: [Vec::new(), Vec::new()],
             node_at: (0, 0),
             data_at: geo.group_start(u64::from(geo.group_count > 1)) + geo.group_len(0) / 8,
@@ -241,6 +251,39 @@ impl Space {
         blocks.saturating_add(blocks.div_ceil(EXTENT_SHARE))
     }
 
+    /// The bitmaps of `group`.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if they have to be read first: see [`Space::wanted`]. `NoMemory`.
+    fn maps(&mut self, group: u64) -> Result<&mut Maps> {
+        let found = match self.groups.get_mut(group as usize) {
+            Some(g) => g.maps(&self.geo, group)?,
+            None => None,
+        };
+        if found.is_none() {
+            self.wanted = Some(group);
+        }
+        found.ok_or(Error::WouldBlock)
+    }
+
+    /// The group whose bitmaps have to be read for what has just returned `WouldBlock`.
+    pub(crate) fn wanted(&mut self) -> Option<u64> {
+        self.wanted.take()
+    }
+
+    /// The descriptor of the bitmaps of `group` if they have to be read.
+    pub(crate) fn lacking(&self, group: u64) -> Option<DiskGroup> {
+        self.groups.get(group as usize)?.lacking()
+    }
+
+    /// Takes in the bitmaps of `group`, which are lacking.
+    pub(crate) fn install(&mut self, group: u64, maps: Maps, keep: u32) {
+        if let Some(g) = self.groups.get_mut(group as usize) {
+            g.install(maps, keep);
+        }
+    }
+
     /// Promises places for up to `nodes` nodes to an operation.
     pub(crate) fn begin_op(&mut self, nodes: u64, class: Class) -> Option<Places> {
         let nb = u64::from(self.nb());
@@ -298,9 +341,9 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// `NoSpace`; `Io` or `Corrupt` from loading a bitmap.
-    pub(crate) fn alloc_node(&mut self, store: &Store) -> Result<u64> {
-        let (group, index) = self.find_place(store)?;
+    /// `NoSpace`; `WouldBlock` if a bitmap has to be read.
+    pub(crate) fn alloc_node(&mut self) -> Result<u64> {
+        let (group, index) = self.find_place()?;
         let nb = self.nb() as usize;
         self.take(group, index, nb, true);
         self.node_at = (group, index + nb);
@@ -323,7 +366,6 @@ impl Space {
             let (n, _) = maps.next.set(index, len, true, nb);
             g.free = g.free.saturating_sub(n);
             self.free = self.free.saturating_sub(u64::from(n));
-            g.dirty = true;
             self.mark(group);
         } else {
             g.in_flight += busy;
@@ -354,7 +396,6 @@ impl Space {
         let Some(maps) = g.maps.as_mut() else { return 0 };
         let (n, _) = maps.next.set(index, len, false, nb);
         g.free += n;
-        g.dirty = true;
         self.free += u64::from(n);
         self.mark(group);
         n
@@ -365,8 +406,9 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// `Corrupt` if the blocks are not in use: the tree or the bitmap is damaged. `NoMemory`, `Io`.
-    pub(crate) fn prepare_free(&mut self, store: &Store, run: Run, later: bool) -> Result<()> {
+    /// `Corrupt` if the blocks are not in use: the tree or the bitmap is damaged. `NoMemory`; `WouldBlock` if a bitmap has to
+    /// be read.
+    pub(crate) fn prepare_free(&mut self, run: Run, later: bool) -> Result<()> {
         let bad = |what| Err(Error::corrupt(what, run.block, 0));
         self.pending.reserve(self.deferred + 1)?;
         if !self.geo.is_data_place(run.block, u64::from(run.len)) {
@@ -375,15 +417,14 @@ impl Space {
         let Some((group, index)) = self.geo.locate(run.block) else {
             return bad("blocks to be freed lie outside the groups");
         };
-        let Some(g) = self.groups.get_mut(group as usize) else {
+        if group >= self.groups.len() as u64 {
             return bad("blocks to be freed lie outside the groups");
-        };
-        let maps = g.load(store, group)?;
+        }
+        let maps = self.maps(group)?;
         if !maps.next.all(index as usize, run.len as usize, true) {
             return bad("blocks to be freed are free already");
         }
         // Keeps the bitmap in memory until then.
-        g.dirty = true;
         self.mark(group);
         self.deferred += usize::from(later);
         Ok(())
@@ -431,8 +472,8 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// `NoSpace`; `Io` or `Corrupt` from loading a bitmap.
-    pub(crate) fn alloc_data(&mut self, store: &Store, goal: u64, want: u32, promised: bool) -> Result<Run> {
+    /// `NoSpace`; `WouldBlock` if a bitmap has to be read.
+    pub(crate) fn alloc_data(&mut self, goal: u64, want: u32, promised: bool) -> Result<Run> {
         let want = match promised {
             true => want,
             false => want.min(u32::try_from(self.unpromised()).unwrap_or(u32::MAX)),
@@ -440,7 +481,7 @@ impl Space {
         if want == 0 {
             return Err(Error::NoSpace);
         }
-        let (group, index, len) = self.find_data(store, goal, want as usize)?;
+        let (group, index, len) = self.find_data(goal, want as usize)?;
         self.take(group, index, len, false);
         if promised {
             self.unpromise(len as u64);
@@ -449,6 +490,24 @@ impl Space {
         if goal == 0 {
             self.data_at = block + len as u64;
         }
+        Ok(Run { block, len: len as u32 })
+    }
+
+    /// [`Space::alloc_data`] for what has to be written in order to free space: it may use half of the emergency reserve. The
+    /// other half stays for the nodes that freeing changes.
+    pub(crate) fn alloc_urgent(&mut self, goal: u64, want: u32) -> Result<Run> {
+        let places = self.emergency / 2 + self.reserved;
+        let room = self
+            .avail
+            .saturating_sub(places.saturating_mul(u64::from(self.nb())))
+            .saturating_sub(self.with_extents(self.promised));
+        let want = want.min(u32::try_from(room).unwrap_or(u32::MAX));
+        if want == 0 || self.places <= places {
+            return Err(Error::NoSpace);
+        }
+        let (group, index, len) = self.find_data(goal, want as usize)?;
+        self.take(group, index, len, false);
+        let block = self.geo.group_start(group) + index as u64;
         Ok(Run { block, len: len as u32 })
     }
 
@@ -472,18 +531,15 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// `Corrupt` if they are not free; `Io`, `NoMemory`.
-    pub(crate) fn claim(&mut self, store: &Store, run: Run) -> Result<()> {
+    /// `Corrupt` if they are not free; `NoMemory`; `WouldBlock` if a bitmap has to be read.
+    pub(crate) fn claim(&mut self, run: Run) -> Result<()> {
         let bad = |what| Err(Error::corrupt(what, run.block, 0));
         let place = self.geo.locate(run.block);
         let Some((group, index)) = place.filter(|_| self.geo.is_data_place(run.block, u64::from(run.len))) else {
             return bad("intent log: blocks outside the groups");
         };
         let (index, len) = (index as usize, run.len as usize);
-        let Some(g) = self.groups.get_mut(group as usize) else {
-            return bad("intent log: blocks outside the groups");
-        };
-        if !g.load(store, group)?.busy.all(index, len, false) {
+        if !self.maps(group)?.busy.all(index, len, false) {
             return bad("intent log: blocks that are in use");
         }
         self.take(group, index, len, false);
@@ -520,7 +576,6 @@ impl Space {
         let (n, _) = maps.next.set(index, run.len as usize, true, nb);
         g.in_flight = g.in_flight.saturating_sub(n);
         g.free = g.free.saturating_sub(n);
-        g.dirty = true;
         self.free = self.free.saturating_sub(u64::from(n));
         self.mark(group);
         true
@@ -533,13 +588,22 @@ impl Space {
             if dropped == n {
                 break;
             }
-            dropped += usize::from(g.unload());
+            dropped += usize::from(g.unload(self.writing));
         }
         dropped
     }
 
-    /// Notes that `group` is dirty where the commit looks for it.
+    /// Groups whose bitmaps have to stay in memory because the next commit writes them.
+    pub(crate) fn dirty_groups(&self) -> usize {
+        self.dirty_groups
+    }
+
+    /// Notes that `group` is dirty, also where the commit looks for it.
     fn mark(&mut self, group: u64) {
+        if let Some(g) = self.groups.get_mut(group as usize) {
+            self.dirty_groups += usize::from(!g.dirty);
+            g.dirty = true;
+        }
         let index = group.checked_div(groups_per_block(self.geo.block_size)).unwrap_or(0);
         if let Some(table) = self.table.get_mut(index as usize) {
             table.dirty = true;

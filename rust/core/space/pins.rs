@@ -110,6 +110,7 @@ impl Fs {
 impl Space {
     /// Makes the blocks that the committed transaction group freed allocatable, as far as nobody may be reading them.
     pub(crate) fn committed(&mut self, pins: &Pins) {
+        self.writing = None;
         self.leave_limbo(pins);
         let mut sealed = core::mem::take(&mut self.sealed);
         let [waiting, later] = &mut self.limbo;
@@ -119,11 +120,8 @@ impl Space {
             core::mem::swap(waiting, &mut sealed);
             pins.flip();
         } else if later.extend_from_slice(&sealed).is_err() {
-            log!(
-                warn,
-                "{} freed runs stay unusable until the next mount: out of memory",
-                sealed.len()
-            );
+            // `prepare_commit` has made room for them.
+            log!(err, "{} freed runs stay unusable until the next mount", sealed.len());
         }
         sealed.clear();
         self.sealed = sealed;

@@ -8,6 +8,7 @@ use super::Group;
 use super::Space;
 use crate::cache::Store;
 use crate::format::group::*;
+use vexfs_host::Result;
 
 impl Space {
     /// The groups that block `index` of the table describes.
@@ -17,6 +18,15 @@ impl Space {
             .unwrap_or(usize::MAX)
             .min(self.groups.len());
         first..first.saturating_add(here as usize).min(self.groups.len())
+    }
+
+    /// Gets the memory that the rest of a commit needs of the allocator. Nothing happens if there is none.
+    pub(crate) fn prepare_commit(&mut self) -> Result<()> {
+        // In the worst case everything that this group has freed has to wait for readers in the second of the two, which may
+        // change places before.
+        self.limbo
+            .iter_mut()
+            .try_for_each(|runs| runs.reserve(self.pending.len()))
     }
 
     /// How many bitmaps and how many blocks of the group table the commit has to write.
@@ -66,6 +76,8 @@ impl Space {
             }
         }
         core::mem::swap(&mut self.pending, &mut self.sealed);
+        self.writing = Some(txg);
+        self.dirty_groups = 0;
         self.table
             .iter()
             .fold(0, |crc, t| vexfs_host::crc32c(crc, &t.csum.to_le_bytes()))

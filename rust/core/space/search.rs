@@ -6,7 +6,6 @@
 //! says, in a long enough run if there is one near.
 
 use super::Space;
-use crate::cache::Store;
 use crate::format::GROUP_HEAD_BLOCKS;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -20,7 +19,7 @@ const AT_GOAL: usize = 16;
 
 impl Space {
     /// A free place in a group whose bitmap is loaded.
-    pub(super) fn find_place(&mut self, store: &Store) -> Result<(u64, usize)> {
+    pub(super) fn find_place(&mut self) -> Result<(u64, usize)> {
         let nb = self.nb();
         let count = self.geo.group_count;
         let (first, from) = self.node_at;
@@ -32,13 +31,10 @@ impl Space {
         let rounds = [(first, from, 1), (first, 0, ROUND)].into_iter();
         let others = (1..count).map(|n| ((first + n) % count, 0, 1));
         for (group, from, least) in rounds.chain(others).chain([(first, 0, 1)]) {
-            let Some(g) = self.groups.get_mut(group as usize) else {
-                continue;
-            };
-            if g.places < least {
+            if self.groups.get(group as usize).is_none_or(|g| g.places < least) {
                 continue;
             }
-            if let Some(index) = g.load(store, group)?.busy.find_place(from, nb) {
+            if let Some(index) = self.maps(group)?.busy.find_place(from, nb) {
                 return Ok((group, index));
             }
         }
@@ -46,7 +42,7 @@ impl Space {
     }
 
     /// A free run of up to `want` blocks in a group whose bitmap is loaded.
-    pub(super) fn find_data(&mut self, store: &Store, goal: u64, want: usize) -> Result<(u64, usize, usize)> {
+    pub(super) fn find_data(&mut self, goal: u64, want: usize) -> Result<(u64, usize, usize)> {
         let nb = self.nb();
         let aim = if goal == 0 { self.data_at } else { goal };
         let (group, index) = match self.geo.locate(aim) {
@@ -57,22 +53,20 @@ impl Space {
         let spare = self.places.saturating_sub(self.emergency + self.reserved);
         let blocks = usize::try_from(spare).unwrap_or(usize::MAX).saturating_mul(nb as usize);
         if blocks > want + 2 * nb as usize {
-            if let Some(found) = self.find_in(store, group, index, want, goal != 0, None)? {
+            if let Some(found) = self.find_in(group, index, want, goal != 0, None)? {
                 return Ok(found);
             }
         }
-        if let Some(found) = self.find_in(store, group, index, want, goal != 0, Some(nb))? {
+        if let Some(found) = self.find_in(group, index, want, goal != 0, Some(nb))? {
             return Ok(found);
         }
         // What is left is in places. Keep to as many as are to spare, but never turn away data that was promised a block.
         let want = want.min(blocks.max(nb as usize));
-        self.find_in(store, group, index, want, goal != 0, None)?
-            .ok_or(Error::NoSpace)
+        self.find_in(group, index, want, goal != 0, None)?.ok_or(Error::NoSpace)
     }
 
     fn find_in(
         &mut self,
-        store: &Store,
         group: u64,
         index: usize,
         want: usize,
@@ -85,14 +79,14 @@ impl Space {
         // The goal's group from the goal on, the other groups, the goal's group from its start.
         for n in 0..=count {
             let at = (group + n) % count.max(1);
-            let Some(g) = self.groups.get_mut(at as usize) else {
+            let Some(avail) = self.groups.get(at as usize).map(|g| g.avail as usize) else {
                 continue;
             };
-            if g.avail == 0 || (best.is_some() && (g.avail as usize) < want) {
+            if avail == 0 || (best.is_some() && avail < want) {
                 continue;
             }
             let from = if n == 0 { index } else { GROUP_HEAD_BLOCKS as usize };
-            let bits = &g.load(store, at)?.busy;
+            let bits = &self.maps(at)?.busy;
             if n == 0 && exact && spare_places.is_none() {
                 let len = bits.free_at(from, want);
                 if len >= want.min(AT_GOAL) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Committing a transaction group: making everything done so far durable, atomically.
 //!
-//! 1. Get all the memory that is needed. Failing here changes nothing.
+//! 1. Get all the memory that is needed. Failing here changes nothing: the next commit does it all.
 //! 2. Seal, while operations are held: from the leaves up, checksums go into headers and parents; bitmaps and table blocks
 //!    that changed are copied; the next transaction group opens. Nothing fails and nothing is allocated here.
 //! 3. Operations go on. Write nodes, bitmaps (to their other slots) and table blocks (likewise), in any order; flush.
@@ -10,7 +10,10 @@
 //!
 //! A power cut before step 4 is complete leaves the other superblock slot, and nothing it leads to has been overwritten: new
 //! nodes and data only go to blocks that were free in it, bitmaps and table blocks to the slots it does not use. A failure in
-//! step 3 or 4 makes the filesystem read-only, since what is in memory can then neither be written nor taken back.
+//! step 3 or 4 makes the filesystem read-only, since what is in memory can then neither be written nor taken back. Only the
+//! device can cause one: nothing from step 2 on needs memory that might not be had.
+//!
+//! A commit begins when the data has landed that something in it must not overtake ([`order`](super::order)).
 //!
 //! Lock order: the commit lock is held throughout and outermost. What fsync needs sooner, the log has (`log`).
 
@@ -28,7 +31,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use vexfs_host::device::Write;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
-use vexfs_host::nofs;
+use vexfs_host::shared;
 use vexfs_host::sync::Arc;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -58,7 +61,15 @@ impl Fs {
     ///
     /// `NoMemory`: nothing has changed, try again. `Io` and others: the filesystem is read-only from now on.
     pub fn commit(&self) -> Result<Committed> {
-        let _nofs = nofs();
+        let _shared = shared();
+        let _in_order = self.order.close();
+        let mut state = self.commit.lock();
+        self.commit_locked(&mut state)
+    }
+
+    /// The same without waiting for data, for what brings data into the tree or holds locks that this needs.
+    pub(crate) fn commit_at_once(&self) -> Result<Committed> {
+        let _shared = shared();
         let mut state = self.commit.lock();
         self.commit_locked(&mut state)
     }
@@ -69,51 +80,69 @@ impl Fs {
     }
 
     pub(crate) fn commit_locked(&self, state: &mut CommitState) -> Result<Committed> {
-        if let Some(e) = self.abort_reason() {
-            return Err(e);
-        }
-        let mut tree = self.tree.write();
-        if !tree.changed {
-            self.space.lock().leave_limbo(&self.pins);
+        let Some(sealed) = self.seal(state)? else {
             return Ok(Committed {
                 txg: self.committed.load(SeqCst),
                 wrote: false,
             });
+        };
+        if let Err(e) = self.write_sealed(state, &sealed) {
+            if self.abort_reason().is_none() {
+                log!(err, "transaction group {} could not be written: {}", sealed.txg, e);
+                self.abort(e);
+            }
+            return Err(e);
+        }
+        self.settle(&sealed);
+        Ok(Committed {
+            txg: sealed.txg,
+            wrote: true,
+        })
+    }
+
+    /// Steps 1 and 2. `None` if there is nothing to write.
+    fn seal(&self, state: &mut CommitState) -> Result<Option<Sealed>> {
+        // An operation that has given up the tree's lock to read must be over.
+        let writer = self.writer.lock();
+        let mut tree = self.tree.write();
+        // An operation may have stopped everything while this waited for it: what it left must not be sealed.
+        if let Some(e) = self.abort_reason() {
+            return Err(e);
+        }
+        let mut space = self.space.lock();
+        if !tree.changed {
+            space.leave_limbo(&self.pins);
+            return Ok(None);
         }
         if self.never_writable.is_some() {
             return Err(Error::ReadOnly);
         }
 
         // Step 1: memory.
-        let mut space = self.space.lock();
         let bs = (self.store.geo.block_size as usize).max(1);
-        let count = tree.dirty.len();
         let (n_bitmaps, n_tables) = space.dirty();
-        let mut nodes: Vec<Arc<Node>> = Vec::with_capacity(count)?;
-        let mut bitmaps = Vec::new();
-        bitmaps.resize(n_bitmaps * BITMAP_BYTES, 0u8)?;
-        let mut tables = Vec::new();
-        tables.resize(n_tables * bs, 0u8)?;
-        let mut bitmap_blocks: Vec<u64> = Vec::with_capacity(n_bitmaps)?;
-        let mut table_blocks: Vec<u64> = Vec::with_capacity(n_tables)?;
-        let mut writes: Vec<Write<'_>> = Vec::with_capacity(count + n_bitmaps + n_tables)?;
+        let mut sealed = Sealed::with_room_for(tree.dirty.len(), n_bitmaps, n_tables, bs)?;
+        space.prepare_commit()?;
 
         // Step 2: seal.
         let txg = tree.txg;
-        if let Err(e) = seal_nodes(&mut tree, &self.store.uuid, &mut nodes) {
+        sealed.txg = txg;
+        if let Err(e) = seal_nodes(&mut tree, &self.store.uuid, &mut sealed.nodes) {
             // The tree in memory is not what it must be; it stays where it is.
             drop(space);
             drop(tree);
+            drop(writer);
             self.abort(e);
             return Err(e);
         }
         let csum = {
             let sb = superblock(&mut state.sb)?;
+            let (table_blocks, bitmap_blocks) = (&mut sealed.table_blocks, &mut sealed.bitmap_blocks);
             let csum = space.seal(
                 &self.store,
                 txg,
-                &mut bitmaps,
-                &mut tables,
+                &mut sealed.bitmaps,
+                &mut sealed.tables,
                 |table, block| {
                     // There is room for what `dirty` counted.
                     let _ = if table {
@@ -145,39 +174,39 @@ impl Fs {
         tree.txg = txg.saturating_add(1);
         drop(space);
         drop(tree);
+        drop(writer);
+        sort(&mut sealed.nodes);
+        Ok(Some(sealed))
+    }
 
-        // Steps 3 and 4: write.
-        sort(&mut nodes);
+    /// Steps 3 and 4. Needs no memory but what the list of writes has room for.
+    fn write_sealed(&self, state: &mut CommitState, sealed: &Sealed) -> Result<()> {
         let geo = &self.store.geo;
-        let nodes_at = nodes.iter().map(|n| (n.block(), n.bytes()));
-        let bitmaps_at = bitmap_blocks.iter().copied().zip(bitmaps.chunks_exact(BITMAP_BYTES));
-        let tables_at = table_blocks.iter().copied().zip(tables.chunks_exact(bs));
-        for (block, data) in nodes_at.chain(bitmaps_at).chain(tables_at) {
-            let offset = geo.byte(block);
-            writes.push(Write { offset, data })?;
+        let bs = (geo.block_size as usize).max(1);
+        let nodes_at = sealed.nodes.iter().map(|n| (n.block(), n.bytes()));
+        let bitmaps = sealed.bitmaps.chunks_exact(BITMAP_BYTES);
+        let bitmaps_at = sealed.bitmap_blocks.iter().copied().zip(bitmaps);
+        let tables_at = sealed.table_blocks.iter().copied().zip(sealed.tables.chunks_exact(bs));
+        let mut all = nodes_at.chain(bitmaps_at).chain(tables_at).map(|(block, data)| Write {
+            offset: geo.byte(block),
+            data,
+        });
+        self.store.dev.write_all(&mut all)?;
+        self.store.dev.flush()?;
+        // Whoever stopped the filesystem meanwhile has been told that nothing more reaches the device.
+        if let Some(e) = self.abort_reason() {
+            return Err(e);
         }
         let slot = 1 - state.slot.min(1);
         let offset = SUPERBLOCK_OFFSETS.get(slot).copied().unwrap_or(SUPERBLOCK_BYTES as u64);
-        let written = self
-            .store
-            .dev
-            .write_batch(&writes)
-            .and_then(|()| self.store.dev.flush())
-            .and_then(|()| self.store.dev.write_fua(offset, &state.sb));
-        if let Err(e) = written {
-            log!(
-                err,
-                "transaction group {} could not be written: {}; the filesystem is read-only from now on",
-                txg,
-                e
-            );
-            self.abort(e);
-            return Err(e);
-        }
+        self.store.dev.write_fua(offset, &state.sb)?;
         state.slot = slot;
+        Ok(())
+    }
 
-        // Step 5.
-        for node in nodes.iter() {
+    /// Step 5.
+    fn settle(&self, sealed: &Sealed) {
+        for node in sealed.nodes.iter() {
             self.store.cache.insert(node.clone());
         }
         {
@@ -186,10 +215,35 @@ impl Fs {
             self.log.settled(tree.redo.committed());
             self.space.lock().committed(&self.pins);
         }
-        self.committed.store(txg, SeqCst);
+        self.committed.store(sealed.txg, SeqCst);
         self.commits.fetch_add(1, Relaxed);
-        self.nodes_written.fetch_add(count as u64, Relaxed);
-        Ok(Committed { txg, wrote: true })
+        self.nodes_written.fetch_add(sealed.nodes.len() as u64, Relaxed);
+    }
+}
+
+/// A sealed transaction group: what has to be written, and where to. All its memory is there before the seal.
+struct Sealed {
+    txg: u64,
+    nodes: Vec<Arc<Node>>,
+    bitmaps: Vec<u8>,
+    bitmap_blocks: Vec<u64>,
+    tables: Vec<u8>,
+    table_blocks: Vec<u64>,
+}
+
+impl Sealed {
+    fn with_room_for(nodes: usize, bitmaps: usize, tables: usize, block_size: usize) -> Result<Sealed> {
+        let mut sealed = Sealed {
+            txg: 0,
+            nodes: Vec::with_capacity(nodes)?,
+            bitmaps: Vec::new(),
+            bitmap_blocks: Vec::with_capacity(bitmaps)?,
+            tables: Vec::new(),
+            table_blocks: Vec::with_capacity(tables)?,
+        };
+        sealed.bitmaps.resize(bitmaps.saturating_mul(BITMAP_BYTES), 0)?;
+        sealed.tables.resize(tables.saturating_mul(block_size), 0)?;
+        Ok(sealed)
     }
 }
 

@@ -11,9 +11,12 @@
 //! Space that a `Tx` frees or adopts changes hands in [`Tx::commit`] only. Nodes that it copied or split stay so after a
 //! rollback: that changes nothing of what the tree says.
 //!
-//! Locks, outermost first: commit or log, tree, space, a shard of the cache.
+//! Locks, outermost first: commit or log, writer, tree, space, a shard of the cache. None is held while a node or a bitmap is read
+//! from the device (`fetch`), but for the writer lock of an operation that needs it.
 
 pub(crate) mod commit;
+pub(crate) mod fetch;
+pub(crate) mod order;
 #[cfg(test)]
 mod tests;
 
@@ -22,26 +25,33 @@ use crate::btree::How;
 use crate::btree::Tree;
 use crate::btree::Walk;
 use crate::format::Key;
+use crate::format::FIRST_INO;
 use crate::mount::Fs;
 use crate::space::Class;
 use crate::space::Places;
 use crate::space::Run;
+use core::cell::Cell;
+use fetch::Fetched;
+use fetch::Miss;
+use fetch::Source;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
-use vexfs_host::nofs;
+use vexfs_host::shared;
+use vexfs_host::sync::MutexGuard;
 use vexfs_host::sync::RwLockReadGuard;
 use vexfs_host::sync::RwLockWriteGuard;
 use vexfs_host::Error;
-use vexfs_host::NofsScope;
 use vexfs_host::Result;
+use vexfs_host::SharedScope;
 
 /// Reading the tree, in a [`View`] or within a [`Tx`].
 ///
 /// The functions given to these methods run while the tree is locked: they must not call into the filesystem again, nor do
 /// anything that may (such as touching user memory).
 pub trait Read {
+    /// Calls `f` on the tree, and again whenever it lacked a node, which has been read then.
     #[doc(hidden)]
-    fn walk(&self) -> Walk<'_>;
+    fn attempt(&self, f: &mut dyn FnMut(Walk<'_>) -> Result<()>) -> Result<()>;
 
     /// Hears of every error of reading before the caller does.
     #[doc(hidden)]
@@ -53,23 +63,68 @@ pub trait Read {
     ///
     /// Those of `f`; `Io` and `Corrupt` from reading nodes, `NoMemory`.
     fn get<R>(&self, k: &Key, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<Option<R>> {
-        self.walk().get(k, f).inspect_err(|e| self.met(e))
+        let (mut f, mut found) = (Some(f), None);
+        let done = self.attempt(&mut |walk| {
+            walk.get(k, |data| {
+                found = f.take().map(|f| f(data)).transpose()?;
+                Ok(())
+            })
+        });
+        done.inspect_err(|e| self.met(e))?;
+        Ok(found)
     }
 
     /// Calls `f` with the first item whose key is not below `k`. `None` if there is none.
     fn first_at_or_after<R>(&self, k: &Key, f: impl FnOnce(&Key, &[u8]) -> Result<R>) -> Result<Option<R>> {
-        self.walk().at_or_after(k, f).inspect_err(|e| self.met(e))
+        let (mut f, mut found, mut at) = (Some(f), None, *k);
+        let done = self.attempt(&mut |walk| {
+            if walk.anew {
+                at = *k;
+            }
+            walk.at_or_after(&mut at, |key, data| {
+                found = f.take().map(|f| f(key, data)).transpose()?;
+                Ok(())
+            })
+        });
+        done.inspect_err(|e| self.met(e))?;
+        Ok(found)
     }
 
     /// Calls `f` with the last item whose key is not above `k`. `None` if there is none.
     fn last_at_or_before<R>(&self, k: &Key, f: impl FnOnce(&Key, &[u8]) -> Result<R>) -> Result<Option<R>> {
-        self.walk().at_or_before(k, f).inspect_err(|e| self.met(e))
+        let (mut f, mut found, mut at) = (Some(f), None, *k);
+        let done = self.attempt(&mut |walk| {
+            if walk.anew {
+                at = *k;
+            }
+            walk.at_or_before(&mut at, |key, data| {
+                found = f.take().map(|f| f(key, data)).transpose()?;
+                Ok(())
+            })
+        });
+        done.inspect_err(|e| self.met(e))?;
+        Ok(found)
     }
 
     /// Calls `f` with each item from `from` to `to_inclusive`, in order, until it returns false.
     fn scan(&self, from: &Key, to_inclusive: &Key, f: &mut dyn FnMut(&Key, &[u8]) -> Result<bool>) -> Result<()> {
-        self.walk().scan(from, to_inclusive, f).inspect_err(|e| self.met(e))
+        let mut at = *from;
+        let done = self.attempt(&mut |walk| {
+            // Once `f` has seen an item, the tree does not change between attempts.
+            if walk.anew {
+                at = *from;
+            }
+            walk.scan(&mut at, to_inclusive, &mut |key, data| {
+                self.seen();
+                f(key, data)
+            })
+        });
+        done.inspect_err(|e| self.met(e))
     }
+
+    /// The caller has seen something of the tree: what it sees from now on must be of the same state.
+    #[doc(hidden)]
+    fn seen(&self) {}
 }
 
 /// The room an operation needs at most.
@@ -78,6 +133,7 @@ pub struct Reserve {
     items: u64,
     neighbours: u64,
     class: Class,
+    of_data: bool,
 }
 
 impl Reserve {
@@ -87,6 +143,7 @@ impl Reserve {
             items: n as u64,
             neighbours: 0,
             class: Class::Normal,
+            of_data: false,
         }
     }
 
@@ -100,10 +157,17 @@ impl Reserve {
 
     /// The operation frees space or must not fail for a lack of it: it may use the emergency reserve.
     pub const fn deleting(self) -> Reserve {
-        Reserve {
-            class: Class::Urgent,
-            ..self
-        }
+        self.class(Class::Urgent)
+    }
+
+    /// Who asks.
+    pub(crate) const fn class(self, class: Class) -> Reserve {
+        Reserve { class, ..self }
+    }
+
+    /// The operation brings data into the tree for which a commit may be waiting: it must not wait for that commit.
+    pub const fn of_data(self) -> Reserve {
+        Reserve { of_data: true, ..self }
     }
 
     /// Nodes that may become dirty: for each item the way down, a split on each level and a new root; for neighbours all of
@@ -115,38 +179,107 @@ impl Reserve {
     }
 }
 
+/// A use of the tree within a function that was called with something of it.
+const NESTED: Error = Error::Busy;
+
+/// How often a view gives up the lock to read what it lacks, before it has seen anything: a tree that changes all the time
+/// must not make it begin anew for ever.
+const TURNS: u32 = 4 * crate::format::MAX_LEVELS as u32;
+
 /// The tree, to read.
+///
+/// The lock is given up while a node is read from the device, if that cannot show the caller two states of the tree: before
+/// it has seen anything, or if nobody is changing the tree. Otherwise, which is rare, the node is read under the lock.
 pub struct View<'a> {
     fs: &'a Fs,
-    tree: RwLockReadGuard<'a, Tree>,
-    _nofs: NofsScope,
+    /// Taken out while it is in use.
+    tree: Cell<Option<RwLockReadGuard<'a, Tree>>>,
+    fetched: Fetched,
+    seen: Cell<bool>,
+    _shared: SharedScope,
 }
 
-impl Read for View<'_> {
-    fn walk(&self) -> Walk<'_> {
-        Walk {
-            store: &self.fs.store,
-            tree: &self.tree,
+impl<'a> View<'a> {
+    /// Gets what a walk lacked. Returns the lock, and whether the tree may have changed.
+    fn fetch(&self, tree: RwLockReadGuard<'a, Tree>, miss: Miss) -> (RwLockReadGuard<'a, Tree>, bool) {
+        if !self.seen.get() && self.fetched.count() < TURNS {
+            drop(tree);
+            self.fetched.fetch(self.fs, miss);
+            return (self.fs.tree.read(), true);
+        }
+        match self.fs.writer.try_lock() {
+            Some(_alone) => {
+                drop(tree);
+                self.fetched.fetch(self.fs, miss);
+                (self.fs.tree.read(), false)
+            }
+            None => {
+                self.fetched.fetch(self.fs, miss);
+                (tree, false)
+            }
         }
     }
-}
 
-impl View<'_> {
+    fn of_tree(&self, f: impl FnOnce(&Tree) -> u64) -> u64 {
+        self.seen.set(true);
+        let tree = self.tree.take();
+        let value = tree.as_ref().map_or(0, |tree| f(tree));
+        self.tree.set(tree);
+        value
+    }
+
     /// The open transaction group.
     pub fn txg(&self) -> u64 {
-        self.tree.txg
+        self.of_tree(|tree| tree.txg)
     }
 
     /// Objects in the tree.
     pub fn inode_count(&self) -> u64 {
-        self.tree.inode_count
+        self.of_tree(|tree| tree.inode_count)
+    }
+}
+
+impl Read for View<'_> {
+    fn attempt(&self, f: &mut dyn FnMut(Walk<'_>) -> Result<()>) -> Result<()> {
+        let mut tree = self.tree.take().ok_or(NESTED)?;
+        let mut anew = false;
+        let done = loop {
+            let source = Source {
+                store: &self.fs.store,
+                fetched: Some(&self.fetched),
+            };
+            let done = f(Walk {
+                source,
+                tree: &tree,
+                anew,
+            });
+            match self.fetched.lacked(&done) {
+                Some(miss) => (tree, anew) = self.fetch(tree, miss),
+                None => break done,
+            }
+        };
+        self.tree.set(Some(tree));
+        self.seen();
+        done
+    }
+
+    fn seen(&self) {
+        self.seen.set(true);
     }
 }
 
 /// An operation that changes the tree.
+///
+/// It holds the writer lock throughout, and the tree's, but for the time that something has to be read from the device: then
+/// the tree is made to say what it said before the operation, and readers go on.
 pub struct Tx<'a> {
     fs: &'a Fs,
-    tree: RwLockWriteGuard<'a, Tree>,
+    /// Taken out while it is in use.
+    tree: Cell<Option<RwLockWriteGuard<'a, Tree>>>,
+    // Given back after the tree.
+    _writer: MutexGuard<'a, ()>,
+    fetched: Fetched,
+    txg: u64,
     places: Places,
     adopted: Vec<Run>,
     freed: Vec<Run>,
@@ -156,15 +289,18 @@ pub struct Tx<'a> {
     of_orphan: bool,
     done: bool,
     // Dropped last.
-    _nofs: NofsScope,
+    _shared: SharedScope,
 }
 
 impl Read for Tx<'_> {
-    fn walk(&self) -> Walk<'_> {
-        Walk {
-            store: &self.fs.store,
-            tree: &self.tree,
-        }
+    fn attempt(&self, f: &mut dyn FnMut(Walk<'_>) -> Result<()>) -> Result<()> {
+        self.on_tree(|tree, env| {
+            f(Walk {
+                source: env.source(),
+                tree,
+                anew: false,
+            })
+        })
     }
 
     /// Damage that is met while something is changed stops all changes, unless it is an orphan's.
@@ -178,11 +314,13 @@ impl Read for Tx<'_> {
 impl Fs {
     /// Starts reading. What is read stays consistent, and nothing changes, for as long as the view lives.
     pub fn view(&self) -> Result<View<'_>> {
-        let nofs = nofs();
+        let shared = shared();
         Ok(View {
             fs: self,
-            tree: self.tree.read(),
-            _nofs: nofs,
+            tree: Cell::new(Some(self.tree.read())),
+            fetched: Fetched::new(),
+            seen: Cell::new(false),
+            _shared: shared,
         })
     }
 
@@ -192,33 +330,47 @@ impl Fs {
     ///
     /// `NoSpace`, `ReadOnly`, `Shutdown`; what stopped the commit.
     pub fn begin(&self, r: Reserve) -> Result<Tx<'_>> {
-        let nofs = nofs();
+        let shared = shared();
         let mut commits = 0;
         loop {
             self.check_writable()?;
+            // Rather than commit without the data that is waited for, let some more become dirty.
+            let patient = r.of_data && self.order.is_outstanding();
+            let limit = self.dirty_limit.saturating_mul(if patient { 2 } else { 1 });
+            let writer = self.writer.lock();
             let tree = self.tree.write();
-            if tree.dirty.len() < self.dirty_limit || commits > 0 {
-                let mut space = self.space.lock();
+            let mut space = self.space.lock();
+            // What is dirty cannot be reclaimed; a bitmap and its copy take half a small node.
+            let full = tree.dirty.len() >= limit || space.dirty_groups() >= limit;
+            if !full || commits > 0 {
                 if let Some(places) = space.begin_op(r.nodes(tree.levels()), r.class) {
                     drop(space);
                     return Ok(Tx {
                         fs: self,
+                        _writer: writer,
+                        fetched: Fetched::new(),
+                        txg: tree.txg,
                         places,
                         adopted: Vec::new(),
                         freed: Vec::new(),
                         before: (tree.next_ino, tree.inode_count),
                         of_orphan: false,
                         done: false,
-                        tree,
-                        _nofs: nofs,
+                        tree: Cell::new(Some(tree)),
+                        _shared: shared,
                     });
                 }
                 if commits > 1 || !space.has_pending() {
                     return Err(Error::NoSpace);
                 }
             }
+            drop(space);
             drop(tree);
-            self.commit()?;
+            drop(writer);
+            match r.of_data {
+                true => self.commit_at_once()?,
+                false => self.commit()?,
+            };
             commits += 1;
         }
     }
@@ -226,35 +378,85 @@ impl Fs {
     /// Starts an operation of the intent log, of up to `items` items, on a filesystem that nobody uses yet and that may be
     /// read-only: it does not commit.
     pub(crate) fn begin_replay(&self, items: usize) -> Result<Tx<'_>> {
-        let nofs = nofs();
+        let shared = shared();
+        let writer = self.writer.lock();
         let tree = self.tree.write();
         let nodes = Reserve::items(items).nodes(tree.levels());
         let places = self.space.lock().begin_op(nodes, Class::Urgent).ok_or(Error::NoSpace)?;
         Ok(Tx {
             fs: self,
+            _writer: writer,
+            fetched: Fetched::new(),
+            txg: tree.txg,
             places,
             adopted: Vec::new(),
             freed: Vec::new(),
             before: (tree.next_ino, tree.inode_count),
             of_orphan: false,
             done: false,
-            tree,
-            _nofs: nofs,
+            tree: Cell::new(Some(tree)),
+            _shared: shared,
         })
-    }
-
-    pub(crate) fn env(&self) -> Env<'_> {
-        Env {
-            store: &self.store,
-            space: &self.space,
-        }
     }
 }
 
-impl Tx<'_> {
+impl<'a> Tx<'a> {
+    fn env(&self) -> Env<'_> {
+        Env {
+            store: &self.fs.store,
+            space: &self.fs.space,
+            fetched: &self.fetched,
+        }
+    }
+
+    /// Runs `f` on the tree, and again whenever it lacked something, which has been read then.
+    fn on_tree<R>(&self, mut f: impl FnMut(&mut Tree, Env<'_>) -> Result<R>) -> Result<R> {
+        let mut tree = self.tree.take().ok_or(NESTED)?;
+        let done = loop {
+            let done = f(&mut tree, self.env());
+            match self.fetched.lacked(&done) {
+                Some(miss) => tree = self.fetch(tree, miss),
+                None => break done,
+            }
+        };
+        self.tree.set(Some(tree));
+        done
+    }
+
+    /// Gets what a walk lacked. Meanwhile readers see the tree as it was before the operation.
+    fn fetch(&self, mut tree: RwLockWriteGuard<'a, Tree>, miss: Miss) -> RwLockWriteGuard<'a, Tree> {
+        let redo = match tree.suspend() {
+            Ok(redo) => redo,
+            Err(e) => {
+                // Without the memory to step aside, the others wait.
+                self.fs.met_changing(&e);
+                self.fetched.fetch(self.fs, miss);
+                return tree;
+            }
+        };
+        let now = (tree.next_ino, tree.inode_count);
+        (tree.next_ino, tree.inode_count) = self.before;
+        drop(tree);
+        self.fetched.fetch(self.fs, miss);
+        let mut tree = self.fs.tree.write();
+        (tree.next_ino, tree.inode_count) = now;
+        if let Err(e) = tree.resume(redo) {
+            self.fs.met_changing(&e);
+        }
+        tree
+    }
+
+    /// The tree, which is there unless a function given to [`Read`] asks.
+    fn of_tree<R>(&self, f: impl FnOnce(&mut Tree) -> R) -> Option<R> {
+        let mut tree = self.tree.take()?;
+        let value = f(&mut tree);
+        self.tree.set(Some(tree));
+        Some(value)
+    }
+
     /// The transaction group this operation belongs to.
     pub fn txg(&self) -> u64 {
-        self.tree.txg
+        self.txg
     }
 
     /// The key of the hash of names.
@@ -277,7 +479,7 @@ impl Tx<'_> {
 
     /// Objects in the tree.
     pub fn inode_count(&self) -> u64 {
-        self.tree.inode_count
+        self.of_tree(|tree| tree.inode_count).unwrap_or(self.before.1)
     }
 
     /// Counts objects that were added or removed.
@@ -286,26 +488,34 @@ impl Tx<'_> {
     ///
     /// `Corrupt` if fewer than none would be left.
     pub fn add_inodes(&mut self, n: i64) -> Result<()> {
-        let count = self.tree.inode_count.checked_add_signed(n);
-        self.tree.inode_count =
+        let count = self.inode_count().checked_add_signed(n);
+        let count =
             count.ok_or_else(|| self.damaged("inodes added or removed beyond what the superblock counts", 0))?;
-        Ok(())
+        self.of_tree(|tree| tree.inode_count = count).ok_or(NESTED)
     }
 
     /// Sets what an operation of `entries` entries in the intent log left.
     pub(crate) fn set_counts(&mut self, next_ino: u64, inode_count: u64, entries: u64) -> Result<()> {
-        if next_ino < self.tree.next_ino || inode_count.abs_diff(self.tree.inode_count) > entries {
-            return Err(Error::corrupt("intent log: impossible counts", u64::MAX, 0));
-        }
-        (self.tree.next_ino, self.tree.inode_count) = (next_ino, inode_count);
-        Ok(())
+        let most = next_ino.saturating_sub(FIRST_INO).saturating_add(1);
+        let set = self.of_tree(|tree| {
+            let counts = (1..=most).contains(&inode_count) && inode_count.abs_diff(tree.inode_count) <= entries;
+            if next_ino < tree.next_ino || !counts {
+                return Err(Error::corrupt("intent log: impossible counts", u64::MAX, 0));
+            }
+            (tree.next_ino, tree.inode_count) = (next_ino, inode_count);
+            Ok(())
+        });
+        set.ok_or(NESTED)?
     }
 
     /// A new inode number. Numbers are never given out twice.
     pub fn alloc_ino(&mut self) -> Result<u64> {
-        let ino = self.tree.next_ino;
-        self.tree.next_ino = ino.checked_add(1).ok_or(Error::NoSpace)?;
-        Ok(ino)
+        let next = self.of_tree(|tree| {
+            let ino = tree.next_ino;
+            tree.next_ino = ino.checked_add(1)?;
+            Some(ino)
+        });
+        next.ok_or(NESTED)?.ok_or(Error::NoSpace)
     }
 
     /// Inserts an item.
@@ -314,13 +524,13 @@ impl Tx<'_> {
     ///
     /// `Exists` if there is one with this key; those of reading and allocating nodes.
     pub fn insert(&mut self, key: &Key, data: &[u8]) -> Result<()> {
-        let done = self.tree.insert(self.fs.env(), key, data, How::Insert);
+        let done = self.on_tree(|tree, env| tree.insert(env, key, data, How::Insert));
         done.inspect_err(|e| self.met(e))
     }
 
     /// Inserts an item or replaces it.
     pub fn put(&mut self, key: &Key, data: &[u8]) -> Result<()> {
-        let done = self.tree.insert(self.fs.env(), key, data, How::Put);
+        let done = self.on_tree(|tree, env| tree.insert(env, key, data, How::Put));
         done.inspect_err(|e| self.met(e))
     }
 
@@ -330,14 +540,15 @@ impl Tx<'_> {
     ///
     /// `NotFound` if there is none with this key; those of reading and allocating nodes.
     pub fn remove(&mut self, key: &Key) -> Result<()> {
-        let done = self.tree.remove(self.fs.env(), key);
+        let done = self.on_tree(|tree, env| tree.remove(env, key));
         done.inspect_err(|e| self.met(e))
     }
 
     /// Changes the value of an item in place, its length stays. `None` if there is no such item. If `f` fails, the item is
     /// as it was.
     pub fn modify<R>(&mut self, key: &Key, f: impl FnOnce(&mut [u8]) -> Result<R>) -> Result<Option<R>> {
-        let done = self.tree.modify(self.fs.env(), key, f);
+        let mut f = Some(f);
+        let done = self.on_tree(|tree, env| tree.modify(env, key, |data| f.take().map(|f| f(data)).ok_or(NESTED)?));
         done.inspect_err(|e| self.met(e))
     }
 
@@ -364,10 +575,7 @@ impl Tx<'_> {
     pub fn free_extent(&mut self, pblk: u64, len: u32, _birth: u64) -> Result<()> {
         let run = Run { block: pblk, len };
         self.freed.reserve(1)?;
-        self.fs
-            .space
-            .lock()
-            .prepare_free(&self.fs.store, run, true)
+        self.on_tree(|_, env| env.space(|space| space.prepare_free(run, true)))
             .inspect_err(|e| {
                 if *e != Error::NoMemory {
                     log!(err, "freeing blocks {}+{}: {}", pblk, len, e);
@@ -378,8 +586,7 @@ impl Tx<'_> {
     }
 
     /// Ends the operation for the intent log.
-    fn note(&mut self) {
-        let tree = &mut *self.tree;
+    fn note(&self, tree: &mut Tree) {
         self.adopted.iter().for_each(|run| tree.redo.adopt(run));
         self.freed.iter().for_each(|run| tree.redo.free(run));
         let lsn = tree.redo.end(tree.next_ino, tree.inode_count);
@@ -390,13 +597,16 @@ impl Tx<'_> {
     /// [`Fs::sync_txg`].
     pub fn commit(mut self) -> u64 {
         self.done = true;
-        let txg = self.tree.txg;
-        let changed = self.tree.has_undo() || !self.adopted.is_empty() || !self.freed.is_empty();
-        if changed || self.before != (self.tree.next_ino, self.tree.inode_count) {
-            self.tree.changed = true;
-            self.note();
+        // Nobody else has it: that is only while a function of `self` runs.
+        let Some(mut tree) = self.tree.take() else {
+            return self.txg;
+        };
+        let changed = tree.has_undo() || !self.adopted.is_empty() || !self.freed.is_empty();
+        if changed || self.before != (tree.next_ino, tree.inode_count) {
+            tree.changed = true;
+            self.note(&mut tree);
         }
-        self.tree.keep();
+        tree.keep();
         let mut sound = true;
         {
             let mut space = self.fs.space.lock();
@@ -412,30 +622,30 @@ impl Tx<'_> {
             self.fs
                 .abort(Error::corrupt("blocks adopted or freed twice", u64::MAX, 0));
         }
-        self.tree.tidy(self.fs.env());
+        tree.tidy(self.env());
         self.fs.space.lock().end_op(self.places);
-        txg
+        self.txg
     }
 }
 
 impl Drop for Tx<'_> {
     fn drop(&mut self) {
-        if self.done {
+        let Some(mut tree) = self.tree.take().filter(|_| !self.done) else {
             return;
-        }
-        if !self.tree.undo() {
+        };
+        if !tree.undo() {
             // The invariants that make undoing infallible do not hold: what is in memory must never reach the device.
             self.fs
                 .abort(Error::corrupt("an operation could not be undone", u64::MAX, 0));
         }
-        self.tree.keep();
-        self.tree.redo.rollback();
-        (self.tree.next_ino, self.tree.inode_count) = self.before;
+        tree.keep();
+        tree.redo.rollback();
+        (tree.next_ino, tree.inode_count) = self.before;
         {
             let mut space = self.fs.space.lock();
             space.end_deferred();
             space.end_op(self.places);
         }
-        self.tree.tidy(self.fs.env());
+        tree.tidy(self.env());
     }
 }

@@ -333,7 +333,7 @@ pub(super) fn load(of: &Collection, item: &Item) -> Result<(Arc<Image>, TailEnd)
             count: target.count,
         })?;
     }
-    Ok((Image::new(item, segments, State { rows, dead }, index)?, end))
+    Ok((Image::new(&of.home, item, segments, State { rows, dead }, index)?, end))
 }
 
 /// What can be wrong with a record's contents, or prevent them from being replayed.

@@ -93,6 +93,7 @@ impl Collection {
         let plan = Plan {
             segments,
             index: IndexParams::new(Kind::Flat),
+            urgent: false,
         };
         self.merge(plan, &Work::quiet(permit)).map(|_| ())
     }
@@ -126,6 +127,16 @@ impl Collection {
             if long && image.segments.len() < SEGMENTS_MAX {
                 drop(image);
                 self.seal(&mut writer)?;
+                self.remove_leftovers(&mut writer);
+                return Ok(true);
+            }
+            if image.has_dead_segment()? {
+                drop(image);
+                let update = Update {
+                    urgent: true,
+                    ..Update::default()
+                };
+                self.publish(&mut writer, update)?;
                 self.remove_leftovers(&mut writer);
                 return Ok(true);
             }
@@ -181,7 +192,11 @@ impl Collection {
             true => *index,
             false => IndexParams::new(Kind::Flat),
         };
-        Plan { segments, index }
+        Plan {
+            segments,
+            index,
+            urgent: false,
+        }
     }
 
     /// Puts all rows into one segment without dead ones, which has the collection's index. Rows that come meanwhile are not
@@ -202,7 +217,56 @@ impl Collection {
     pub fn optimize_with(&self, work: &Work<'_>) -> Result<Txg> {
         let _nofs = nofs();
         let _maintenance = self.maintenance.write_killable()?;
-        self.merge_all(None, work)
+        match self.merge_all(None, work) {
+            Err(Error::NoSpace) if self.leave_dead_behind(work)? => self.merge_all(None, work),
+            done => done,
+        }
+    }
+
+    /// Frees the space of dead rows on a full device: rewrites the tail, leaves out segments without live rows, and replaces
+    /// others one by one, the ones with the fewest live rows first, for as long as there is room for that. Returns whether
+    /// anything was freed. The caller holds `maintenance`.
+    fn leave_dead_behind(&self, work: &Work<'_>) -> Result<bool> {
+        let mut freed = {
+            let _permitted = Permitted::by(work.permit)?;
+            let mut writer = self.writer.write_killable()?;
+            let image = self.loaded(&mut writer)?;
+            let rows = {
+                let state = image.state.read();
+                state.rows.count() > state.rows.live()
+            };
+            let has_dead = rows || image.has_dead_segment()?;
+            drop(image);
+            let update = Update {
+                urgent: true,
+                ..Update::default()
+            };
+            has_dead && may_lack_space(self.publish(&mut writer, update))? && {
+                self.remove_leftovers(&mut writer);
+                true
+            }
+        };
+        loop {
+            let plan = {
+                let mut writer = self.writer.write_killable()?;
+                let image = self.loaded(&mut writer)?;
+                let (_, dead) = image.moment()?;
+                let mut wasteful = sizes(&image)?;
+                wasteful.retain(|size| dead.get(size.place).is_some_and(|dead| dead.count > 0));
+                let Some(size) = wasteful.iter().min_by_key(|size| size.live) else {
+                    return Ok(freed);
+                };
+                Plan {
+                    segments: pick(&image, core::slice::from_ref(size))?,
+                    index: IndexParams::new(Kind::Flat),
+                    urgent: true,
+                }
+            };
+            if !may_lack_space(self.merge(plan, work))? {
+                return Ok(freed);
+            }
+            freed = true;
+        }
     }
 
     /// Gives the collection this index from now on, and builds it for the rows there are: they become one segment.
@@ -263,6 +327,7 @@ impl Collection {
                     Some((place, _)) => Plan {
                         segments: pick(&image, &[Size { place, live: 0 }])?,
                         index: flat,
+                        urgent: false,
                     },
                 }
             };
@@ -328,9 +393,32 @@ impl Collection {
             Plan {
                 segments: pick(&image, &sizes(&image)?)?,
                 index,
+                urgent: false,
             }
         };
+        // No index is computed for what cannot be written.
+        let live = plan.segments.iter().fold(0u64, |sum, (segment, dead)| {
+            sum.saturating_add((segment.count() as u64).saturating_sub(dead.count.into()))
+        });
+        let bytes = live.saturating_mul(self.params.row_bytes() as u64 + 8);
+        let room = self
+            .fs
+            .space_info()
+            .available
+            .saturating_mul(self.fs.block_size().into());
+        if bytes > room {
+            return Err(Error::NoSpace);
+        }
         self.merge(plan, work)
+    }
+}
+
+/// Whether something was done; that there was no space for it is no error.
+fn may_lack_space<T>(done: Result<T>) -> Result<bool> {
+    match done {
+        Ok(_) => Ok(true),
+        Err(Error::NoSpace) => Ok(false),
+        Err(e) => Err(e),
     }
 }
 

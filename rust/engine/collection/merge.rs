@@ -24,10 +24,12 @@ use crate::segment::Base;
 use crate::segment::Column;
 use crate::segment::File;
 use crate::segment::Index;
+use crate::segment::Kept;
 use crate::segment::Material;
 use crate::segment::Segment;
 use crate::segment::Source;
 use crate::segment::Vectors;
+use crate::segment::Writing;
 use crate::Time;
 use crate::Txg;
 use core::sync::atomic::Ordering;
@@ -43,8 +45,8 @@ struct Input {
     segment: Arc<Segment>,
     /// The rows that were dead when the merge began.
     dead: Dead,
-    ids: Arc<Buffer>,
-    vectors: Arc<Vectors>,
+    ids: Arc<Kept<Buffer>>,
+    vectors: Arc<Kept<Vectors>>,
     column: Column,
 }
 
@@ -79,6 +81,8 @@ pub(super) struct Plan {
     pub(super) segments: Vec<(Arc<Segment>, Dead)>,
     /// What its index is made with.
     pub(super) index: IndexParams,
+    /// It frees more than it writes: it may use the reserve of a full device.
+    pub(super) urgent: bool,
 }
 
 impl Collection {
@@ -116,7 +120,11 @@ impl Collection {
         let (file, number) = self.new_segment_file(writer)?;
         let flat = IndexParams::new(crate::index::Kind::Flat);
         let more = self.sections(&material, &flat, None, &Work::quiet(&Always))?;
-        let segment = Segment::create(file, number, material, &flat, more, &Always)?;
+        let how = Writing {
+            permit: &Always,
+            urgent: false,
+        };
+        let segment = Segment::create(file, number, material, &flat, more, how)?;
         let update = Update {
             new: Some((segment, Dead::default())),
             sealed: true,
@@ -160,20 +168,23 @@ impl Collection {
     /// permit nor `writer`.
     #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn merge(&self, plan: Plan, work: &Work<'_>) -> Result<Txg> {
+        let urgent = plan.urgent;
         let (file, number) = {
             let _permitted = Permitted::by(work.permit)?;
             let mut writer = self.writer.write_killable()?;
             self.loaded(&mut writer)?;
             self.new_segment_file(&mut writer)?
         };
-        let Plan { segments, index } = plan;
-        let (inputs, new) = self.merged(&segments, &index, file, number, work)?;
-        drop(segments);
+        let (inputs, new) = self.merged(&plan, file, number, work)?;
+        drop(plan);
         let txg = {
             let _permitted = Permitted::by(work.permit)?;
             let mut writer = self.writer.write_killable()?;
             self.loaded(&mut writer)?;
-            let mut update = Update::default();
+            let mut update = Update {
+                urgent,
+                ..Update::default()
+            };
             for input in &inputs {
                 update.gone.push(input.segment.ino())?;
             }
@@ -198,14 +209,14 @@ impl Collection {
     #[inline(never)] // Its frame is not to be part of every caller's.
     fn merged(
         &self,
-        segments: &[(Arc<Segment>, Dead)],
-        params: &IndexParams,
+        plan: &Plan,
         file: File,
         number: u64,
         work: &Work<'_>,
     ) -> Result<(Vec<Input>, Option<Arc<Segment>>)> {
-        let mut inputs = Vec::with_capacity(segments.len())?;
-        for (segment, dead) in segments {
+        let params = &plan.index;
+        let mut inputs = Vec::with_capacity(plan.segments.len())?;
+        for (segment, dead) in &plan.segments {
             inputs.push(Input::load(segment, dead)?)?;
         }
         if inputs.iter().all(|input| input.live() == 0) {
@@ -226,9 +237,14 @@ impl Collection {
             Some(input) => input.segment.index()?,
             None => None,
         };
-        let base = old.as_deref().map(|index| Base { index, map: &map });
+        let old = old.as_deref().map(Kept::value);
+        let base = old.map(|index| Base { index, map: &map });
         let more = self.sections(&material, params, base, work)?;
-        let segment = Segment::create(file, number, material, params, more, work.permit)?;
+        let how = Writing {
+            permit: work.permit,
+            urgent: plan.urgent,
+        };
+        let segment = Segment::create(file, number, material, params, more, how)?;
         Ok((inputs, Some(segment)))
     }
 

@@ -33,6 +33,7 @@ mod record;
 mod registry;
 pub(crate) mod rows;
 mod search;
+mod shrink;
 #[cfg(test)]
 mod tests;
 mod tombstones;
@@ -63,13 +64,16 @@ pub use write::Inserted;
 use crate::bits::Bits;
 use crate::index::IndexParams;
 use crate::index::Kind;
+use crate::segment::Counter;
 use crate::segment::Home;
 use crate::segment::Leases;
 use crate::segment::Meter;
 use crate::segment::Segment;
+use crate::segment::Total;
 use crate::Ino;
 use crate::Time;
 use crate::Txg;
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
 use item::Item;
@@ -96,8 +100,8 @@ pub struct Collection {
     maintenance: RwLock<()>,
     writer: RwLock<Writer>,
     image: RwLock<Option<Arc<Image>>>,
-    /// Bytes of the image without its segments, as counted last.
-    counted: AtomicU64,
+    /// Whether the log says already that unused files cannot be removed.
+    has_complained: AtomicBool,
     /// What the build that is running has done, and all it has to do.
     build_done: AtomicU64,
     build_total: AtomicU64,
@@ -141,6 +145,8 @@ struct Image {
     use_indexes: bool,
     index: RwLock<U64Map<u32>>,
     state: RwLock<State>,
+    /// Bytes of all this without the segments.
+    counter: Counter,
 }
 
 /// What changes of an image.
@@ -167,13 +173,27 @@ impl Dead {
 
 impl Image {
     #[inline(never)] // Its frame is not to be part of every caller's.
-    fn new(item: &Item, segments: Vec<Arc<Segment>>, state: State, index: U64Map<u32>) -> Result<Arc<Self>> {
-        Arc::new(Self {
+    fn new(
+        home: &Home,
+        item: &Item,
+        segments: Vec<Arc<Segment>>,
+        state: State,
+        index: U64Map<u32>,
+    ) -> Result<Arc<Self>> {
+        let image = Arc::new(Self {
             segments,
             use_indexes: item.index.kind != Kind::Flat,
             index: RwLock::new(index)?,
             state: RwLock::new(state)?,
-        })
+            counter: Counter::new(&home.meter),
+        })?;
+        image.account();
+        Ok(image)
+    }
+
+    /// Counts the memory after a change.
+    fn account(&self) {
+        self.counter.set(self.memory_bytes());
     }
 
     /// The dead rows of all segments, and the state of the tail at the same moment.
@@ -185,6 +205,13 @@ impl Image {
             dead.push(of_segment.clone())?;
         }
         Ok((state.rows.snapshot(), dead))
+    }
+
+    /// Whether there is a segment without live rows.
+    fn has_dead_segment(&self) -> Result<bool> {
+        let (_, dead) = self.moment()?;
+        let mut pairs = self.segments.iter().zip(&dead);
+        Ok(pairs.any(|(segment, dead)| dead.count as usize >= segment.count()))
     }
 
     /// Bytes of memory without the segments.
@@ -244,7 +271,7 @@ impl Collection {
     /// # Errors
     ///
     /// `NotCollection` if it is none, `Corrupt` if its item is damaged.
-    fn open(fs: Arc<Fs>, kernels: Kernels, tuning: Tuning, total_memory: Arc<AtomicU64>, dir: Ino) -> Result<Self> {
+    fn open(fs: Arc<Fs>, kernels: Kernels, tuning: Tuning, total_memory: Arc<Total>, dir: Ino) -> Result<Self> {
         let item = read_item(&fs, dir)?;
         if record::RECORD_MAX > fs.write_atomic_max() {
             return Err(Error::Unsupported("a batch is larger than an atomic write"));
@@ -272,7 +299,7 @@ impl Collection {
             maintenance: RwLock::new(())?,
             writer: RwLock::new(writer)?,
             image: RwLock::new(None)?,
-            counted: AtomicU64::new(0),
+            has_complained: AtomicBool::new(false),
             build_done: AtomicU64::new(0),
             build_total: AtomicU64::new(0),
         })
@@ -376,39 +403,9 @@ impl Collection {
         Ok(info)
     }
 
-    /// Bytes of memory that [`Collection::drop_cache`] would give back. Takes no lock.
-    pub fn memory_bytes(&self) -> u64 {
-        self.home.meter.bytes()
-    }
-
-    /// Counts what the image takes after a change of it. The caller holds `writer`.
-    fn account(&self, image: Option<&Image>) {
-        let bytes = image.map_or(0, Image::memory_bytes);
-        let before = self.counted.swap(bytes, Ordering::Relaxed);
-        self.home.meter.change(before, bytes);
-    }
-
-    /// Forgets the rows in memory, unless a change is being made. The next use reads them again. Returns the bytes freed,
-    /// which those who are searching at the moment keep a little longer.
-    pub fn drop_cache(&self) -> u64 {
-        let Some(mut writer) = self.writer.try_write() else {
-            return 0;
-        };
-        let bytes = self.memory_bytes();
-        self.forget(&mut writer);
-        bytes
-    }
-
-    fn forget(&self, writer: &mut Writer) {
-        writer.end = None;
-        writer.record = Vec::new();
-        let image = self.image.write().take();
-        drop(image);
-        self.account(None);
-    }
-
     /// The rows, loaded if need be.
     fn image(&self) -> Result<Arc<Image>> {
+        self.home.meter.touch();
         if let Some(image) = self.image.read().clone() {
             return Ok(image);
         }
@@ -417,6 +414,7 @@ impl Collection {
 
     /// The rows and, in `writer`, the tail's end.
     fn loaded(&self, writer: &mut Writer) -> Result<Arc<Image>> {
+        self.home.meter.touch();
         if writer.end.is_some() {
             if let Some(image) = self.image.read().clone() {
                 return Ok(image);
@@ -425,12 +423,11 @@ impl Collection {
         let (image, end) = load::load(self, &writer.item)?;
         writer.end = Some(end);
         *self.image.write() = Some(image.clone());
-        self.account(Some(&image));
         Ok(image)
     }
 
     /// Deletes hidden files that the collection does not consist of and nobody uses: what publications replaced, and what an
-    /// interrupted one left behind. A failure is logged; the next change tries again.
+    /// interrupted one left behind. A failure is logged once; every further change tries again.
     fn remove_leftovers(&self, writer: &mut Writer) {
         let Writer {
             item, end: Some(end), ..
@@ -441,47 +438,54 @@ impl Collection {
         if end.is_alone {
             return;
         }
-        // What is on disk decides, in case that this is not what is believed to be there.
-        let on_disk = match read_item(&self.fs, self.dir) {
-            Ok(on_disk) if on_disk.tail == item.tail => on_disk,
-            _ => {
-                log!(warn, "collection {}: its item cannot be read again", self.dir);
-                return;
+        match self.remove_unnamed(item) {
+            Ok(is_alone) => {
+                end.is_alone = is_alone;
+                self.has_complained.store(false, Ordering::Relaxed);
             }
-        };
-        loop {
-            let (mut leftover, mut used) = (None, false);
-            let listed = self.fs.hidden_files(self.dir, &mut |ino| {
-                if !on_disk.names(ino) && !item.names(ino) {
-                    match self.home.leases.is_used(ino) {
-                        true => used = true,
-                        false => leftover = Some(ino),
-                    }
-                }
-            });
-            match (listed, leftover) {
-                (Ok(()), None) => {
-                    end.is_alone = !used;
-                    return;
-                }
-                (Ok(()), Some(ino)) if self.remove_hidden(ino).is_ok() => {}
-                _ => {
-                    log!(warn, "collection {}: cannot remove an unused hidden file", self.dir);
-                    return;
-                }
+            Err(e) if !self.has_complained.swap(true, Ordering::Relaxed) => {
+                log!(
+                    warn,
+                    "collection {}: cannot remove unused hidden files yet: {}",
+                    self.dir,
+                    e
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Deletes the hidden files that neither this item nor the one on disk names. Returns whether none is left.
+    fn remove_unnamed(&self, item: &Item) -> Result<bool> {
+        // What is on disk decides, in case that this is not what is believed to be there.
+        let on_disk = read_item(&self.fs, self.dir)?;
+        if on_disk.tail != item.tail {
+            return Err(Error::corrupt(
+                "collection item that somebody else changed",
+                u64::MAX,
+                self.dir,
+            ));
+        }
+        let (mut leftovers, mut failed) = (Vec::new(), Ok(()));
+        self.fs.hidden_files(self.dir, &mut |ino| {
+            if failed.is_ok() && !on_disk.names(ino) && !item.names(ino) {
+                failed = leftovers.push(ino);
+            }
+        })?;
+        failed?;
+        let mut is_alone = true;
+        for ino in leftovers {
+            match self.home.leases.is_used(ino) {
+                true => is_alone = false,
+                false => self.remove_hidden(ino)?,
             }
         }
+        Ok(is_alone)
     }
 
     fn remove_hidden(&self, ino: Ino) -> Result {
         self.fs.release_hidden(self.dir, ino, Time::now())?;
         self.fs.evict(ino)
-    }
-}
-
-impl Drop for Collection {
-    fn drop(&mut self) {
-        self.account(None);
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct Update {
     pub(super) sealed: bool,
     /// The index that segments are to have from now on.
     pub(super) index: Option<IndexParams>,
+    /// More is freed than written: the new tail may use the reserve of a full device.
+    pub(super) urgent: bool,
 }
 
 /// A group of rows on its way into a new tail.
@@ -93,6 +95,7 @@ struct NewTail {
     index: U64Map<u32>,
     end: TailEnd,
     record: Vec<u8>,
+    urgent: bool,
 }
 
 impl Collection {
@@ -111,7 +114,11 @@ impl Collection {
         }
         // Whatever happens: not again before the tail has grown by a quarter.
         end.rewrite_at = end.len + end.len / 4;
-        if let Err(e) = self.publish(writer, Update::default()) {
+        let update = Update {
+            urgent: true,
+            ..Update::default()
+        };
+        if let Err(e) = self.publish(writer, update) {
             log!(
                 warn,
                 "collection {}: the space of deleted rows stays taken: {}",
@@ -154,6 +161,7 @@ impl Collection {
                     index: U64Map::new(),
                     end: self.tail_end(next_id),
                     record: Vec::new(),
+                    urgent: update.urgent,
                 };
                 if !update.sealed {
                     self.copy_live(&image, &mut tail)?;
@@ -162,11 +170,10 @@ impl Collection {
                 (State { rows, dead }, index, end)
             }
         };
-        let new_image = Image::new(&item, segments, state, index)?;
+        let new_image = Image::new(&self.home, &item, segments, state, index)?;
         let txg = self.fs.update_collection(self.dir, &item.encode()?)?;
         writer.item = item;
         writer.end = Some(TailEnd { txg, ..end });
-        self.account(Some(&new_image));
         let before = self.image.write().replace(new_image);
         drop(before);
         Ok(txg)
@@ -280,6 +287,7 @@ impl Collection {
             index,
             end,
             record,
+            urgent,
         } = tail;
         let header = Header {
             change,
@@ -301,7 +309,10 @@ impl Collection {
         };
         record::write_insert(record, &header, &insert)?;
         record::seal(record, header, *file);
-        self.fs.write(*file, end.len, record, Time::now())?;
+        match *urgent {
+            true => self.fs.write_urgent(*file, end.len, record, Time::now())?,
+            false => self.fs.write(*file, end.len, record, Time::now())?,
+        };
         end.len += record.len() as u64;
         let new = NewRows {
             ids: &group.ids,

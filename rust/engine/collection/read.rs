@@ -9,9 +9,7 @@ use super::Collection;
 use super::Image;
 use crate::limits::BATCH_ROWS_MAX;
 use crate::segment::find_id;
-use crate::segment::payload_bounds;
 use crate::segment::Segment;
-use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::sync::Arc;
@@ -60,9 +58,7 @@ impl Contents {
         if row.segment == TAIL {
             return copy(self.image.state.read().rows.vector(row.row), out);
         }
-        let segment = self.segment(row).ok_or(wrong)?;
-        let vectors = segment.vectors()?;
-        copy(vectors.rows(segment)?.row(row.row as usize), out)
+        self.segment(row).ok_or(wrong)?.vector_into(row.row, out)
     }
 
     /// Appends the payload of a row of the same answer to `out`.
@@ -81,8 +77,15 @@ impl Contents {
         if row.segment == TAIL {
             return append(self.image.state.read().rows.payload(row.row), out);
         }
-        let column = self.segment(row).ok_or(wrong)?.column()?;
-        append(Some(column.get(row.row)), out)
+        let before = out.len();
+        self.segment(row).ok_or(wrong)?.payload_into(row.row, out)?;
+        match out.len().saturating_sub(before) == row.payload_len {
+            true => Ok(()),
+            false => {
+                out.truncate(before);
+                Err(wrong)
+            }
+        }
     }
 }
 
@@ -92,22 +95,6 @@ pub struct Got {
     pub rows: Vec<Option<RowRef>>,
     /// What the rows contain.
     pub contents: Contents,
-}
-
-/// Finds the lengths of payloads of a segment.
-pub(super) struct PayloadLens(Option<Arc<Buffer>>);
-
-impl PayloadLens {
-    pub(super) fn of(segment: &Segment) -> Result<Self> {
-        segment.payload_ends().map(Self)
-    }
-
-    pub(super) fn get(&self, row: u32) -> usize {
-        self.0.as_ref().map_or(0, |ends| {
-            let (start, end) = payload_bounds(ends.as_u64s(), row);
-            end.saturating_sub(start)
-        })
-    }
 }
 
 impl Collection {
@@ -147,7 +134,6 @@ impl Collection {
                 continue;
             }
             let rows = segment.ids()?;
-            let lens = PayloadLens::of(segment)?;
             for (n, (id, found)) in ids.iter().zip(&mut found).enumerate() {
                 if n % 256 == 255 {
                     relax()?;
@@ -159,7 +145,7 @@ impl Collection {
                     Ok(row) if !dead.has(row as u32) => {
                         *found = Some(RowRef {
                             id: *id,
-                            payload_len: lens.get(row as u32),
+                            payload_len: segment.payload_len(row as u32)?,
                             segment: i as u32,
                             row: row as u32,
                         });

@@ -5,17 +5,18 @@ use super::item::Item;
 use super::Collection;
 use super::Params;
 use super::Tuning;
+use crate::segment::Total;
 use crate::Ino;
 use crate::Time;
 use crate::Txg;
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering;
 use vexfs_core::Fs;
 use vexfs_host::mem::U64Map;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
 use vexfs_host::sync::Arc;
 use vexfs_host::sync::Mutex;
+use vexfs_host::sync::RwLock;
+use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd::Kernels;
 
@@ -27,9 +28,32 @@ pub struct Collections {
     fs: Arc<Fs>,
     kernels: Kernels,
     tuning: Tuning,
-    open: Mutex<U64Map<Arc<Collection>>>,
-    memory: Arc<AtomicU64>,
+    open: Mutex<U64Map<Slot>>,
+    memory: Arc<Total>,
 }
+
+/// What there is for a directory.
+enum Slot {
+    /// Somebody is opening it and holds the lock meanwhile.
+    Opening(Arc<RwLock<()>>),
+    Open(Arc<Collection>),
+}
+
+impl Slot {
+    fn collection(&self) -> Option<&Arc<Collection>> {
+        match self {
+            Slot::Opening(_) => None,
+            Slot::Open(collection) => Some(collection),
+        }
+    }
+
+    fn is_turn(&self, turn: &Arc<RwLock<()>>) -> bool {
+        matches!(self, Slot::Opening(other) if Arc::ptr_eq(other, turn))
+    }
+}
+
+/// Collections that [`Collections::shrink`] looks at together.
+const TOGETHER: usize = 16;
 
 impl Collections {
     /// Those of a filesystem.
@@ -52,7 +76,7 @@ impl Collections {
             kernels: Kernels::detect(),
             tuning,
             open: Mutex::new(U64Map::new())?,
-            memory: Arc::new(AtomicU64::new(0))?,
+            memory: Arc::new(Total::new())?,
         })
     }
 
@@ -78,22 +102,41 @@ impl Collections {
     ///
     /// # Errors
     ///
-    /// `NotCollection` if it is none; those of reading its item.
+    /// `NotCollection` if it is none; those of reading its item; `Interrupted` while another one opens it.
     pub fn get(&self, dir: Ino) -> Result<Arc<Collection>> {
         let _nofs = nofs();
-        let mut open = self.open.lock();
-        if let Some(collection) = open.get(dir) {
+        if let Some(collection) = self.open.lock().get(dir).and_then(Slot::collection) {
             return Ok(collection.clone());
         }
-        let collection = Arc::new(Collection::open(
-            self.fs.clone(),
-            self.kernels,
-            self.tuning,
-            self.memory.clone(),
-            dir,
-        )?)?;
-        open.insert(dir, collection.clone())?;
-        Ok(collection)
+        // The device is read with this lock only, for which nobody waits but those who want the same collection.
+        let mine = Arc::new(RwLock::new(())?)?;
+        let _turn = loop {
+            let others = {
+                let mut open = self.open.lock();
+                match open.get(dir) {
+                    Some(Slot::Open(collection)) => return Ok(collection.clone()),
+                    Some(Slot::Opening(turn)) => turn.clone(),
+                    None => {
+                        let turn = mine.try_write().ok_or(Error::Busy)?;
+                        open.insert(dir, Slot::Opening(mine.clone()))?;
+                        break turn;
+                    }
+                }
+            };
+            drop(others.write_killable()?);
+        };
+        let (fs, memory) = (self.fs.clone(), self.memory.clone());
+        let opened = Collection::open(fs, self.kernels, self.tuning, memory, dir).and_then(Arc::new);
+        let mut open = self.open.lock();
+        // Unless it was forgotten meanwhile.
+        let before = match (open.get_mut(dir).filter(|slot| slot.is_turn(&mine)), &opened) {
+            (Some(slot), Ok(collection)) => Some(core::mem::replace(slot, Slot::Open(collection.clone()))),
+            (Some(_), Err(_)) => open.remove(dir),
+            (None, _) => None,
+        };
+        drop(open);
+        drop(before);
+        opened
     }
 
     /// Forgets directory `dir`, which is a collection no more or is about to go. Nobody may be using it at the moment: who
@@ -105,20 +148,38 @@ impl Collections {
 
     /// Bytes of memory that the rows of all collections take. Takes no lock.
     pub fn memory_bytes(&self) -> u64 {
-        self.memory.load(Ordering::Relaxed)
+        self.memory.bytes()
     }
 
-    /// Gives at least `bytes` of memory back, if there are so many that are not being changed. Returns how many.
+    /// Gives at least `bytes` of memory back, if there are so many that nobody is using. Returns how many.
+    ///
+    /// First goes what only makes searches faster, then sections of segments, then all there is of a collection; each from the
+    /// collection that was used longest ago to the one that was used last.
     ///
     /// For memory pressure: waits for nobody who might be waiting for memory.
     pub fn shrink(&self, bytes: u64) -> u64 {
         let Some(open) = self.open.try_lock() else { return 0 };
-        let mut freed = 0;
-        for (_, collection) in open.iter() {
-            if freed >= bytes {
-                break;
+        let stages: [fn(&Collection, u64) -> u64; 3] =
+            [Collection::trim, Collection::evict_sections, Collection::evict_rows];
+        let now = self.memory.now();
+        let mut freed = 0u64;
+        for stage in stages {
+            let mut behind = (0, 0);
+            loop {
+                let (some, count) = coldest(&open, behind, now);
+                for key in some.iter().take(count) {
+                    if freed >= bytes {
+                        return freed;
+                    }
+                    if let Some(collection) = open.get(key.1).and_then(Slot::collection) {
+                        freed = freed.saturating_add(stage(collection, bytes.saturating_sub(freed)));
+                    }
+                    behind = *key;
+                }
+                if count < TOGETHER {
+                    break;
+                }
             }
-            freed += collection.drop_cache();
         }
         freed
     }
@@ -128,9 +189,34 @@ impl Collections {
         let _nofs = nofs();
         let open = self.open.lock();
         let mut dirs = Vec::with_capacity(open.len())?;
-        for (dir, _) in open.iter() {
-            dirs.push(dir)?;
+        for (dir, slot) in open.iter() {
+            if slot.collection().is_some() {
+                dirs.push(dir)?;
+            }
         }
         Ok(dirs)
     }
+}
+
+/// The collections in memory that were used longest ago, of those used after `behind` and until `now`: when, and the
+/// directory. They are in order, and only so many count.
+fn coldest(open: &U64Map<Slot>, behind: (u64, Ino), now: u64) -> ([(u64, Ino); TOGETHER], usize) {
+    let (mut found, mut count) = ([(0, 0); TOGETHER], 0);
+    for (dir, slot) in open.iter() {
+        let Some(collection) = slot.collection() else { continue };
+        let key = (collection.last_use(), dir);
+        if key <= behind || key.0 > now || collection.memory_bytes() == 0 {
+            continue;
+        }
+        let place = found.iter().take(count).take_while(|other| **other < key).count();
+        if place < TOGETHER {
+            // What was at the end, if it was full, gives way.
+            found.copy_within(place..TOGETHER - 1, place + 1);
+            if let Some(slot) = found.get_mut(place) {
+                *slot = key;
+                count = count.saturating_add(1).min(TOGETHER);
+            }
+        }
+    }
+    (found, count)
 }

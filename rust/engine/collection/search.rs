@@ -5,7 +5,6 @@
 //! rows, scans the tail, and merges all by (distance, id).
 
 use super::read::Contents;
-use super::read::PayloadLens;
 use super::read::RowRef;
 use super::read::TAIL;
 use super::write::refusal;
@@ -33,8 +32,9 @@ use crate::plan::Choice;
 use crate::plan::Searcher;
 use crate::plan::SegmentFacts;
 use crate::plan::View;
-use crate::segment::Column;
 use crate::segment::Index;
+use crate::segment::Kept;
+use crate::segment::LazyColumn;
 use crate::segment::Segment;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
@@ -242,32 +242,40 @@ impl Collection {
         tops: &mut [TopK],
     ) -> Result<SegmentFacts> {
         let search = task.search;
+        let kept_fields = match search.filter {
+            Some(_) => Some(segment.fields()?),
+            None => None,
+        };
+        let fields = kept_fields.as_deref().map(Kept::value);
+        if let (Some(program), Some(fields)) = (search.filter, fields) {
+            // Neither vectors nor an index are needed then.
+            if let Some(facts) = plan::nothing(program, fields, segment.count(), dead.rows.as_deref())? {
+                return Ok(facts);
+            }
+        }
         let index = match task.image.use_indexes && !search.exact {
             true => segment.index()?,
             false => None,
         };
-        let (fields, column) = match search.filter {
-            Some(_) => (Some(segment.fields()?), segment.column()?),
-            None => (None, Column::empty()),
-        };
+        let column = LazyColumn::new(segment);
         let mut nearests = Vec::with_capacity(task.queries.len())?;
         for top in tops.iter() {
             nearests.push(Nearest::new(search.k, segment.count(), top.limit())?)?;
         }
-        let facts = match index.as_deref() {
+        let facts = match index.as_deref().map(Kept::value) {
             Some(index) if index.reads_vectors() => {
-                let accept = accepted(segment, dead, search.filter, fields.as_deref(), &column)?;
+                let accept = accepted(segment, dead, search.filter, fields, &column)?;
                 self.search_disk(task, segment, index, accept.as_ref(), &mut nearests)?
             }
-            _ => {
+            kept => {
                 let vectors = segment.vectors()?;
                 let view = View {
                     kernels: self.kernels,
                     rows: vectors.rows(segment)?,
                     dead: dead.rows.as_deref(),
-                    index: index.as_deref().map(|index| index as &dyn Searcher),
+                    index: kept.map(|index| index as &dyn Searcher),
                     params: segment.index_params(),
-                    fields: fields.as_deref(),
+                    fields,
                     payloads: &column,
                     stop: task.stop,
                 };
@@ -279,6 +287,12 @@ impl Collection {
                 plan::search(&view, &ask, task.queries, &mut nearests)?
             }
         };
+        if let Some(index) = &index {
+            index.recount();
+        }
+        if let Some(fields) = &kept_fields {
+            fields.recount();
+        }
         let ids = segment.ids()?;
         for (nearest, top) in nearests.into_iter().zip(tops) {
             for entry in &nearest.into_sorted() {
@@ -365,9 +379,8 @@ impl Collection {
         for (place, segment) in image.segments.iter().enumerate() {
             let mut of_segment = hits.iter_mut().filter(|hit| hit.row.segment == place as u32).peekable();
             if of_segment.peek().is_some() {
-                let lens = PayloadLens::of(segment)?;
                 for hit in of_segment {
-                    hit.row.payload_len = lens.get(hit.row.row);
+                    hit.row.payload_len = segment.payload_len(hit.row.row)?;
                 }
             }
         }
@@ -388,7 +401,7 @@ fn accepted(
     dead: &Dead,
     filter: Option<&Program>,
     fields: Option<&FieldIndex>,
-    column: &Column,
+    column: &LazyColumn<'_>,
 ) -> Result<Option<Bits>> {
     let mut accept = match (filter, fields) {
         (Some(filter), Some(fields)) => Some(fields.select(filter, column)?.0.rows.try_clone()?),

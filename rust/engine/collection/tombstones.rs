@@ -64,7 +64,8 @@ pub(super) fn write(home: &Home, file: Ino, segment: Ino, dead: &Bits) -> Result
     if let Some(place) = bytes.get_mut(4..8) {
         place.copy_from_slice(&csum.to_le_bytes());
     }
-    home.fs.write(file, 0, &bytes, Time::now()).map(|_| ())
+    // Small, and what follows frees space.
+    home.fs.write_urgent(file, 0, &bytes, Time::now()).map(|_| ())
 }
 
 /// Reads the dead rows of a segment.

@@ -281,8 +281,10 @@ impl Collection {
                 if there + kills.count > 0 && !mode.upsert {
                     return Err(Error::Exists);
                 }
-                let largest = ids.iter().copied().max().unwrap_or(0);
-                (ids, 0, known.max(largest.saturating_add(1)))
+                // The largest number there is does not end numbering: it is never given, so numbering goes on behind the others.
+                let largest = ids.iter().copied().filter(|id| *id != u64::MAX).max();
+                let behind = largest.map_or(0, |largest| largest.saturating_add(1));
+                (ids, 0, known.max(behind))
             }
             None => {
                 let next = known.checked_add(count as u64).ok_or(Error::Overflow)?;
@@ -346,7 +348,7 @@ impl Collection {
         };
         image.index.write().reserve(count)?;
         image.state.write().rows.reserve(&new)?;
-        let txg = self.write_record(writer, &bytes, next_id)?;
+        let txg = self.write_record(writer, &bytes, next_id, false)?;
         let killed = kills.count;
         let (published, before) = {
             let mut index = image.index.write();
@@ -358,7 +360,7 @@ impl Collection {
         keep(writer, bytes);
         match published {
             Ok(replaced) => {
-                self.account(Some(image));
+                image.account();
                 Ok(Inserted {
                     first_id,
                     count,
@@ -374,7 +376,8 @@ impl Collection {
         }
     }
 
-    /// Deletes the rows of these ids. Ids that are not there are ignored, as are repetitions.
+    /// Deletes the rows of these ids. Ids that are not there are ignored, as are repetitions. Works on a full device;
+    /// [`Collection::optimize`] gives the space of the rows back.
     ///
     /// # Errors
     ///
@@ -428,7 +431,7 @@ impl Collection {
         let mut bytes = core::mem::take(&mut writer.record);
         record::write_delete(&mut bytes, &header, &sorted)?;
         record::seal(&mut bytes, header, writer.item.tail);
-        let txg = self.write_record(&mut writer, &bytes, next_id)?;
+        let txg = self.write_record(&mut writer, &bytes, next_id, true)?;
         let (deleted, before) = {
             let mut index = image.index.write();
             let mut state = image.state.write();
@@ -440,7 +443,7 @@ impl Collection {
             end.deletes = end.deletes.saturating_add(killed);
         }
         keep(&mut writer, bytes);
-        self.account(Some(&image));
+        image.account();
         drop(image);
         self.rewrite_if_wasteful(&mut writer);
         Ok(Deleted {
@@ -449,8 +452,8 @@ impl Collection {
         })
     }
 
-    /// Appends a record to the tail.
-    fn write_record(&self, writer: &mut Writer, bytes: &[u8], next_id: u64) -> Result<Txg> {
+    /// Appends a record to the tail; an `urgent` one works on a full device.
+    fn write_record(&self, writer: &mut Writer, bytes: &[u8], next_id: u64, urgent: bool) -> Result<Txg> {
         let Writer {
             item, end: Some(end), ..
         } = &mut *writer
@@ -458,7 +461,11 @@ impl Collection {
             return Err(Error::Overflow);
         };
         let tail = item.tail;
-        match self.fs.write(tail, end.len, bytes, Time::now()) {
+        let written = match urgent {
+            true => self.fs.write_urgent(tail, end.len, bytes, Time::now()),
+            false => self.fs.write(tail, end.len, bytes, Time::now()),
+        };
+        match written {
             Ok(txg) => {
                 end.len += bytes.len() as u64;
                 end.next_id = next_id;

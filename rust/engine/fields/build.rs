@@ -266,9 +266,9 @@ pub(crate) fn build(count: usize, payloads: &dyn Payloads) -> Result<Sections> {
         is_partial: false,
         hash_key: <[u64; 2]>::read_from_bytes(&seed).unwrap_or_default(),
     };
-    let mut work = 0;
+    let (mut work, mut room) = (0, Vec::new());
     for row in 0..count as u32 {
-        let payload = Payload::trusted(payloads.payload(row));
+        let payload = Payload::trusted(payloads.payload(row, &mut room)?);
         for (place, (name, values)) in payload.named().enumerate() {
             work += 1;
             if let Some(field) = fields.of(place, name, values.scalar())? {

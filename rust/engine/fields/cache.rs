@@ -6,6 +6,8 @@
 
 use super::select::Selection;
 use crate::filter::Program;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering;
 use vexfs_host::mem::Vec;
 use vexfs_host::sync::Arc;
 use vexfs_host::sync::Mutex;
@@ -16,11 +18,6 @@ const KEPT: usize = 8;
 /// Programs that are longer are not remembered: they seldom come again.
 const PROGRAM_MAX: usize = 4096;
 
-/// Bytes that the cache of a segment of so many rows takes when it is full.
-pub(super) fn most_bytes(count: usize) -> u64 {
-    (KEPT as u64).saturating_mul(count.div_ceil(8) as u64)
-}
-
 struct Entry {
     program: Vec<u8>,
     selection: Arc<Selection>,
@@ -29,13 +26,45 @@ struct Entry {
 /// The last selections, the one used last at the end.
 pub(super) struct Cache {
     entries: Mutex<Vec<Entry>>,
+    /// Bytes of the entries.
+    bytes: AtomicU64,
+}
+
+impl Entry {
+    fn memory_bytes(&self) -> u64 {
+        (self.program.capacity() as u64).saturating_add(self.selection.rows.memory_bytes())
+    }
 }
 
 impl Cache {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
             entries: Mutex::new(Vec::new())?,
+            bytes: AtomicU64::new(0),
         })
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Forgets everything, unless it is in use at the moment. Returns the bytes freed.
+    pub(super) fn clear(&self) -> u64 {
+        let Some(mut entries) = self.entries.try_lock() else {
+            return 0;
+        };
+        let all = core::mem::take(&mut *entries);
+        drop(entries);
+        let mut freed = 0u64;
+        for entry in all {
+            let bytes = entry.memory_bytes();
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            if entry.selection.drop_last() {
+                freed = freed.saturating_add(bytes);
+            }
+        }
+        freed
     }
 
     /// The rows that the program lets through, if they are known.
@@ -68,8 +97,13 @@ impl Cache {
         }
         // What goes is dropped behind the lock.
         let oldest = if entries.len() >= KEPT { entries.remove(0) } else { None };
-        let _ = entries.push(entry);
+        let bytes = entry.memory_bytes();
+        if entries.push(entry).is_ok() {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
         drop(entries);
-        drop(oldest);
+        if let Some(oldest) = oldest {
+            self.bytes.fetch_sub(oldest.memory_bytes(), Ordering::Relaxed);
+        }
     }
 }

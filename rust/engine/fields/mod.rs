@@ -32,11 +32,18 @@ use crate::payload::Scalar;
 use cache::Cache;
 use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
+use vexfs_host::Result;
 
 /// The payloads of a segment's rows.
 pub(crate) trait Payloads {
-    /// The payload of a row, checked when it came in; empty if it has none.
-    fn payload(&self, row: u32) -> &[u8];
+    /// Tells that those of about so many rows are going to be asked for.
+    fn expect(&self, rows: usize) -> Result {
+        let _ = rows;
+        Ok(())
+    }
+
+    /// The payload of a row, checked when it came in; empty if it has none. `room` is where it is put that is not in memory.
+    fn payload<'a>(&'a self, row: u32, room: &'a mut Vec<u8>) -> Result<&'a [u8]>;
 }
 
 /// The indexes of all fields of a segment.
@@ -189,16 +196,19 @@ impl FieldIndex {
         slice(self.bitmaps.as_u64s(), at, self.words())
     }
 
-    /// Bytes of memory: what is always there, and what remembered selections may take.
+    /// Bytes of memory, with those of remembered selections.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let sections = [&self.strings, &self.keys, &self.starts, &self.rows, &self.bitmaps];
         let fixed = sections
             .iter()
             .fold(0u64, |sum, section| sum.saturating_add(section.memory_bytes()));
         let fields = self.fields.capacity() as u64 * size_of::<Field>() as u64;
-        fixed
-            .saturating_add(fields)
-            .saturating_add(cache::most_bytes(self.count))
+        fixed.saturating_add(fields).saturating_add(self.cache.memory_bytes())
+    }
+
+    /// Forgets remembered selections. Returns the bytes freed.
+    pub(crate) fn trim(&self) -> u64 {
+        self.cache.clear()
     }
 }
 

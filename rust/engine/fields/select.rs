@@ -94,9 +94,9 @@ impl FieldIndex {
         Ok((selection, false))
     }
 
-    /// Whether the rows that the filter lets through are known.
-    pub(crate) fn is_cached(&self, program: &Program) -> bool {
-        self.cache.get(program).is_some()
+    /// The rows that the filter lets through, if they are known.
+    pub(crate) fn known(&self, program: &Program) -> Option<Arc<Selection>> {
+        self.cache.get(program)
     }
 
     #[inline(never)] // Its frame is not to be part of every caller's.
@@ -109,9 +109,11 @@ impl FieldIndex {
         };
         if let Some(mut doubtful) = maybe {
             doubtful.and_not(&selection.rows);
+            payloads.expect(doubtful.count())?;
+            let mut room = Vec::new();
             for row in doubtful.iter() {
                 selection.evaluated += 1;
-                if program.matches(payloads.payload(row))? {
+                if program.matches(payloads.payload(row, &mut room)?)? {
                     selection.rows.set(row);
                 }
                 if selection.evaluated % 32 == 0 {

@@ -4,6 +4,7 @@
 //! A sorted array: up to some hundred entries, moving those behind a new one is cheaper than the branches of a heap, and one
 //! array serves as the candidates and the results of the paper's algorithm 2.
 
+use crate::pool::bytes_of;
 use vexfs_host::mem::Vec;
 use vexfs_host::Result;
 
@@ -24,6 +25,11 @@ pub(crate) struct Beam {
 }
 
 impl Beam {
+    /// Bytes of memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        bytes_of(&self.entries)
+    }
+
     /// A list that has no room until [`Beam::reset`].
     pub(crate) const fn new() -> Self {
         Self {

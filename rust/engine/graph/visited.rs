@@ -4,6 +4,7 @@
 //! One byte a node holds the number of the traversal that met it last, so that beginning another one costs nothing; only every
 //! 255th clears the bytes. A byte and not a word: the marks of a million nodes then fit a core's second-level cache.
 
+use crate::pool::bytes_of;
 use vexfs_host::mem::Vec;
 use vexfs_host::Result;
 
@@ -18,6 +19,11 @@ pub(crate) struct Visited {
 }
 
 impl Visited {
+    /// Bytes of memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        bytes_of(&self.marks)
+    }
+
     /// The empty set of nodes below `count`.
     pub(crate) fn new(count: usize) -> Result<Self> {
         let mut marks = Vec::new();

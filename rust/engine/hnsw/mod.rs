@@ -120,8 +120,13 @@ impl Hnsw {
         })
     }
 
-    /// Bytes of memory held, without what searches use.
+    /// Gives back memory that searches hand on to each other. Returns the bytes freed.
+    pub(crate) fn trim(&self) -> u64 {
+        self.pool.clear()
+    }
+
+    /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.graph.memory_bytes()
+        self.graph.memory_bytes() + self.pool.memory_bytes()
     }
 }

@@ -18,6 +18,8 @@ use crate::index::Cost;
 use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use crate::pool::bytes_of;
+use crate::pool::Weighed;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::Error;
@@ -46,6 +48,17 @@ pub(super) struct Scratch {
     /// The query in the form of the codes, and on the way to it.
     code: Vec<u8>,
     vector: Vec<u8>,
+}
+
+impl Weighed for Scratch {
+    fn memory_bytes(&self) -> u64 {
+        self.walk.memory_bytes()
+            + bytes_of(&self.frontier)
+            + bytes_of(&self.rows)
+            + bytes_of(&self.keys)
+            + bytes_of(&self.code)
+            + bytes_of(&self.vector)
+    }
 }
 
 impl Scratch {

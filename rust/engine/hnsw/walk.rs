@@ -8,6 +8,7 @@ use super::beam::Beam;
 use super::measure::Measure;
 use super::visited::Visited;
 use crate::index::Cost;
+use crate::pool::bytes_of;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::Result;
@@ -35,6 +36,15 @@ pub(super) struct Walk {
 }
 
 impl Walk {
+    /// Bytes of memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.visited.memory_bytes()
+            + self.beam.memory_bytes()
+            + bytes_of(&self.fresh)
+            + bytes_of(&self.rows)
+            + bytes_of(&self.keys)
+    }
+
     /// For levels of at most `count` nodes with at most `degree` neighbours each.
     pub(super) fn new(count: usize, degree: usize) -> Result<Self> {
         let buffer = || -> Result<Vec<u32>> {

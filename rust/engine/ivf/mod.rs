@@ -27,7 +27,9 @@ use crate::index::Nearest;
 use crate::index::Scope;
 use crate::index::Sections;
 use crate::kmeans::fits;
+use crate::pool::bytes_of;
 use crate::pool::Pool;
+use crate::pool::Weighed;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::Error;
@@ -50,6 +52,12 @@ struct Scratch {
     probes: Probes,
     ids: Vec<u32>,
     keys: Vec<u32>,
+}
+
+impl Weighed for Scratch {
+    fn memory_bytes(&self) -> u64 {
+        bytes_of(&self.vector) + self.probes.memory_bytes() + bytes_of(&self.ids) + bytes_of(&self.keys)
+    }
 }
 
 impl Scratch {
@@ -174,8 +182,13 @@ impl Ivf {
         Ok(cost)
     }
 
+    /// Gives back memory that searches hand on to each other. Returns the bytes freed.
+    pub(crate) fn trim(&self) -> u64 {
+        self.scratch.clear()
+    }
+
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.lists.memory_bytes()
+        self.lists.memory_bytes() + self.scratch.memory_bytes()
     }
 }

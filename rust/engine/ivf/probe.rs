@@ -5,6 +5,7 @@ use super::lists::Lists;
 use super::select::select;
 use crate::heap;
 use crate::kmeans::fits;
+use crate::pool::bytes_of;
 use vexfs_host::mem::Vec;
 use vexfs_host::Result;
 use vexfs_simd::quant::LANES;
@@ -22,6 +23,11 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
+    /// Bytes of memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        bytes_of(&self.keys) + bytes_of(&self.order)
+    }
+
     /// Memory for the lists.
     pub(crate) fn new(lists: &Lists) -> Result<Self> {
         let mut probes = Self {

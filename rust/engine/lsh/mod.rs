@@ -154,6 +154,11 @@ impl Lsh {
         )
     }
 
+    /// Gives back memory that searches hand on to each other. Returns the bytes freed.
+    pub(crate) fn trim(&self) -> u64 {
+        self.scratch.clear()
+    }
+
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.sketches.memory_bytes()
@@ -161,6 +166,7 @@ impl Lsh {
             + self.tables.lists.memory_bytes()
             + self.projector.memory_bytes()
             + self.functions.memory_bytes()
+            + self.scratch.memory_bytes()
     }
 }
 

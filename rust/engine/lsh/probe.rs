@@ -8,6 +8,7 @@
 
 use super::project::Functions;
 use crate::heap;
+use crate::pool::bytes_of;
 use core::cmp::Ordering;
 use vexfs_host::mem::Vec;
 use vexfs_host::Result;
@@ -69,6 +70,11 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
+    /// Bytes of memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        bytes_of(&self.moves) + bytes_of(&self.ends) + bytes_of(&self.homes) + bytes_of(&self.heap)
+    }
+
     pub(super) const fn new() -> Self {
         Self {
             moves: Vec::new(),

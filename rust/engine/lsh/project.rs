@@ -9,6 +9,7 @@ use super::format::Family;
 use super::format::Shape;
 use super::format::SKETCH_BITS;
 use super::format::SKETCH_BYTES;
+use crate::pool::bytes_of;
 use crate::random::Random;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;
@@ -46,6 +47,11 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
+    /// Bytes of memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        bytes_of(&self.floats) + bytes_of(&self.norms) + bytes_of(&self.outputs)
+    }
+
     /// For `rows` rows at once.
     #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn new(projector: &Projector, rows: usize) -> Result<Self> {

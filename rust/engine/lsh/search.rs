@@ -13,6 +13,8 @@ use crate::index::Cost;
 use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use crate::pool::bytes_of;
+use crate::pool::Weighed;
 use vexfs_host::mem::Box;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
@@ -30,7 +32,8 @@ const EXACT_BATCH: usize = 32;
 /// Work between two cooperative points, in sketches; a bucket is some [`BUCKET_WORK`] of them.
 const WORK: usize = 4096;
 const BUCKET_WORK: usize = 16;
-/// A probe sequence that finds too few rows is given up after this many times the probes asked for, for a look at all sketches.
+/// A probe sequence that finds too few rows is given up after this many times the probes asked for, for a look at all sketches;
+/// no sequence goes on for longer than that look would take.
 const PATIENCE: usize = 16;
 
 /// Memory that searches hand on to each other.
@@ -66,6 +69,19 @@ impl Scratch {
     }
 }
 
+impl Weighed for Scratch {
+    fn memory_bytes(&self) -> u64 {
+        self.work.memory_bytes()
+            + self.sequence.memory_bytes()
+            + bytes_of(&self.visited)
+            + bytes_of(&self.candidates)
+            + self.selected.memory_bytes()
+            + bytes_of(&self.keys)
+            + bytes_of(&self.rows)
+            + bytes_of(&self.ids)
+    }
+}
+
 /// Notes a row; whether it was not there yet.
 #[inline]
 fn visit(visited: &mut [u64], row: u32) -> bool {
@@ -94,6 +110,11 @@ struct Selection {
 }
 
 impl Selection {
+    /// Bytes of memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        bytes_of(&self.rows) + bytes_of(&self.counts)
+    }
+
     #[inline(never)] // Its frame is not to be part of every caller's.
     fn new() -> Result<Self> {
         let mut counts = Vec::new();
@@ -197,9 +218,12 @@ impl Lsh {
         scratch.selected.start(rerank);
         clear(&mut scratch.visited, &mut scratch.candidates);
 
-        let mut all = self.tables.shape.tables == 0 || allowed <= needed.saturating_mul(2);
+        // Looking into so many buckets would be more work than looking at all sketches, which finds no less.
+        let most = (self.rows / BUCKET_WORK).max(self.derived.probes as usize);
+        let mut all = self.tables.shape.tables == 0 || allowed <= needed.saturating_mul(2) || probes > most;
         if !all {
-            all = !self.probe(scope, probes, needed, scratch, &mut cost)?;
+            let patience = probes.saturating_mul(PATIENCE).min(most);
+            all = !self.probe(scope, probes, patience, needed, scratch, &mut cost)?;
         }
         let Scratch {
             candidates,
@@ -295,6 +319,7 @@ impl Lsh {
         &self,
         scope: &Scope<'_>,
         probes: usize,
+        patience: usize,
         needed: usize,
         scratch: &mut Scratch,
         cost: &mut Cost,
@@ -314,7 +339,7 @@ impl Lsh {
             if done >= probes && candidates.len() >= needed {
                 break true;
             }
-            if done >= probes.saturating_mul(PATIENCE) {
+            if done >= patience {
                 break false;
             }
             let Some((table, hash)) = sequence.next()? else {

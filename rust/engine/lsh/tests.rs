@@ -127,6 +127,44 @@ fn a_search_that_is_told_to_stop_stops() {
 }
 
 #[test]
+fn a_search_that_asks_for_every_bucket_costs_no_more_than_a_look_at_every_sketch() {
+    let data = Data::new(Element::F32, Metric::L2, 32, 20_000);
+    let lsh = open(&data, &params());
+    for nprobe in [1200, 2000, 1_000_000, u32::MAX] {
+        let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
+        let knobs = Knobs {
+            nprobe,
+            ..Knobs::default()
+        };
+        let cost = lsh
+            .search(&data.scope(None), &data.query(0), &knobs, &mut nearest)
+            .unwrap();
+        assert!(cost.hops <= 20_000 / 16 && cost.codes <= 20_000, "{nprobe}: {cost:?}");
+        assert_eq!(nearest.len(), 10);
+    }
+}
+
+#[test]
+fn memory_that_searches_hand_on_is_counted_and_given_back() {
+    let data = Data::new(Element::F32, Metric::L2, 32, 20_000);
+    let lsh = open(&data, &params());
+    let before = lsh.memory_bytes();
+    assert!(recall(&data, &lsh, 10, None) >= 0.86);
+    let with = lsh.memory_bytes();
+    assert!(with >= before + 20_000 / 8, "{before} {with}");
+    assert_eq!((lsh.trim(), lsh.memory_bytes()), (with - before, before));
+    // What a thorough search needs beyond that does not stay.
+    let knobs = Knobs {
+        rerank: 100_000,
+        ..Knobs::default()
+    };
+    let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
+    lsh.search(&data.scope(None), &data.query(0), &knobs, &mut nearest)
+        .unwrap();
+    assert!(lsh.memory_bytes() <= with + 512 * 1024, "{} {with}", lsh.memory_bytes());
+}
+
+#[test]
 fn damaged_sections_are_refused_or_searched_without_harm() {
     let data = Data::new(Element::F32, Metric::L2, 16, 3000);
     let params = params();

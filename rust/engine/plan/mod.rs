@@ -148,6 +148,40 @@ pub struct SegmentFacts {
     pub cost: Cost,
 }
 
+impl SegmentFacts {
+    fn new(rows: usize, dead: Option<&Bits>) -> Self {
+        let (rows, dead) = (rows as u64, dead.map_or(0, Bits::count) as u64);
+        Self {
+            choice: Choice::Scan,
+            rows,
+            alive: rows.saturating_sub(dead),
+            estimate: Estimate::exactly(rows),
+            matching: None,
+            scan_cost: 0,
+            index_cost: u64::MAX,
+            cached: false,
+            evaluated: 0,
+            fallbacks: 0,
+            cost: Cost::default(),
+        }
+    }
+}
+
+/// What is to be done in a segment of so many rows where nothing matches the filter; `None` if something may.
+pub(crate) fn nothing(
+    program: &Program,
+    fields: &FieldIndex,
+    rows: usize,
+    dead: Option<&Bits>,
+) -> Result<Option<SegmentFacts>> {
+    let estimate = fields.estimate(program)?;
+    Ok((estimate.upper == 0).then(|| SegmentFacts {
+        estimate,
+        matching: Some(0),
+        ..SegmentFacts::new(rows, dead)
+    }))
+}
+
 /// Searches a segment for all queries; `nearest` has one heap for each, empty ones.
 ///
 /// # Errors
@@ -160,22 +194,7 @@ pub(crate) fn search(
     queries: &[Query<'_>],
     nearest: &mut [Nearest],
 ) -> Result<SegmentFacts> {
-    let rows = view.rows.count() as u64;
-    let dead = view.dead.map_or(0, Bits::count) as u64;
-    let alive = rows.saturating_sub(dead);
-    let mut facts = SegmentFacts {
-        choice: Choice::Scan,
-        rows,
-        alive,
-        estimate: Estimate::exactly(rows),
-        matching: None,
-        scan_cost: 0,
-        index_cost: u64::MAX,
-        cached: false,
-        evaluated: 0,
-        fallbacks: 0,
-        cost: Cost::default(),
-    };
+    let mut facts = SegmentFacts::new(view.rows.count(), view.dead);
     run(view, ask, queries, nearest, &mut facts)?;
     Ok(facts)
 }
@@ -197,7 +216,8 @@ fn run(
         facts.matching = Some(0);
         return Ok(());
     }
-    if let (Some(index), false) = (view.index, ask.exact || fields.is_cached(program)) {
+    // Whether the matching rows are known from an earlier search does not matter here: one search gives one answer.
+    if let (Some(index), false) = (view.index, ask.exact) {
         let model = view.model(ask);
         if let Some(cost) = model.post_filter(&facts.estimate, most(nearest), queries.len()) {
             facts.choice = Choice::PostFilter;

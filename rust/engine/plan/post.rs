@@ -10,29 +10,50 @@ use super::Searcher;
 use super::SegmentFacts;
 use super::View;
 use crate::bits::Bits;
+use crate::fields::Selection;
 use crate::filter::Program;
 use crate::index::Nearest;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
+use vexfs_host::sync::Arc;
 use vexfs_host::Result;
 use vexfs_simd::Query;
 
 /// What has been decided about rows: queries meet the same ones.
-struct Decided {
-    known: Bits,
-    matching: Bits,
+enum Decided {
+    /// An earlier search has determined all matching rows.
+    All(Arc<Selection>),
+    /// Those that were met.
+    Some { known: Bits, matching: Bits, room: Vec<u8> },
 }
 
 impl Decided {
-    fn ask(&mut self, view: &View<'_>, program: &Program, row: u32, evaluated: &mut u64) -> Result<bool> {
-        if !self.known.get(row) {
-            *evaluated = evaluated.saturating_add(1);
-            if program.matches(view.payloads.payload(row))? {
-                self.matching.set(row);
-            }
-            self.known.set(row);
+    fn new(view: &View<'_>, program: &Program) -> Result<Self> {
+        let rows = view.rows.count();
+        match view.fields.and_then(|fields| fields.known(program)) {
+            Some(selection) => Ok(Decided::All(selection)),
+            None => Ok(Decided::Some {
+                known: Bits::new(rows)?,
+                matching: Bits::new(rows)?,
+                room: Vec::new(),
+            }),
         }
-        Ok(self.matching.get(row))
+    }
+
+    fn ask(&mut self, view: &View<'_>, program: &Program, row: u32, evaluated: &mut u64) -> Result<bool> {
+        match self {
+            Decided::All(selection) => Ok(selection.rows.get(row)),
+            Decided::Some { known, matching, room } => {
+                if !known.get(row) {
+                    *evaluated = evaluated.saturating_add(1);
+                    if program.matches(view.payloads.payload(row, room)?)? {
+                        matching.set(row);
+                    }
+                    known.set(row);
+                }
+                Ok(matching.get(row))
+            }
+        }
     }
 }
 
@@ -52,10 +73,8 @@ pub(super) fn search(
     let live = Accept::new(view, None)?;
     let scope = view.scope(live.bits());
     let model = view.model(ask);
-    let mut decided = Decided {
-        known: Bits::new(rows)?,
-        matching: Bits::new(rows)?,
-    };
+    let mut decided = Decided::new(view, program)?;
+    facts.cached = matches!(decided, Decided::All(_));
     let mut done = 0;
     for (query, nearest) in queries.iter().zip(nearest.iter_mut()) {
         let want = model.over_fetch(nearest.k(), &facts.estimate).min(rows);

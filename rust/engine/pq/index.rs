@@ -164,9 +164,18 @@ impl PqIndex {
         fits(Book::new(self.pq, self.book.as_u32s()))
     }
 
+    /// Gives back memory that searches hand on to each other. Returns the bytes freed.
+    pub(crate) fn trim(&self) -> u64 {
+        self.scratch.clear()
+    }
+
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let terms = self.terms.as_ref().map_or(0, |(_, terms)| terms.memory_bytes());
-        self.lists.memory_bytes() + self.book.memory_bytes() + self.codes.memory_bytes() + terms
+        self.lists.memory_bytes()
+            + self.book.memory_bytes()
+            + self.codes.memory_bytes()
+            + terms
+            + self.scratch.memory_bytes()
     }
 }

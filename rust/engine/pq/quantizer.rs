@@ -12,6 +12,7 @@ use crate::ivf;
 use crate::kmeans;
 use crate::kmeans::fits;
 use crate::kmeans::Training;
+use crate::pool::bytes_of;
 use core::ops::Range;
 use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
@@ -50,6 +51,11 @@ pub(crate) struct QueryScratch {
 }
 
 impl QueryScratch {
+    /// Bytes of memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        bytes_of(&self.vector) + bytes_of(&self.values) + bytes_of(&self.words)
+    }
+
     /// Memory for tables of this quantizer.
     pub(crate) fn new(quantizer: &Quantizer) -> Result<Self> {
         let pq = quantizer.pq;

@@ -10,6 +10,8 @@ use crate::ivf;
 use crate::ivf::select;
 use crate::ivf::Probes;
 use crate::kmeans::fits;
+use crate::pool::bytes_of;
+use crate::pool::Weighed;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::Error;
@@ -35,6 +37,19 @@ pub(super) struct Scratch {
     keys: Vec<u32>,
     candidates: Candidates,
     ids: Vec<u32>,
+}
+
+impl Weighed for Scratch {
+    fn memory_bytes(&self) -> u64 {
+        bytes_of(&self.vector)
+            + self.probes.memory_bytes()
+            + bytes_of(&self.values)
+            + bytes_of(&self.table)
+            + bytes_of(&self.places)
+            + bytes_of(&self.keys)
+            + bytes_of(&self.candidates.entries)
+            + bytes_of(&self.ids)
+    }
 }
 
 impl Scratch {

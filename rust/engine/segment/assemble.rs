@@ -146,12 +146,12 @@ impl Material {
 }
 
 impl Payloads for Material {
-    fn payload(&self, row: u32) -> &[u8] {
+    fn payload<'a>(&'a self, row: u32, _room: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         if !self.has_payloads {
-            return &[];
+            return Ok(&[]);
         }
         let (start, end) = super::column::bounds(self.ends.as_u64s(), row);
-        self.payloads.get(start..end).unwrap_or_default()
+        Ok(self.payloads.get(start..end).unwrap_or_default())
     }
 }
 

@@ -1,17 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The payloads of a segment in memory.
+//! The payloads of a segment, and how what is in memory is counted.
 
+use super::part::Kept;
 use super::Index;
+use super::Segment;
 use super::Vectors;
 use crate::fields::FieldIndex;
 use crate::fields::Payloads;
+use core::cell::OnceCell;
 use vexfs_host::mem::Buffer;
+use vexfs_host::mem::Vec;
 use vexfs_host::sync::Arc;
+use vexfs_host::Result;
 
 /// What knows how much memory it takes.
 pub(crate) trait Held {
     /// Bytes of memory.
     fn memory_bytes(&self) -> u64;
+
+    /// Gives back what it could do without. Returns the bytes freed.
+    fn trim(&self) -> u64 {
+        0
+    }
 }
 
 impl Held for Buffer {
@@ -30,11 +40,19 @@ impl Held for Index {
     fn memory_bytes(&self) -> u64 {
         Index::memory_bytes(self)
     }
+
+    fn trim(&self) -> u64 {
+        Index::trim(self)
+    }
 }
 
 impl Held for FieldIndex {
     fn memory_bytes(&self) -> u64 {
         FieldIndex::memory_bytes(self)
+    }
+
+    fn trim(&self) -> u64 {
+        FieldIndex::trim(self)
     }
 }
 
@@ -44,7 +62,10 @@ impl Held for FieldIndex {
 ///
 /// `ends` ascend, and the last is the length of `bytes`.
 #[derive(Clone)]
-pub(crate) struct Column(Option<(Arc<Buffer>, Arc<Buffer>)>);
+pub(crate) struct Column(Option<(Section, Section)>);
+
+/// A section in memory.
+type Section = Arc<Kept<Buffer>>;
 
 impl Column {
     /// No row has a payload.
@@ -52,7 +73,7 @@ impl Column {
         Self(None)
     }
 
-    pub(super) fn new(ends: Arc<Buffer>, bytes: Arc<Buffer>) -> Self {
+    pub(super) fn new(ends: Section, bytes: Section) -> Self {
         Self(Some((ends, bytes)))
     }
 
@@ -65,9 +86,48 @@ impl Column {
     }
 }
 
-impl Payloads for Column {
-    fn payload(&self, row: u32) -> &[u8] {
-        self.get(row)
+/// The payloads of a segment, of which no more is read than is asked for.
+pub(crate) struct LazyColumn<'a> {
+    segment: &'a Segment,
+    whole: OnceCell<Column>,
+}
+
+impl<'a> LazyColumn<'a> {
+    /// Those of a segment; nothing is read yet.
+    pub(crate) fn new(segment: &'a Segment) -> Self {
+        Self {
+            segment,
+            whole: OnceCell::new(),
+        }
+    }
+
+    fn load(&self) -> Result<&Column> {
+        if let Some(column) = self.whole.get() {
+            return Ok(column);
+        }
+        let column = self.segment.column()?;
+        Ok(self.whole.get_or_init(|| column))
+    }
+}
+
+impl Payloads for LazyColumn<'_> {
+    fn expect(&self, rows: usize) -> Result {
+        if !self.segment.reads_payloads_singly(rows) {
+            self.load()?;
+        }
+        Ok(())
+    }
+
+    fn payload<'a>(&'a self, row: u32, room: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        if let Some(column) = self.whole.get() {
+            return Ok(column.get(row));
+        }
+        if !self.segment.reads_payloads_singly(1) {
+            return Ok(self.load()?.get(row));
+        }
+        room.clear();
+        self.segment.payload_into(row, room)?;
+        Ok(room)
     }
 }
 

@@ -8,14 +8,14 @@ use super::format;
 use super::format::Header;
 use super::format::Place;
 use super::format::Refusal;
+use super::meter::Meter;
+use super::single::PIECE;
 use crate::collection::Params;
 use crate::collection::Permit;
 use crate::collection::Permitted;
 use crate::index::Section;
 use crate::Ino;
 use crate::Time;
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering;
 use vexfs_core::Fs;
 use vexfs_host::crc32c;
 use vexfs_host::log;
@@ -62,36 +62,6 @@ impl Leases {
         match users.get_mut(file) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(users.remove(file)),
-        }
-    }
-}
-
-/// Bytes of memory that a collection's rows take, and those of all collections: read without a lock, since memory pressure
-/// asks for them while a writer may hold its locks and wait for memory.
-pub(crate) struct Meter {
-    own: AtomicU64,
-    total: Arc<AtomicU64>,
-}
-
-impl Meter {
-    /// Nothing yet, counted in `total` too.
-    pub(crate) fn new(total: Arc<AtomicU64>) -> Self {
-        Self {
-            own: AtomicU64::new(0),
-            total,
-        }
-    }
-
-    /// Bytes counted now.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.own.load(Ordering::Relaxed)
-    }
-
-    /// Counts `now` bytes where there were `before`.
-    pub(crate) fn change(&self, before: u64, now: u64) {
-        for counter in [&self.own, &*self.total] {
-            counter.fetch_add(now, Ordering::Relaxed);
-            counter.fetch_sub(before, Ordering::Relaxed);
         }
     }
 }
@@ -174,6 +144,65 @@ impl File {
         }
         Ok(buffer)
     }
+
+    /// Reads and checks a section without keeping it. Returns the checksums of its pieces.
+    pub(super) fn sums(&self, place: &Place) -> Result<Vec<u32>> {
+        let mut buffer = Vec::new();
+        buffer.resize(READ.min(usize::try_from(place.len).unwrap_or(READ)), 0)?;
+        let pieces = usize::try_from(place.len).map_err(|_| Error::NoMemory)?.div_ceil(PIECE);
+        let mut sums = Vec::with_capacity(pieces)?;
+        let (mut csum, mut at) = (0, 0);
+        while at < place.len {
+            let len = (READ as u64).min(place.len - at) as usize;
+            let bytes = buffer.get_mut(..len).unwrap_or_default();
+            let offset = place.offset.saturating_add(at);
+            if self.home.fs.read(self.ino, offset, bytes)? != len {
+                return Err(self.damaged("segment cut short"));
+            }
+            csum = crc32c(csum, bytes);
+            for piece in bytes.chunks(PIECE) {
+                sums.push(crc32c(0, piece))?;
+            }
+            at = at.saturating_add(len as u64);
+            relax()?;
+        }
+        if csum != place.csum {
+            return Err(self.damaged("section of a segment has a wrong checksum"));
+        }
+        Ok(sums)
+    }
+
+    /// Reads bytes of a section from `at` on, as whole pieces that are checked. Returns the bytes read.
+    pub(super) fn pieces(&self, place: &Place, sums: &[u32], at: u64, out: &mut [u8]) -> Result<u64> {
+        let end = at.checked_add(out.len() as u64).filter(|end| *end <= place.len);
+        if end.is_none() {
+            return Err(self.damaged("section of a segment is too short"));
+        }
+        let piece = PIECE as u64;
+        let mut buffer: Vec<u8> = Vec::new();
+        let (mut start, mut rest, mut read) = (at - at % piece, out, 0u64);
+        let mut skip = (at % piece) as usize;
+        while !rest.is_empty() {
+            let len = piece.min(place.len.saturating_sub(start)) as usize;
+            buffer.resize(len, 0)?;
+            let offset = place.offset.saturating_add(start);
+            if self.home.fs.read(self.ino, offset, &mut buffer)? != len {
+                return Err(self.damaged("segment cut short"));
+            }
+            if sums.get((start / piece) as usize) != Some(&crc32c(0, &buffer)) {
+                return Err(self.damaged("section of a segment has a wrong checksum"));
+            }
+            let bytes = buffer.get(skip..).unwrap_or_default();
+            let count = bytes.len().min(rest.len());
+            let (now, later) = core::mem::take(&mut rest).split_at_mut(count);
+            now.copy_from_slice(bytes.get(..count).unwrap_or_default());
+            (rest, skip) = (later, 0);
+            start = start.saturating_add(piece);
+            read = read.saturating_add(len as u64);
+            relax()?;
+        }
+        Ok(read)
+    }
 }
 
 impl Drop for File {
@@ -182,11 +211,20 @@ impl Drop for File {
     }
 }
 
+/// How a segment is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Writing<'a> {
+    /// Asked before each piece.
+    pub(crate) permit: &'a dyn Permit,
+    /// More is freed afterwards than written now: a full device's reserve may be used.
+    pub(crate) urgent: bool,
+}
+
 /// Writes to a file in order.
 struct Output<'a> {
     fs: &'a Fs,
     file: Ino,
-    permit: &'a dyn Permit,
+    how: Writing<'a>,
     /// Where the bytes of `pending` go.
     at: u64,
     pending: Vec<u8>,
@@ -194,8 +232,12 @@ struct Output<'a> {
 
 impl Output<'_> {
     fn write(&self, at: u64, bytes: &[u8]) -> Result {
-        let _permitted = Permitted::by(self.permit)?;
-        self.fs.write(self.file, at, bytes, Time::now()).map(|_| ())
+        let _permitted = Permitted::by(self.how.permit)?;
+        match self.how.urgent {
+            true => self.fs.write_urgent(self.file, at, bytes, Time::now())?,
+            false => self.fs.write(self.file, at, bytes, Time::now())?,
+        };
+        Ok(())
     }
 
     fn end(&self) -> u64 {
@@ -256,12 +298,7 @@ fn checksum(bytes: &[u8]) -> Result<u32> {
 }
 
 /// Writes a segment of these sections to a new file. The header's length is set, and the places are returned.
-pub(crate) fn write(
-    file: &File,
-    header: &mut Header,
-    sections: &[&Section],
-    permit: &dyn Permit,
-) -> Result<Vec<Place>> {
+pub(crate) fn write(file: &File, header: &mut Header, sections: &[&Section], how: Writing<'_>) -> Result<Vec<Place>> {
     if sections.len() > format::SECTIONS_MAX {
         return Err(Error::TooBig("sections of a segment"));
     }
@@ -270,7 +307,7 @@ pub(crate) fn write(
     let mut out = Output {
         fs: &home.fs,
         file: file.ino,
-        permit,
+        how,
         at: format::BODY,
         pending: Vec::new(),
     };

@@ -117,6 +117,17 @@ impl Index {
         matches!(self, Self::Vamana(_, Some(_)))
     }
 
+    /// Gives back memory that searches hand on to each other. Returns the bytes freed.
+    pub(crate) fn trim(&self) -> u64 {
+        match self {
+            Self::Hnsw(index) => index.trim(),
+            Self::Ivf(index) => index.trim(),
+            Self::Pq(index) => index.trim(),
+            Self::Lsh(index) => index.trim(),
+            Self::Vamana(index, _) => index.trim(),
+        }
+    }
+
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> u64 {
         match self {

@@ -3,31 +3,37 @@
 //!
 //! A segment is put together in memory (`assemble`), written to a hidden file (`file`, whose header is in `format`) and
 //! published with the collection item that names it. Afterwards its sections are read when they are first needed, each as a
-//! whole and with its checksum verified, and can be dropped at any time. Nothing of a segment is ever changed: that rows of
-//! it are dead is kept elsewhere.
+//! whole and with its checksum verified, and can be dropped at any time; of large ones few rows are read singly (`single`).
+//! Nothing of a segment is ever changed: that rows of it are dead is kept elsewhere.
 
 mod assemble;
 mod column;
 mod file;
 mod format;
 mod index;
+mod meter;
 mod part;
 mod reader;
+mod rows;
+mod single;
 
 pub(crate) use assemble::assemble;
 pub(crate) use assemble::Material;
 pub(crate) use assemble::Source;
-pub(crate) use column::bounds as payload_bounds;
 pub(crate) use column::Column;
+pub(crate) use column::LazyColumn;
 pub(crate) use file::File;
 pub(crate) use file::Home;
 pub(crate) use file::Leases;
-pub(crate) use file::Meter;
+pub(crate) use file::Writing;
 pub(crate) use index::Base;
 pub(crate) use index::Index;
+pub(crate) use meter::Counter;
+pub(crate) use meter::Meter;
+pub(crate) use meter::Total;
+pub(crate) use part::Kept;
 
 use crate::collection::Info;
-use crate::collection::Permit;
 use crate::fields::FieldIndex;
 use crate::index::IndexParams;
 use crate::index::Kind;
@@ -40,6 +46,7 @@ use format::Header;
 use format::Place;
 use part::Part;
 use reader::Reader;
+use single::Single;
 use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
@@ -64,6 +71,10 @@ pub(crate) struct Segment {
     payloads: Part<Buffer>,
     fields: Part<FieldIndex>,
     index: Part<Index>,
+    /// Of sections that are not in memory as a whole.
+    single_vectors: Single,
+    single_ends: Single,
+    single_payloads: Single,
 }
 
 /// The vectors of a segment, with their inverse norms if the metric needs them.
@@ -109,10 +120,13 @@ impl Segment {
             payloads: Part::new(&meter)?,
             fields: Part::new(&meter)?,
             index: Part::new(&meter)?,
+            single_vectors: Single::new(&meter)?,
+            single_ends: Single::new(&meter)?,
+            single_payloads: Single::new(&meter)?,
         })
     }
 
-    /// Writes a segment to the new hidden file, piece by piece with the permit, and keeps what was written in memory.
+    /// Writes a segment to the new hidden file, piece by piece, and keeps what was written in memory.
     #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn create(
         file: File,
@@ -120,7 +134,7 @@ impl Segment {
         material: Material,
         params: &IndexParams,
         more: Sections,
-        permit: &dyn Permit,
+        how: Writing<'_>,
     ) -> Result<Arc<Self>> {
         let ids = material.ids.as_u64s();
         let (Some(min_id), Some(max_id)) = (ids.first().copied(), ids.last().copied()) else {
@@ -139,7 +153,7 @@ impl Segment {
         for section in own.iter().chain(more.iter()) {
             sections.push(section)?;
         }
-        let places = file::write(&file, &mut header, &sections, permit)?;
+        let places = file::write(&file, &mut header, &sections, how)?;
         drop(sections);
         let segment = Self::with(file, header, places)?;
         // What is meant to stay on disk is not kept in memory.
@@ -233,7 +247,7 @@ impl Segment {
     }
 
     /// The ids of the rows, ascending.
-    pub(crate) fn ids(&self) -> Result<Arc<Buffer>> {
+    pub(crate) fn ids(&self) -> Result<Arc<Kept<Buffer>>> {
         self.ids.get_or_load(|| {
             let ids = self.read(kind::IDS)?;
             for chunk in ids.as_u64s().chunks(1 << 16) {
@@ -260,7 +274,7 @@ impl Segment {
     }
 
     /// The vectors.
-    pub(crate) fn vectors(&self) -> Result<Arc<Vectors>> {
+    pub(crate) fn vectors(&self) -> Result<Arc<Kept<Vectors>>> {
         self.vectors.get_or_load(|| {
             Ok(Vectors {
                 bytes: self.read(kind::VECTORS)?,
@@ -273,7 +287,7 @@ impl Segment {
     }
 
     /// Where payloads end, `None` if no row has one.
-    pub(crate) fn payload_ends(&self) -> Result<Option<Arc<Buffer>>> {
+    fn payload_ends(&self) -> Result<Option<Arc<Kept<Buffer>>>> {
         let Some(payloads) = self.place(kind::PAYLOADS) else {
             return Ok(None);
         };
@@ -313,7 +327,7 @@ impl Segment {
     }
 
     /// The index, `None` if there is none.
-    pub(crate) fn index(&self) -> Result<Option<Arc<Index>>> {
+    pub(crate) fn index(&self) -> Result<Option<Arc<Kept<Index>>>> {
         if self.header.index.kind == Kind::Flat {
             return Ok(None);
         }
@@ -328,7 +342,7 @@ impl Segment {
     }
 
     /// The indexes of payload fields.
-    pub(crate) fn fields(&self) -> Result<Arc<FieldIndex>> {
+    pub(crate) fn fields(&self) -> Result<Arc<Kept<FieldIndex>>> {
         self.fields
             .get_or_load(|| self.opened_fields(self.sections(|kind| (kind::FIELDS..kind::INDEX).contains(&kind))?))
     }

@@ -2,23 +2,50 @@
 //! Something that is read from disk when it is first needed, and counted while it is in memory.
 
 use super::column::Held;
-use super::file::Meter;
+use super::meter::Counter;
+use super::meter::Meter;
+use core::ops::Deref;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
 use vexfs_host::nofs;
 use vexfs_host::sync::Arc;
-use vexfs_host::sync::Mutex;
 use vexfs_host::sync::RwLock;
 use vexfs_host::Result;
 
+/// A value in memory, which is counted until the last who uses it lets go of it.
+pub(crate) struct Kept<T: Held> {
+    value: T,
+    counter: Counter,
+}
+
+impl<T: Held> Kept<T> {
+    /// The value.
+    pub(crate) fn value(&self) -> &T {
+        &self.value
+    }
+
+    /// Counts again what takes more or less memory than before.
+    pub(crate) fn recount(&self) {
+        self.counter.set(self.value.memory_bytes());
+    }
+}
+
+impl<T: Held> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
 /// A value that may not be in memory yet.
 pub(crate) struct Part<T: Held> {
-    value: RwLock<Option<Arc<T>>>,
+    value: RwLock<Option<Arc<Kept<T>>>>,
     /// Held by who loads: others wait instead of reading the same.
-    loading: Mutex<()>,
+    loading: RwLock<()>,
     meter: Arc<Meter>,
-    /// Bytes that the meter was told of.
-    counted: AtomicU64,
+    /// When it was used last.
+    used: AtomicU64,
 }
 
 impl<T: Held> Part<T> {
@@ -26,21 +53,32 @@ impl<T: Held> Part<T> {
     pub(crate) fn new(meter: &Arc<Meter>) -> Result<Self> {
         Ok(Self {
             value: RwLock::new(None)?,
-            loading: Mutex::new(())?,
+            loading: RwLock::new(())?,
             meter: meter.clone(),
-            counted: AtomicU64::new(0),
+            used: AtomicU64::new(0),
         })
     }
 
+    /// The value if it is in memory.
+    pub(crate) fn get(&self) -> Option<Arc<Kept<T>>> {
+        let value = self.value.read().clone()?;
+        self.used.store(self.meter.now(), Ordering::Relaxed);
+        Some(value)
+    }
+
     /// The value, which `load` brings if need be.
-    pub(crate) fn get_or_load(&self, load: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
-        if let Some(value) = &*self.value.read() {
-            return Ok(value.clone());
+    ///
+    /// # Errors
+    ///
+    /// Those of `load`; `Interrupted` while another one loads.
+    pub(crate) fn get_or_load(&self, load: impl FnOnce() -> Result<T>) -> Result<Arc<Kept<T>>> {
+        if let Some(value) = self.get() {
+            return Ok(value);
         }
         let _nofs = nofs();
-        let _loading = self.loading.lock();
-        if let Some(value) = &*self.value.read() {
-            return Ok(value.clone());
+        let _loading = self.loading.write_killable()?;
+        if let Some(value) = self.get() {
+            return Ok(value);
         }
         self.put(load()?)
     }
@@ -50,22 +88,59 @@ impl<T: Held> Part<T> {
         self.put(value).map(|_| ())
     }
 
-    fn put(&self, value: T) -> Result<Arc<T>> {
-        let value = Arc::new(value)?;
+    fn put(&self, value: T) -> Result<Arc<Kept<T>>> {
+        let value = Arc::new(Kept {
+            value,
+            counter: Counter::new(&self.meter),
+        })?;
+        value.recount();
+        self.used.store(self.meter.now(), Ordering::Relaxed);
         let before = self.value.write().replace(value.clone());
         drop(before);
-        self.count(value.memory_bytes());
         Ok(value)
-    }
-
-    fn count(&self, bytes: u64) {
-        let before = self.counted.swap(bytes, Ordering::Relaxed);
-        self.meter.change(before, bytes);
     }
 }
 
-impl<T: Held> Drop for Part<T> {
-    fn drop(&mut self) {
-        self.count(0);
+/// A part, of whatever it is.
+pub(crate) trait Evict {
+    /// When it was used last, `None` if it is not in memory.
+    fn last_use(&self) -> Option<u64>;
+
+    /// Forgets the value. Returns the bytes freed: none if it is still used by others.
+    fn evict(&self) -> u64;
+
+    /// Gives back the memory that the value could do without. Returns the bytes freed.
+    fn trim(&self) -> u64;
+}
+
+impl<T: Held> Evict for Part<T> {
+    fn last_use(&self) -> Option<u64> {
+        let is_there = self.value.read().is_some();
+        is_there.then(|| self.used.load(Ordering::Relaxed))
+    }
+
+    fn evict(&self) -> u64 {
+        // Who changes it may be waiting for memory.
+        let Some(mut slot) = self.value.try_write() else {
+            return 0;
+        };
+        let taken = slot.take();
+        drop(slot);
+        let Some(value) = taken else { return 0 };
+        let bytes = value.counter.bytes();
+        if value.drop_last() {
+            bytes
+        } else {
+            0
+        }
+    }
+
+    fn trim(&self) -> u64 {
+        let Some(value) = self.value.read().clone() else {
+            return 0;
+        };
+        let freed = value.value.trim();
+        value.recount();
+        freed
     }
 }

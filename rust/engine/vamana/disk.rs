@@ -23,7 +23,9 @@ use crate::index::IndexParams;
 use crate::index::Nearest;
 use crate::index::Section;
 use crate::index::Sections;
+use crate::pool::bytes_of;
 use crate::pool::Pool;
+use crate::pool::Weighed;
 use crate::pq::Quantizer;
 use crate::pq::QueryScratch;
 use vexfs_core::file::ReadAt as Read;
@@ -70,6 +72,18 @@ struct Scratch {
     blocks: Buffer,
     ids: Vec<u32>,
     keys: Vec<u32>,
+}
+
+impl Weighed for Scratch {
+    fn memory_bytes(&self) -> u64 {
+        self.visited.memory_bytes()
+            + self.compared.memory_bytes()
+            + self.beam.memory_bytes()
+            + self.table.memory_bytes()
+            + self.blocks.memory_bytes()
+            + bytes_of(&self.ids)
+            + bytes_of(&self.keys)
+    }
 }
 
 /// Bytes of a code.
@@ -310,6 +324,11 @@ impl Disk {
         Ok((disk, shape))
     }
 
+    /// Gives back memory that searches hand on to each other. Returns the bytes freed.
+    pub(super) fn trim(&self) -> u64 {
+        self.scratch.clear()
+    }
+
     /// Bytes of memory held.
     pub(super) fn memory_bytes(&self) -> u64 {
         self.quantizer.memory_bytes()
@@ -317,6 +336,7 @@ impl Disk {
             + self.order.memory_bytes()
             + 4 * self.places.capacity() as u64
             + self.resident.memory_bytes()
+            + self.scratch.memory_bytes()
     }
 
     /// Searches; `scan` compares all accepted rows at once, as does a walk that met fewer of them than `wanted` afterwards.

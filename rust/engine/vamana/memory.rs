@@ -12,6 +12,8 @@ use crate::graph::Visited;
 use crate::index::Cost;
 use crate::index::Nearest;
 use crate::index::Scope;
+use crate::pool::bytes_of;
+use crate::pool::Weighed;
 use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
@@ -47,6 +49,12 @@ pub(super) struct Scratch {
     beam: Beam,
     pub(super) ids: Vec<u32>,
     pub(super) keys: Vec<u32>,
+}
+
+impl Weighed for Scratch {
+    fn memory_bytes(&self) -> u64 {
+        self.visited.memory_bytes() + self.beam.memory_bytes() + bytes_of(&self.ids) + bytes_of(&self.keys)
+    }
 }
 
 impl Scratch {

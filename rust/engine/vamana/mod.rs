@@ -38,6 +38,7 @@ use format::bad;
 use format::Shape;
 use format::NONE;
 use memory::Memory;
+use vexfs_host::mem::Box;
 use vexfs_host::mem::Buffer;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -62,7 +63,7 @@ pub(crate) struct Vamana {
 
 enum Form {
     Memory(Memory),
-    Disk(Disk),
+    Disk(Box<Disk>),
 }
 
 impl Vamana {
@@ -139,7 +140,7 @@ impl Vamana {
         let form = if shape.on_disk {
             let (disk, known) = Disk::open(space, &shape, sections, reader)?;
             shape = known;
-            Form::Disk(disk)
+            Form::Disk(Box::new(disk)?)
         } else {
             let lists = take_section(&mut sections, format::GRAPH).ok_or(bad("vamana: section missing"))?;
             Form::Memory(Memory::open(&shape, lists)?)
@@ -210,12 +211,22 @@ impl Vamana {
         }
     }
 
+    /// Gives back memory that searches hand on to each other. Returns the bytes freed.
+    pub(crate) fn trim(&self) -> u64 {
+        let of_disk = match &self.form {
+            Form::Memory(_) => 0,
+            Form::Disk(disk) => disk.trim(),
+        };
+        of_disk.saturating_add(self.memory_scratch.clear())
+    }
+
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        match &self.form {
+        let form = match &self.form {
             Form::Memory(memory) => memory.lists.memory_bytes(),
             Form::Disk(disk) => disk.memory_bytes(),
-        }
+        };
+        form.saturating_add(self.memory_scratch.memory_bytes())
     }
 }
 

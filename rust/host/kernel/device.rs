@@ -4,7 +4,6 @@
 //! A batch is cut into bios, all are submitted under one plug, and the caller sleeps until the last one completes.
 //! Buffers may be kmalloc or vmalloc memory; one that the device cannot address as it lies goes through a copy.
 
-use super::mem::Vec;
 use crate::device::Read;
 use crate::device::Write;
 use crate::Error;
@@ -156,45 +155,39 @@ impl Device {
         self.check("write", offset, len as u64)
     }
 
-    /// Fills `buf` from byte `offset`.
+    /// Fills `buf` from byte `offset`. Needs no memory that might not be had.
     ///
     /// # Errors
     ///
     /// `Io`; the contents of `buf` are then undefined.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.check("read", offset, buf.len() as u64)?;
-        if self.addressable(buf) {
-            return self.transfer("read", bindings::REQ_OP_READ, &[span(offset, buf)]);
-        }
-        let mut copy = bounce(buf.len())?;
-        self.transfer("read", bindings::REQ_OP_READ, &[span(offset, &mut copy)])?;
-        buf.copy_from_slice(&copy);
-        Ok(())
+        self.read_batch(&mut [Read { offset, data: buf }])
     }
 
-    /// Submits all `reads` together and waits for the last.
+    /// Submits all `reads` together and waits for the last. Needs no memory that might not be had.
     ///
     /// # Errors
     ///
-    /// `Io` of the first that failed; the contents of all are then undefined. `NoMemory`.
+    /// `Io` of the first that failed; the contents of all are then undefined.
     pub fn read_batch(&self, reads: &mut [Read<'_>]) -> Result<()> {
-        let mut spans = Vec::with_capacity(reads.len())?;
-        let mut copies = Vec::new();
-        for r in reads.iter_mut() {
+        for r in reads.iter() {
             self.check("read", r.offset, r.data.len() as u64)?;
-            if self.addressable(r.data) {
-                spans.push(span(r.offset, r.data))?;
-            } else {
-                let mut copy = bounce(r.data.len())?;
-                spans.push(span(r.offset, &mut copy))?;
-                copies.push(copy)?;
-            }
         }
-        self.transfer("read", bindings::REQ_OP_READ, &spans)?;
-        let mut copies = copies.into_iter();
-        for r in reads.iter_mut().filter(|r| !self.addressable(r.data)) {
-            if let Some(copy) = copies.next() {
-                r.data.copy_from_slice(&copy);
+        let (spans, mut rest) = (reads.iter_mut(), 0usize);
+        self.transfer(
+            "read",
+            bindings::REQ_OP_READ,
+            &mut spans.filter_map(|r| match self.addressable(r.data) {
+                true => Some(span(r.offset, r.data)),
+                false => {
+                    rest += 1;
+                    None
+                }
+            }),
+        )?;
+        if rest > 0 {
+            for r in reads.iter_mut().filter(|r| !self.addressable(r.data)) {
+                self.read_slowly(r.offset, r.data)?;
             }
         }
         Ok(())
@@ -206,50 +199,89 @@ impl Device {
     ///
     /// `Io`, `ReadOnly`.
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.write_with(WRITE, &[Write { offset, data }])
+        self.write_with(WRITE, &mut [Write { offset, data }].into_iter())
     }
 
-    /// Submits all `writes` together and waits for the last; their order is not defined.
+    /// Submits all `writes` together and waits for the last; their order is not defined. Needs no memory that might not be
+    /// had.
     ///
     /// # Errors
     ///
     /// `Io` of the first that failed, `ReadOnly`. Any of the others may have been written.
     pub fn write_batch(&self, writes: &[Write<'_>]) -> Result<()> {
+        self.write_with(WRITE, &mut writes.iter().copied())
+    }
+
+    /// The same, for writes that are not in one list.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_batch`](Self::write_batch).
+    pub fn write_all<'a>(&self, writes: &mut dyn Iterator<Item = Write<'a>>) -> Result<()> {
         self.write_with(WRITE, writes)
     }
 
-    /// Writes `data` at byte `offset` durably; says nothing about earlier writes.
+    /// Writes `data` at byte `offset` durably; says nothing about earlier writes. Needs no memory that might not be had.
     ///
     /// # Errors
     ///
     /// `Io`, `ReadOnly`.
     pub fn write_fua(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.write_with(WRITE | bindings::REQ_FUA, &[Write { offset, data }])
+        self.write_with(WRITE | bindings::REQ_FUA, &mut [Write { offset, data }].into_iter())
     }
 
-    fn write_with(&self, op: bindings::blk_opf_t, writes: &[Write<'_>]) -> Result<()> {
-        let mut spans = Vec::with_capacity(writes.len())?;
-        let mut copies = Vec::new();
-        for w in writes {
-            self.check_write(w.offset, w.data.len())?;
-            if self.addressable(w.data) {
-                spans.push(Span {
+    fn write_with<'a>(&self, op: bindings::blk_opf_t, writes: &mut dyn Iterator<Item = Write<'a>>) -> Result<()> {
+        // What is wrong with a write ends the batch before it.
+        let mut refused = Ok(());
+        let done = self.transfer(
+            "write",
+            op,
+            &mut writes.map_while(|w| {
+                refused = self.check_write(w.offset, w.data.len());
+                if refused.is_ok() && !self.addressable(w.data) {
+                    refused = self.write_slowly(op, w.offset, w.data);
+                    // Written: what is left of it is nothing.
+                    return refused.is_ok().then_some(Span {
+                        offset: w.offset,
+                        at: core::ptr::null_mut(),
+                        len: 0,
+                    });
+                }
+                refused.is_ok().then_some(Span {
                     offset: w.offset,
                     // The device only reads it: `transfer` gets a write operation.
                     at: w.data.as_ptr().cast_mut(),
                     len: w.data.len(),
-                })?;
-            } else {
-                let mut copy = bounce(w.data.len())?;
-                copy.copy_from_slice(w.data);
-                spans.push(span(w.offset, &mut copy))?;
-                copies.push(copy)?;
-            }
+                })
+            }),
+        );
+        refused.and(done)
+    }
+
+    /// Fills memory that the device cannot reach, a piece at a time.
+    fn read_slowly(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let mut bounce = Bounce::new(self)?;
+        let mut at = offset;
+        for piece in buf.chunks_mut(bounce.len) {
+            let copy = bounce.bytes(piece.len());
+            self.transfer("read", bindings::REQ_OP_READ, &mut [span(at, copy)].into_iter())?;
+            piece.copy_from_slice(copy);
+            at = at.saturating_add(piece.len() as u64);
         }
-        // `copies` owns memory that `spans` points to: it lives until here.
-        let done = self.transfer("write", op, &spans);
-        drop(copies);
-        done
+        Ok(())
+    }
+
+    /// Writes memory that the device cannot reach, a piece at a time.
+    fn write_slowly(&self, op: bindings::blk_opf_t, offset: u64, data: &[u8]) -> Result<()> {
+        let mut bounce = Bounce::new(self)?;
+        let mut at = offset;
+        for piece in data.chunks(bounce.len) {
+            let copy = bounce.bytes(piece.len());
+            copy.copy_from_slice(piece);
+            self.transfer("write", op, &mut [span(at, copy)].into_iter())?;
+            at = at.saturating_add(piece.len() as u64);
+        }
+        Ok(())
     }
 
     /// Makes everything written so far durable.
@@ -293,7 +325,12 @@ impl Device {
     }
 
     /// Moves all `spans`, which are addressable kernel memory that stays valid until this returns.
-    fn transfer(&self, op_name: &'static str, op: bindings::blk_opf_t, spans: &[Span]) -> Result<()> {
+    fn transfer(
+        &self,
+        op_name: &'static str,
+        op: bindings::blk_opf_t,
+        spans: &mut dyn Iterator<Item = Span>,
+    ) -> Result<()> {
         let batch = Batch {
             pending: AtomicU32::new(1),
             error: AtomicI32::new(0),
@@ -305,15 +342,18 @@ impl Device {
             bindings::init_completion(batch.done.get());
             bindings::blk_start_plug(plug.get());
         }
-        for span in spans {
-            self.submit(op, *span, &batch);
+        let mut first = 0;
+        for (n, span) in spans.enumerate() {
+            if n == 0 {
+                first = span.offset;
+            }
+            self.submit(op, span, &batch);
         }
         // SAFETY: the plug was started above by this task.
         unsafe { bindings::blk_finish_plug(plug.get()) };
         batch.put();
         // SAFETY: the completion was initialised; the last `put` completes it exactly once.
         unsafe { bindings::wait_for_completion_io(batch.done.get()) };
-        let first = spans.first().map_or(0, |s| s.offset);
         to_result(op_name, first, batch.error.load(Ordering::Acquire))
     }
 
@@ -365,11 +405,38 @@ fn span(offset: u64, buf: &mut [u8]) -> Span {
     }
 }
 
-/// Memory that every device can address: whole pages are page-aligned, in kmalloc as in vmalloc memory.
-fn bounce(len: usize) -> Result<Vec<u8>> {
-    let mut buf = Vec::with_capacity(len.checked_next_multiple_of(PAGE).ok_or(Error::Overflow)?)?;
-    buf.resize(len, 0)?;
-    Ok(buf)
+/// Memory that every device can reach, for a piece of what one cannot. Getting it waits for memory and cannot fail.
+///
+/// # Invariants
+///
+/// `at` is `len` bytes from `vexfs_kvmalloc_nofail`, initialised and this value's own.
+struct Bounce {
+    at: NonNull<u8>,
+    len: usize,
+}
+
+impl Bounce {
+    fn new(dev: &Device) -> Result<Self> {
+        // A power of two, so that it is aligned to itself or to a page.
+        let len = PAGE.max(dev.logical_block_size() as usize);
+        // SAFETY: called from process context, as everything in this crate.
+        let at = unsafe { bindings::vexfs_kvmalloc_nofail(len) }.cast::<u8>();
+        // INVARIANT: the memory is zeroed. That there is none cannot happen.
+        NonNull::new(at).map(|at| Bounce { at, len }).ok_or(Error::NoMemory)
+    }
+
+    /// The first `n` bytes.
+    fn bytes(&mut self, n: usize) -> &mut [u8] {
+        // SAFETY: by the type's invariant; no more than there are.
+        unsafe { core::slice::from_raw_parts_mut(self.at.as_ptr(), n.min(self.len)) }
+    }
+}
+
+impl Drop for Bounce {
+    fn drop(&mut self) {
+        // SAFETY: by the type's invariant.
+        unsafe { bindings::kvfree(self.at.as_ptr().cast()) };
+    }
 }
 
 fn to_result(op: &'static str, offset: u64, error: i32) -> Result<()> {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Fallible facades over the kernel crate's `KVVec` and `KBox`.
 //!
-//! All memory is charged to the memory cgroup of the task that asks for it: what users can grow must count against
-//! their limits, and the containers do not know who uses them. A failed allocation is an ordinary error here, so it
-//! prints no warning.
+//! Memory is charged to the memory cgroup of the task that asks for it: what users can grow must count against their limits,
+//! and the containers do not know who uses them. What serves everybody is allocated in a [`shared`](crate::shared) section
+//! and charged to nobody. A failed allocation is an ordinary error here, so it prints no warning.
 
 use crate::Error;
 use crate::Result;

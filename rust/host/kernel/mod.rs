@@ -117,6 +117,35 @@ impl Drop for NofsScope {
     }
 }
 
+/// A section whose memory serves everybody and is charged to no memory cgroup. Memory reclaim does not enter a filesystem
+/// in it either. Sections of a task nest and end in reverse order.
+#[must_use]
+pub struct SharedScope {
+    memcg: *mut core::ffi::c_void,
+    // Restored last, as it was saved first; a pointer besides, so the value stays in its task.
+    _nofs: NofsScope,
+}
+
+/// Opens a section for filling what everybody uses, such as the cache of tree nodes. The cgroup of the task that happens to
+/// need it first could not reclaim it later, and would have its tasks killed for it.
+#[inline]
+pub fn shared() -> SharedScope {
+    let nofs = nofs();
+    SharedScope {
+        // SAFETY: changes a pointer of the current task; the guard's drop restores it, and the guard stays in the task.
+        memcg: unsafe { bindings::vexfs_memcg_charge_root() },
+        _nofs: nofs,
+    }
+}
+
+impl Drop for SharedScope {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: `memcg` is what the matching change of this task returned; the task's own cgroup is not freed meanwhile.
+        unsafe { bindings::vexfs_memcg_restore(self.memcg) };
+    }
+}
+
 #[doc(hidden)]
 pub fn log_args(level: Level, args: fmt::Arguments<'_>) {
     let format = match level {

@@ -69,6 +69,11 @@ impl<T> Arc<T> {
         kernel::sync::Arc::ptr_eq(&a.0, &b.0)
     }
 
+    /// Drops this reference. Whether it was the last one, so that the value is gone.
+    pub fn drop_last(self) -> bool {
+        kernel::sync::Arc::into_unique_or_drop(self.0).is_some()
+    }
+
     /// Gives the reference up to C code as a pointer; [`Arc::from_raw`] takes it back.
     pub fn into_raw(self) -> *const T {
         self.0.into_raw()

@@ -129,6 +129,12 @@ impl Device {
         self.0.write_batch(writes)
     }
 
+    /// The same, for writes that are not in one list.
+    pub fn write_all<'a>(&self, writes: &mut dyn Iterator<Item = Write<'a>>) -> Result<()> {
+        let list: std::vec::Vec<Write<'a>> = writes.collect();
+        self.write_batch(&list)
+    }
+
     /// Makes everything written so far durable.
     pub fn flush(&self) -> Result<()> {
         if self.is_read_only() {

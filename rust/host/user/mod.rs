@@ -83,7 +83,7 @@ pub(crate) fn is_killed() -> bool {
 ///
 /// # Errors
 ///
-/// `Interrupted` when a fatal signal is pending: in the kernel, and where [`interrupt_after`] says so.
+/// `Interrupted` when a fatal signal is pending. Userspace has that only where a test asked for it.
 #[inline]
 pub fn relax() -> Result<()> {
     match CALM.get() {
@@ -110,6 +110,17 @@ pub struct NofsScope(());
 #[inline]
 pub fn nofs() -> NofsScope {
     NofsScope(())
+}
+
+/// A section whose memory serves everybody. It has a meaning in the kernel only, where it is charged to no memory cgroup.
+#[must_use]
+pub struct SharedScope(NofsScope);
+
+/// Opens a section for filling what everybody uses, such as the cache of tree nodes; memory reclaim does not enter the
+/// filesystem in it either.
+#[inline]
+pub fn shared() -> SharedScope {
+    SharedScope(nofs())
 }
 
 type Hook = std::boxed::Box<dyn Fn(Level, &str) + Send>;

@@ -21,6 +21,11 @@ impl<T> Arc<T> {
     pub fn ptr_eq(a: &Self, b: &Self) -> bool {
         std::sync::Arc::ptr_eq(&a.0, &b.0)
     }
+
+    /// Drops this reference. Whether it was the last one, so that the value is gone.
+    pub fn drop_last(self) -> bool {
+        std::sync::Arc::into_inner(self.0).is_some()
+    }
 }
 
 impl<T> Clone for Arc<T> {

@@ -106,6 +106,10 @@ pub trait BlockMap: FileSystem {
     /// Promises space for a range, all of it or none; what is promised already stays so.
     fn reserve(inode: &Inode<Self>, pos: u64, len: u64) -> Result;
 
+    /// Turns promises into what they are used for and makes freed space available, after [`Self::reserve`] found none.
+    /// Returns whether it may find some now. Called without locked folios.
+    fn make_room(inode: &Inode<Self>) -> bool;
+
     /// Takes back the promises in a range.
     fn unreserve(inode: &Inode<Self>, pos: u64, len: u64);
 

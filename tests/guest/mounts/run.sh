@@ -81,12 +81,18 @@ frozen() {
 	mount -t vexfs /dev/vdb /mnt || return
 	mkdir /mnt/frozen
 	echo kept >/mnt/frozen/file
-	exec 7<>/mnt/held
-	rm /mnt/held
+	mkfifo /tmp/opened /tmp/close
+	{
+		exec 7<>/mnt/held
+		rm /mnt/held
+		echo >/tmp/opened
+		read -r _ </tmp/close
+		# Closing deletes the file, which has to wait for the thaw.
+		exec 7>&-
+	} &
+	read -r _ </tmp/opened
 	fsfreeze --freeze /mnt
-	# Closing deletes the file, which has to wait for the thaw.
-	{ exec 7>&-; } &
-	exec 7>&-
+	echo >/tmp/close
 	cp /dev/vdb /tmp/copy
 	fsfreeze --unfreeze /mnt
 	wait
@@ -97,6 +103,39 @@ frozen() {
 	ok "it mounts" mount -t vexfs "$loop" /mnt
 	ok "and has what was written before" grep -q kept /mnt/frozen/file
 	umount /mnt
+	losetup -d "$loop"
+	rm /tmp/copy
+}
+
+# What fsync promised is in the log only until the next commit. A copy made meanwhile is what a power cut leaves.
+logged() {
+	mount -t vexfs -o commit=3600 /dev/vdb /mnt || return
+	sync
+	echo kept | dd of=/mnt/logged conv=fsync 2>/dev/null
+	ok "fsync goes through the log" grep -q '^log_batches [1-9]' /proc/fs/vexfs/vdb/stats
+	cp /dev/vdb /tmp/copy
+	umount /mnt
+	sum=$(sha256sum </tmp/copy)
+	loop=$(losetup -f)
+	losetup "$loop" /tmp/copy
+	no "norecovery is for read-only mounts" mount -t vexfs -o norecovery "$loop" /mnt
+	ok "norecovery mounts" mount -t vexfs -o ro,norecovery "$loop" /mnt
+	ok "and is shown" shows 'ro,.*norecovery'
+	no "it does not have what is in the log" test -e /mnt/logged
+	no "it cannot be made writable" mount -o remount,rw /mnt
+	umount /mnt
+	ok "a read-only mount" mount -t vexfs -o ro "$loop" /mnt
+	ok "has what is in the log" grep -q kept /mnt/logged
+	no "norecovery is for new mounts" mount -o remount,ro,norecovery /mnt
+	umount /mnt
+	losetup -d "$loop"
+	ok "neither writes" test "$sum" = "$(sha256sum </tmp/copy)"
+	losetup "$loop" /tmp/copy
+	mount -t vexfs -o ro "$loop" /mnt
+	ok "it becomes writable" mount -o remount,rw /mnt
+	ok "and has it then, too" grep -q kept /mnt/logged
+	umount /mnt
+	ok "and is consistent" check-image "$loop"
 	losetup -d "$loop"
 	rm /tmp/copy
 }
@@ -171,7 +210,7 @@ damaged_disk() {
 
 disk_goes_away() {
 	# Only virtio's disks can be taken away.
-	[ -e /sys/bus/virtio/drivers/virtio_blk ] || return
+	[ -e /sys/bus/virtio/drivers/virtio_blk ] || return 0
 	mkfs.vexfs -q -f /dev/vdc && mount -t vexfs /dev/vdc /mnt || return
 	exec 7>/mnt/held
 	device=$(basename "$(readlink -f /sys/block/vdc/device)")
@@ -202,6 +241,7 @@ foreign_disks
 options
 unlinked_files
 frozen
+logged
 failing_disk
 damaged_disk
 everything_at_once

@@ -149,8 +149,18 @@ static void test_while_created(void)
 		if (unlink(path("guessed")) != 0)
 			wrong++;
 	}
+	for (i = 0; i < ROUNDS && failed == 0; i++) {
+		if (mkdir(path("guessed"), 0700) != 0 || stat(path("guessed"), &st) != 0) {
+			printf("# round %d: %s\n", i, strerror(errno));
+			failed++;
+			continue;
+		}
+		shared->next = st.st_ino + 1;
+		if (rmdir(path("guessed")) != 0)
+			wrong++;
+	}
 	stop_guessing(guessers, shared);
-	result(failed == 0, "creating a file succeeds when its handle is guessed at the same time");
+	result(failed == 0, "creating files and directories succeeds when their handles are guessed at the same time");
 	result(wrong == 0, "and makes the file that was asked for");
 }
 

@@ -35,7 +35,12 @@ mkfs.vexfs -q /under/image || exit
 loop=$(losetup -f)
 losetup "$loop" /under/image
 mount -t vexfs -o commit=3600 "$loop" /mnt || exit
+vfs full /mnt
 vfs stuck /mnt
+vfs shutdown /mnt
+umount /mnt || exit
+mount -t vexfs -o commit=3600 "$loop" /mnt || exit
+vfs shut /mnt
 clean "a disk that did not answer" "$loop"
 losetup -d "$loop"
 umount /under

@@ -46,7 +46,7 @@ static int add(void)
 	return insert(control, "kept", DIM, 1, vector);
 }
 
-/* The errno of CALL in a process that may not do RIGHT anywhere; -1 without Landlock. */
+/* The errno of CALL in a process that may not do RIGHT anywhere. */
 static int in_sandbox(__u64 right, int (*call)(void))
 {
 	pid_t child = fork();
@@ -67,6 +67,9 @@ static int in_sandbox(__u64 right, int (*call)(void))
 
 static void test_landlock(void)
 {
+	/* Kernels without any security module have nothing to ask. */
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 0)
+		return;
 	result(in_sandbox(LANDLOCK_ACCESS_FS_MAKE_DIR, make_dir) == EACCES, "Landlock keeps a process from mkdir");
 	result(in_sandbox(LANDLOCK_ACCESS_FS_MAKE_DIR, make) == EACCES,
 	       "who may not make directories makes no collection");

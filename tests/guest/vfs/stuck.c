@@ -8,6 +8,7 @@
 #include <linux/aio_abi.h>
 #include <pthread.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "suite.h"
@@ -57,7 +58,7 @@ static void test_sector_write(void)
 		die("pthread_create");
 	while (writer == 0)
 		usleep(1000);
-	result(wait_until_stuck(writer), "a write of a sector waits for the direct write of its block");
+	result(wait_until_stuck(writer, STUCK), "a write of a sector waits for the direct write of its block");
 	thaw(UNDER);
 	pthread_join(thread, &written);
 	if (syscall(SYS_io_getevents, context, 1, 1, &event, NULL) != 1)
@@ -73,7 +74,47 @@ static void test_sector_write(void)
 	close(direct);
 }
 
+static void write_file(const char *name, char byte, size_t size)
+{
+	int fd = must_open(path(name), O_RDWR | O_CREAT | O_TRUNC);
+	static char data[1 << 16];
+
+	memset(data, byte, sizeof(data));
+	for (; size > 0; size -= sizeof(data))
+		if (write(fd, data, sizeof(data)) != sizeof(data))
+			die("write");
+	close(fd);
+}
+
+static void test_replaced(void)
+{
+	int status, mount_fd = must_open(mnt, O_RDONLY);
+	char byte = 0;
+	pid_t child;
+	int fd;
+
+	write_file("target", 'o', 1 << 16);
+	if (syncfs(mount_fd) != 0)
+		die("syncfs");
+	write_file("new", 'n', 1 << 20);
+	freeze(UNDER);
+	child = fork();
+	if (child == 0)
+		_exit(rename(path("new"), path("target")) < 0 ? errno : 0);
+	result(!wait_until_stuck(child, STUCK), "replacing a file by rename does not wait for the disk");
+	thaw(UNDER);
+	waitpid(child, &status, 0);
+	result(WIFEXITED(status) && WEXITSTATUS(status) == 0, "it succeeds");
+	if (syncfs(mount_fd) != 0)
+		die("syncfs");
+	fd = must_open(path("target"), O_RDONLY);
+	result(pread(fd, &byte, 1, (1 << 20) - 1) == 1 && byte == 'n', "and the file is the new one");
+	close(fd);
+	close(mount_fd);
+}
+
 void test_stuck_disk(void)
 {
 	test_sector_write();
+	test_replaced();
 }

@@ -97,12 +97,11 @@ static char state_of(pid_t task)
 	return end ? end[2] : 0;
 }
 
-int wait_until_stuck(pid_t task)
+int wait_until_stuck(pid_t task, int looks)
 {
 	int stuck = 0;
 
-	/* A wait that lasts for so many looks in a row is one for what this test keeps from happening. */
-	while (stuck < 300) {
+	while (stuck < looks) {
 		char state = state_of(task);
 
 		if (state == 0 || state == 'Z')
@@ -217,7 +216,8 @@ int main(int argc, char **argv)
 	} parts[] = {
 		{ "handles", test_handles }, { "notify", test_notifications }, { "sandbox", test_sandboxes },
 		{ "sync", test_sync },	     { "synced", verify_sync },	       { "builds", test_builds },
-		{ "stuck", test_stuck_disk },
+		{ "full", test_full_disk },  { "stuck", test_stuck_disk },     { "shutdown", test_shutdown },
+		{ "shut", verify_shutdown },
 	};
 	size_t i;
 

@@ -38,8 +38,13 @@ const char *path(const char *name);
 /* Opens, or ends the program. */
 int must_open(const char *name, int flags);
 
-/* Waits until the task cannot be killed while it waits (1), or has ended (0). */
-int wait_until_stuck(pid_t task);
+/* Looks of 10 ms in a row after which a task that waits counts as stuck. */
+#define STUCK 300
+/* As many as tell that a task waits at all. */
+#define WAITS 5
+
+/* Waits until the task waits for so many LOOKS in a row (1), or has ended (0). */
+int wait_until_stuck(pid_t task, int looks);
 
 /* Whether the child has ended; its status then. */
 int has_ended(pid_t child, int *status);
@@ -64,6 +69,9 @@ void test_sandboxes(void);
 void test_sync(void);
 void verify_sync(void);
 void test_builds(void);
+void test_full_disk(void);
 void test_stuck_disk(void);
+void test_shutdown(void);
+void verify_shutdown(void);
 
 #endif

@@ -9,6 +9,7 @@
 
 #define SIZE 65536
 #define FS_IOC_SHUTDOWN _IOR('X', 125, __u32)
+#define KEPT (4 << 20)
 
 void test_sync(void)
 {
@@ -40,4 +41,28 @@ void verify_sync(void)
 	result(zeros == sizeof(data), "a hole is on a synchronous disk when fallocate returns");
 	close(fd);
 	unlink(path("punched"));
+}
+
+void test_shutdown(void)
+{
+	static char data[SIZE];
+	int i, fd = must_open(path("kept"), O_RDWR | O_CREAT);
+	__u32 after_writing = 0;
+
+	memset(data, 'k', sizeof(data));
+	for (i = 0; i < KEPT / SIZE; i++)
+		if (write(fd, data, sizeof(data)) != sizeof(data))
+			die("write");
+	expect(ioctl(fd, FS_IOC_SHUTDOWN, &after_writing), 0, "a shutdown that writes first succeeds");
+	result(write(fd, data, sizeof(data)) < 0 || fsync(fd) < 0, "nothing is written after it");
+	close(fd);
+}
+
+void verify_shutdown(void)
+{
+	int fd = must_open(path("kept"), O_RDONLY);
+	char byte = 0;
+
+	result(pread(fd, &byte, 1, KEPT - 1) == 1 && byte == 'k', "what was written before it is there");
+	close(fd);
 }

@@ -167,6 +167,7 @@ impl Harness {
             Kind::ReadLink => self.read_link(op)?,
             Kind::Evict => self.evict_one(op)?,
             Kind::Sync => return self.sync(op).map(|()| Durable::Yes),
+            Kind::Fsync => return self.fsync(op).map(|()| Durable::Yes),
             Kind::Shrink => drop(self.fs.shrink(op.pick(0, 50) as usize)),
             Kind::Remount => return self.remount().map(|()| Durable::Yes),
             Kind::CreateCollection => self.create_collection(op)?,
@@ -732,6 +733,15 @@ impl Harness {
             return self.fs.sync_txg(txg).map_err(|e| text("fsync", e));
         }
         self.fs.sync().map_err(|e| text("sync", e))
+    }
+
+    /// Through the log, if it can take it. Half of the time, cached pages of a file are written out first.
+    fn fsync(&mut self, op: Op) -> Result<(), Failure> {
+        if op.pick(0, 2) == 0 {
+            self.writeback_one(op)?;
+        }
+        let txg = self.fs.counters().open_txg;
+        self.fs.sync_txg(txg).map_err(|e| text("fsync", e))
     }
 
     /// Unmounts and mounts again; what has no name is gone then.

@@ -10,6 +10,7 @@ use super::model::BLOCK;
 use super::model::CELLS;
 use super::model::CELL_STRIDE;
 use super::model::SCATTERED;
+use super::model::SLOTS;
 use crate::collection::Collection;
 use nix::fcntl::fallocate;
 use nix::fcntl::renameat2;
@@ -22,6 +23,7 @@ use nix::sys::mman::munmap;
 use nix::sys::mman::MapFlags;
 use nix::sys::mman::MsFlags;
 use nix::sys::mman::ProtFlags;
+use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -44,6 +46,8 @@ pub struct Aligned(pub [u8; BLOCK]);
 pub struct Seat {
     pub dir: PathBuf,
     rows: Option<Collection>,
+    /// Another seat's directory.
+    pub other: Option<PathBuf>,
     /// Files that stay open, so that no error of writing them is lost; `None`: each is opened for each operation.
     open: Option<BTreeMap<usize, File>>,
 }
@@ -54,6 +58,7 @@ impl Seat {
         Ok(Seat {
             dir: dir.to_path_buf(),
             rows: rows.map(Collection::open).transpose()?,
+            other: None,
             open: keep_open.then(BTreeMap::new),
         })
     }
@@ -87,10 +92,10 @@ impl Seat {
         let Some(files) = &mut self.open else {
             return with(&open()?);
         };
-        if !files.contains_key(&slot) {
-            files.insert(slot, open()?);
+        match files.entry(slot) {
+            Entry::Occupied(file) => with(file.get()),
+            Entry::Vacant(place) => with(place.insert(open()?)),
         }
-        with(&files[&slot])
     }
 
     /// Carries `op` out, which leads to `after`.
@@ -141,6 +146,18 @@ impl Seat {
                     let at = n * CELL_STRIDE;
                     write_once(&file, &word(after.scattered, at, 1).to_le_bytes(), at)
                 })
+            }
+            Op::FsyncOther { slot } => {
+                let other = self.other.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+                let name = if slot < SLOTS {
+                    slot_name(slot)
+                } else {
+                    SCATTERED.into()
+                };
+                match File::open(other.join(name)) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                    file => file?.sync_all(),
+                }
             }
             Op::FsyncScattered => File::open(self.scattered())?.sync_all(),
             Op::UnlinkScattered => std::fs::remove_file(self.scattered()),

@@ -57,6 +57,10 @@ pub enum Op {
         slot: usize,
     },
     Syncfs,
+    /// Syncs a file that another seat's process writes: what its pages hold is that one's.
+    FsyncOther {
+        slot: usize,
+    },
     /// Writes the scattered file, cell by cell.
     Scatter,
     FsyncScattered,
@@ -79,7 +83,7 @@ pub enum Op {
 }
 
 /// Names of the operations; [`Op::number`] is an index.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "write",
     "direct write",
     "mapped write",
@@ -99,6 +103,7 @@ pub const NAMES: [&str; 19] = [
     "maintain",
     "index",
     "optimize",
+    "fsync of another seat's file",
 ];
 
 impl Op {
@@ -123,6 +128,7 @@ impl Op {
             Op::Maintain => 16,
             Op::Index { .. } => 17,
             Op::Optimize => 18,
+            Op::FsyncOther { .. } => 19,
         }
     }
 
@@ -171,6 +177,7 @@ impl Op {
             Op::Delete { count } => model.rows_from += count,
             Op::Fsync { .. }
             | Op::Syncfs
+            | Op::FsyncOther { .. }
             | Op::FsyncScattered
             | Op::Search { .. }
             | Op::Maintain
@@ -189,6 +196,8 @@ pub struct Mix {
     pub durable: bool,
     /// There is a collection.
     pub rows: bool,
+    /// There is another seat.
+    pub other: bool,
 }
 
 /// Chooses an operation that succeeds on `model`.
@@ -209,7 +218,7 @@ fn attempt(random: &mut Random, model: &Model, mix: Mix) -> Option<Op> {
     let count = 1 + random.below(most) as usize;
     let first = random.below((BLOCKS - count) as u64 + 1) as usize;
     let rows = model.rows_to - model.rows_from;
-    let op = match random.below(100) {
+    let op = match random.below(110) {
         0..=24 => Op::Write { slot, first, count },
         25..=30 => Op::Direct { slot, first, count },
         31..=38 if exists && (first + count) * BLOCK <= file.len as usize && !mix.durable => Op::Map {
@@ -217,6 +226,10 @@ fn attempt(random: &mut Random, model: &Model, mix: Mix) -> Option<Op> {
             first,
             count,
             sync: !mix.unsynced && random.below(3) == 0,
+        },
+        // Half of the time its scattered file, which takes longest.
+        39..=46 if mix.other => Op::FsyncOther {
+            slot: random.below(2 * SLOTS as u64) as usize,
         },
         39..=53 if exists && !mix.unsynced => Op::Fsync { slot },
         54 if !mix.unsynced => Op::Syncfs,
@@ -235,9 +248,9 @@ fn attempt(random: &mut Random, model: &Model, mix: Mix) -> Option<Op> {
         75..=79 if exists => Op::Unlink { slot },
         80..=85 if exists && slot != other => Op::Rename { from: slot, to: other },
         86..=87 if exists && slot != other && model.slots[other].content != 0 => Op::Exchange { a: slot, b: other },
-        88 if model.scattered == 0 => Op::Scatter,
-        88 if model.scattered != 0 && !mix.unsynced && random.below(2) == 0 => Op::FsyncScattered,
-        88 | 89 if model.scattered != 0 => Op::UnlinkScattered,
+        88 | 89 | 100..=109 if model.scattered == 0 => Op::Scatter,
+        100..=106 if !mix.unsynced => Op::FsyncScattered,
+        107..=109 => Op::UnlinkScattered,
         90..=93 if mix.rows && rows > 1000 => Op::Delete {
             count: 1 + random.below(1000),
         },

@@ -3,6 +3,7 @@
 mod delayed;
 mod faults;
 mod killed;
+mod ordered;
 mod page_cache;
 
 use super::*;

@@ -132,7 +132,13 @@ impl Run {
                 let there = tx.get(&key(k), |_| Ok(())).unwrap().is_some();
                 match rng.below(3) {
                     0 if there => tx.remove(&key(k)).unwrap(),
-                    1 if there => drop(tx.modify(&key(k), |v| Ok(v.fill(n as u8))).unwrap()),
+                    1 if there => {
+                        let fill = |v: &mut [u8]| {
+                            v.fill(n as u8);
+                            Ok(())
+                        };
+                        tx.modify(&key(k), fill).unwrap();
+                    }
                     _ => tx.put(&key(k), &std::vec![n as u8; rng.below(900) as usize]).unwrap(),
                 }
             }

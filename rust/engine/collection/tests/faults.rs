@@ -9,7 +9,14 @@ use super::support::Rows;
 use super::support::World;
 use super::support::PLAIN;
 use super::support::UPSERT;
+use crate::filter::testing::Expr;
+use crate::filter::testing::Val;
+use crate::filter::Program;
 use crate::Collections;
+use crate::IndexParams;
+use crate::Kind;
+use crate::Search;
+use std::string::ToString;
 use std::sync::Arc;
 use std::vec::Vec;
 use vexfs_core::Fs;
@@ -65,6 +72,69 @@ fn a_full_device_refuses_a_batch_and_keeps_what_there_is() {
         vexfs_core::check::check(world.fs.dev()).is_ok(),
         "the filesystem is consistent"
     );
+}
+
+#[test]
+fn rows_can_be_deleted_on_a_full_device_and_their_space_comes_back() {
+    silence();
+    for in_segments in [false, true] {
+        let mut random = Random(2);
+        let dim = 256;
+        let world = match in_segments {
+            false => World::on(Arc::new(RamBackend::new(24 << 20)), dim, Metric::L2),
+            true => World::tuned(
+                Arc::new(RamBackend::new(24 << 20)),
+                &super::support::params(dim, Metric::L2),
+                super::support::SMALL,
+            ),
+        };
+        let collection = world.collection();
+        let mut oracle = Oracle::new(dim);
+        let mut next = 0;
+        // Batches of every size, so that nothing is left.
+        for size in [400, 100, 20, 5, 1] {
+            loop {
+                let rows = Rows::random(&mut random, next..next + size, dim);
+                match collection.insert(&rows.batch(), PLAIN) {
+                    Ok(_) => oracle.insert(&rows.ids, &rows),
+                    Err(Error::NoSpace) => break,
+                    Err(e) => panic!("{e}"),
+                }
+                next += size;
+            }
+        }
+        world.fs.sync().unwrap();
+        let full = world.fs.space_info().free;
+        // A few rows, one by one, and then most of them.
+        for id in 0..150u64 {
+            assert_eq!(collection.delete(&[id * 7]).unwrap().count, 1);
+            oracle.rows.remove(&(id * 7));
+        }
+        for first in (0..next).step_by(500) {
+            let ids: Vec<u64> = (first..first + 500).filter(|id| id % 50 != 49).collect();
+            collection.delete(&ids).unwrap();
+            oracle.rows.retain(|id, _| !ids.contains(id));
+        }
+        oracle.check_all(&collection);
+        collection.optimize(1, &|_, _| ()).unwrap();
+        oracle.check_all(&collection);
+        oracle.check(&collection, &mut random);
+        world.fs.sync().unwrap();
+        world.fs.sync().unwrap();
+        let block = u64::from(world.fs.block_size());
+        let freed = (world.fs.space_info().free - full) * block;
+        assert!(
+            freed > (next - next / 40) * 1024,
+            "{freed} bytes of {next} rows came back"
+        );
+        let rows = Rows::random(&mut random, next..next + 2000, dim);
+        collection.insert(&rows.batch(), PLAIN).unwrap();
+        oracle.insert(&rows.ids, &rows);
+        drop(collection);
+        let world = world.remount();
+        oracle.check_all(&world.collection());
+        assert_consistent(world.fs.dev());
+    }
 }
 
 /// Changes of every kind, one after the other, until one fails. `after` is called with the number of changes made. Every
@@ -239,6 +309,107 @@ fn starve<T>(mut operation: impl FnMut() -> Result<T, Error>, mut check: impl Fn
         check();
     }
     unreachable!()
+}
+
+#[test]
+fn running_out_of_memory_in_any_operation_on_any_index_leaves_everything_usable() {
+    silence();
+    let mut random = Random(13);
+    let dim = 16;
+    let quiet = &|_, _| ();
+    let mut failures = 0;
+    for kind in [Kind::Hnsw, Kind::Ivf, Kind::Pq, Kind::IvfPq, Kind::Lsh, Kind::Vamana] {
+        let on_disk = if kind == Kind::Vamana { 100 } else { 0 };
+        let world = World::small(dim, Metric::L2);
+        let collection = world.collection();
+        let mut oracle = Oracle::new(dim);
+        let rows = Rows::random(&mut random, 0..900, dim);
+        collection.insert(&rows.batch(), PLAIN).unwrap();
+        oracle.insert(&rows.ids, &rows);
+        let params = IndexParams {
+            disk_percent: on_disk,
+            ..IndexParams::new(kind)
+        };
+        // The many allocations that are alike are tried now and then only.
+        let mut starve_some = |operation: &mut dyn FnMut() -> Result<(), Error>, oracle: &Oracle| {
+            let mut n = 0;
+            loop {
+                vexfs_host::mem::fail_allocations_after(Some(n));
+                let result = operation();
+                vexfs_host::mem::fail_allocations_after(None);
+                match result {
+                    Ok(()) => break,
+                    Err(e) => assert_eq!(e, Error::NoMemory, "{kind:?}, after {n} allocations"),
+                }
+                if n % 8 == 0 {
+                    oracle.check_all(&collection);
+                }
+                failures += 1;
+                n += 1 + n / 8;
+            }
+        };
+        starve_some(&mut || collection.build_index(&params, 1, quiet).map(|_| ()), &oracle);
+        oracle.check(&collection, &mut random);
+        let query = random.vector(dim);
+        let expr = Expr::In("a".to_string(), std::vec![Val::I64(5)]);
+        let doubt = Expr::Prefix("b".to_string(), "long".to_string());
+        for filter in [None, Some(expr), Some(doubt)] {
+            let program = filter.map(|filter| Program::parse(&filter.encode()).unwrap());
+            let search = Search {
+                queries: &query,
+                k: 10,
+                filter: program.as_ref(),
+                ..Search::default()
+            };
+            let mut cold = || {
+                collection.drop_cache();
+                collection.search(&search).map(|_| ())
+            };
+            starve_some(&mut cold, &oracle);
+            starve_some(&mut || collection.search(&search).map(|_| ()), &oracle);
+            starve_some(&mut || collection.explain(&search).map(|_| ()), &oracle);
+        }
+        let mut read = || {
+            world.all.shrink(u64::MAX);
+            let got = collection.get(&[3])?;
+            let (mut vector, mut payload) = (std::vec![0; 4 * dim], vexfs_host::mem::Vec::new());
+            for row in got.rows.iter().flatten() {
+                got.contents.vector(row, &mut vector)?;
+                got.contents.payload(row, &mut payload)?;
+            }
+            collection.info().map(|_| ())
+        };
+        starve_some(&mut read, &oracle);
+        let rows = Rows::random(&mut random, 850..2400, dim);
+        starve_some(&mut || collection.insert(&rows.batch(), UPSERT).map(|_| ()), &oracle);
+        oracle.insert(&rows.ids, &rows);
+        // Over the hard limit: this one seals first.
+        let more = Rows::random(&mut random, 2400..2500, dim);
+        starve_some(&mut || collection.insert(&more.batch(), UPSERT).map(|_| ()), &oracle);
+        oracle.insert(&more.ids, &more);
+        let ids: Vec<u64> = (0..900).collect();
+        starve_some(&mut || collection.delete(&ids).map(|_| ()), &oracle);
+        oracle.rows.retain(|id, _| *id >= 900);
+        // The first segment has no live rows any more.
+        starve_some(&mut || collection.maintain(1, quiet).map(|_| ()), &oracle);
+        starve_some(&mut || collection.optimize(1, quiet).map(|_| ()), &oracle);
+        starve_some(&mut || collection.drop_index().map(|_| ()), &oracle);
+        let mut open = || {
+            world.all.forget(world.dir);
+            world.all.get(world.dir)?.get(&[1]).map(|_| ())
+        };
+        starve_some(&mut open, &oracle);
+        assert_eq!(world.fs.abort_reason(), None);
+        let collection = world.collection();
+        oracle.check(&collection, &mut random);
+        let segments = collection.info().unwrap().segments as usize;
+        collection.delete(&[900]).unwrap();
+        oracle.rows.remove(&900);
+        assert!(world.hidden_files().len() <= 1 + 2 * segments, "nothing is left over");
+        drop(collection);
+        drop(world.remount());
+    }
+    assert!(failures > 500, "{failures}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn keep_working(place: &Place, seed: u64, mode: &str, end: Instant) -> Result<()
     let mut random = Random::new(seed);
     while Instant::now() < end {
         place.table.resume();
-        let mut child = place.start(random.below(1 << 50), mode)?;
+        let mut child = place.start(random.below(1 << 50), mode, None)?;
         let status = loop {
             if Instant::now() >= end {
                 place.table.stop();

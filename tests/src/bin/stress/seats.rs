@@ -62,14 +62,17 @@ impl Place {
             .map_err(|e| format!("seat {}: {e}", self.number))
     }
 
-    /// Starts a worker of this program on the seat.
-    pub fn start(&self, seed: u64, policy: &str) -> Result<Child, String> {
+    /// Starts a worker of this program on the seat, which also syncs what is in the directory `other`.
+    pub fn start(&self, seed: u64, policy: &str, other: Option<&Path>) -> Result<Child, String> {
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
         let mut command = Command::new(program);
         command.arg("worker").arg(&self.table_path).arg(&self.dir);
         command.args(["--seed", &seed.to_string(), "--policy", policy]);
         if let Some(rows) = &self.rows {
             command.arg("--rows").arg(rows);
+        }
+        if let Some(other) = other {
+            command.arg("--other").arg(other);
         }
         observe::patiently(|| command.spawn()).map_err(|e| format!("starting a worker: {e}"))
     }

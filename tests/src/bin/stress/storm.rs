@@ -11,15 +11,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 use vexfs_tests::powercut::Random;
+use vexfs_tests::stress::choose::NAMES;
 
-/// Kills the worker of a seat again and again; returns how often.
-fn victim(place: &Place, seed: u64, end: Instant, failed: &AtomicBool) -> Result<u64, String> {
+/// Kills the worker of a seat again and again; returns how often. The worker also syncs what a bystander writes, in `other`.
+fn victim(place: &Place, other: Option<&Path>, seed: u64, end: Instant, failed: &AtomicBool) -> Result<u64, String> {
     let mut random = Random::new(seed);
     let mut kills = 0;
     while Instant::now() < end && !failed.load(Ordering::Relaxed) {
-        let mut child = place.start(random.below(1 << 50), "plain")?;
-        // Not to wait for anything: this is the moment at which it dies.
-        std::thread::sleep(Duration::from_micros(random.below(60_000)));
+        let mut child = place.start(random.below(1 << 50), "plain", other)?;
+        // It dies in the middle of a certain operation, if that comes up, so that the long ones do not get all the kills.
+        let wanted = random.below(NAMES.len() as u64) as u32;
+        let limit = Instant::now() + Duration::from_millis(random.below(300));
+        while Instant::now() < limit && place.table.under_way().is_none_or(|u| u.op != wanted) {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        std::thread::sleep(Duration::from_micros(random.below(3000)));
         child.kill().map_err(|e| format!("kill: {e}"))?;
         let status = child.wait().map_err(|e| format!("wait: {e}"))?;
         if status.code().is_some() {
@@ -36,7 +42,7 @@ fn victim(place: &Place, seed: u64, end: Instant, failed: &AtomicBool) -> Result
 }
 
 fn bystander(place: &Place, seed: u64, end: Instant, failed: &AtomicBool) -> Result<(), String> {
-    let mut child = place.start(seed, "calm")?;
+    let mut child = place.start(seed, "calm", None)?;
     while Instant::now() < end && !failed.load(Ordering::Relaxed) {
         if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
             return Err(format!("the bystander ended by itself: {status}"));
@@ -86,10 +92,15 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
             .iter()
             .map(|place| {
                 let (failed, kills) = (&failed, &kills);
+                let other = places
+                    .iter()
+                    .skip(victims + place.number % bystanders.max(1))
+                    .map(|p| &*p.dir)
+                    .next();
                 s.spawn(move || {
                     let seed = seed * 1000 + place.number as u64;
                     let result = if place.number < victims {
-                        victim(place, seed, end, failed).map(|n| {
+                        victim(place, other, seed, end, failed).map(|n| {
                             kills.fetch_add(n, Ordering::Relaxed);
                         })
                     } else {

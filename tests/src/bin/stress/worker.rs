@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The process that sits on a seat.
 //!
-//! `stress worker TABLE DIR --seed N --policy POLICY [--rows COLLECTION]`
+//! `stress worker TABLE DIR --seed N --policy POLICY [--rows COLLECTION] [--other DIR]`
 
 use crate::Arguments;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
-use std::io::Read;
-use std::io::Seek;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use vexfs_tests::powercut::Random;
 use vexfs_tests::stress::carry::Seat;
@@ -64,9 +63,9 @@ impl Faults {
         match self {
             Faults::Never => Ok(()),
             Faults::Nth { file, next } => {
-                let mut left = String::new();
-                file.rewind()?;
-                file.read_to_string(&mut left)?;
+                let mut left = [0; 16];
+                let len = file.read_at(&mut left, 0)?;
+                let left = String::from_utf8_lossy(&left[..len]);
                 // What is left of the countdown: the operation ended before its n-th allocation.
                 let done = left.trim().parse::<u32>().map_err(io::Error::other)? > 0;
                 file.write_all(b"0")?;
@@ -121,12 +120,15 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
         Err(e) if may_fail(policy, &e) => return Ok(true),
         seat => seat.map_err(text)?,
     };
+    let other = args.text("other", "");
+    seat.other = (!other.is_empty()).then(|| other.into());
     let mut random = Random::new(args.number("seed", 0)?);
     let mut faults = Faults::new(policy).map_err(text)?;
     let mix = Mix {
         unsynced: policy == "calm",
         durable: policy == "io",
         rows: rows.is_some(),
+        other: !other.is_empty(),
     };
     while !table.stopping() {
         let before = table.model();

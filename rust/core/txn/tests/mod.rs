@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Atomicity and durability: rollbacks, commits, power cuts and failing devices.
 
+mod fetching;
+mod pressure;
+
 use crate::format::Key;
 use crate::mkfs::FormatOptions;
 use crate::mount::MountOptions;

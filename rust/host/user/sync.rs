@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Facades over std's locks and `Arc`. A poisoned lock is taken over: what it protects keeps its own invariants.
+//!
+//! With the feature `model` the locks are those of a scheduler that tries schedules (`tests/concurrency`): each is then a place
+//! where it may go on with another thread. Outside of such a test they do not work.
 
 use crate::Error;
 use crate::Result;
 use core::ops::Deref;
 use core::ops::DerefMut;
+#[cfg(feature = "model")]
+use shuttle::sync as locks;
+#[cfg(not(feature = "model"))]
+use std::sync as locks;
 
 /// A shared reference-counted value.
 #[derive(Debug)]
@@ -80,15 +87,15 @@ impl<T> DerefMut for UniqueArc<T> {
 
 /// A mutual-exclusion lock.
 #[derive(Debug)]
-pub struct Mutex<T>(std::sync::Mutex<T>);
+pub struct Mutex<T>(locks::Mutex<T>);
 
 /// Access to what a [`Mutex`] protects.
-pub type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
+pub type MutexGuard<'a, T> = locks::MutexGuard<'a, T>;
 
 impl<T> Mutex<T> {
     /// A lock around `value`. In the kernel it needs an allocation and can fail.
     pub fn new(value: T) -> Result<Self> {
-        Ok(Mutex(std::sync::Mutex::new(value)))
+        Ok(Mutex(locks::Mutex::new(value)))
     }
 
     /// Waits for the lock and takes it.
@@ -109,17 +116,17 @@ impl<T> Mutex<T> {
 
 /// A lock that many readers or one writer hold.
 #[derive(Debug)]
-pub struct RwLock<T>(std::sync::RwLock<T>);
+pub struct RwLock<T>(locks::RwLock<T>);
 
 /// Shared access to what an [`RwLock`] protects.
-pub type RwLockReadGuard<'a, T> = std::sync::RwLockReadGuard<'a, T>;
+pub type RwLockReadGuard<'a, T> = locks::RwLockReadGuard<'a, T>;
 /// Exclusive access to what an [`RwLock`] protects.
-pub type RwLockWriteGuard<'a, T> = std::sync::RwLockWriteGuard<'a, T>;
+pub type RwLockWriteGuard<'a, T> = locks::RwLockWriteGuard<'a, T>;
 
 impl<T> RwLock<T> {
     /// A lock around `value`. In the kernel it needs an allocation and can fail.
     pub fn new(value: T) -> Result<Self> {
-        Ok(RwLock(std::sync::RwLock::new(value)))
+        Ok(RwLock(locks::RwLock::new(value)))
     }
 
     /// Waits for shared access.
@@ -159,12 +166,12 @@ impl<T> RwLock<T> {
 
 /// Waits for a change of what a [`Mutex`] protects.
 #[derive(Debug)]
-pub struct CondVar(std::sync::Condvar);
+pub struct CondVar(locks::Condvar);
 
 impl CondVar {
     /// A new one. In the kernel it needs an allocation and can fail.
     pub fn new() -> Result<Self> {
-        Ok(CondVar(std::sync::Condvar::new()))
+        Ok(CondVar(locks::Condvar::new()))
     }
 
     /// Gives the lock up, waits for a notification, takes the lock again. May also wake up for no reason.

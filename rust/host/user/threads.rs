@@ -2,11 +2,17 @@
 //! Work on several CPUs: scoped threads.
 
 use crate::Result;
+#[cfg(feature = "model")]
+use shuttle::thread;
+#[cfg(not(feature = "model"))]
 use std::thread;
 
 /// The number of threads that can run at once.
 pub fn available() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+    if cfg!(feature = "model") {
+        return 2;
+    }
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Runs `work(0)` to `work(n - 1)`, each in a thread of its own; `n` of 0 or 1 runs in the caller.
@@ -21,8 +27,13 @@ pub fn run(n: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> 
     thread::scope(|scope| {
         let mut started = std::vec::Vec::with_capacity(n - 1);
         for i in 1..n {
-            let thread = thread::Builder::new().spawn_scoped(scope, move || work(i));
-            started.push(thread.map_err(|_| crate::Error::NoMemory)?);
+            #[cfg(not(feature = "model"))]
+            let thread = thread::Builder::new()
+                .spawn_scoped(scope, move || work(i))
+                .map_err(|_| crate::Error::NoMemory)?;
+            #[cfg(feature = "model")]
+            let thread = scope.spawn(move || work(i));
+            started.push(thread);
         }
         let mut result = work(0);
         for thread in started {
@@ -33,7 +44,7 @@ pub fn run(n: usize, work: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> 
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use crate::Error;

@@ -101,17 +101,19 @@ impl Fs {
     }
 
     /// Makes written blocks the contents of their range, frees what was there, and raises the size on the device to
-    /// `size_at_least`. Consumes `alloc`: on an error its blocks are given back.
+    /// `size_at_least`. `csum` is the CRC-32C of all that was written to the blocks, if it is known; see
+    /// [`Tx::adopt_extent`]. Consumes `alloc`: on an error its blocks are given back.
     pub fn finish_data(
         &self,
         ino: Ino,
         data: &DataState,
         alloc: &DataAlloc,
         size_at_least: Option<u64>,
+        csum: Option<u32>,
     ) -> Result<Txg> {
         let _nofs = nofs();
         let mut rest = *alloc;
-        let done = self.finish_pieces(ino, data, &mut rest, size_at_least);
+        let done = self.finish_pieces(ino, data, &mut rest, size_at_least, csum);
         if done.is_err() {
             self.release_data(rest.pblk, rest.len);
         }
@@ -120,10 +122,19 @@ impl Fs {
     }
 
     /// Finishes `rest` in pieces that fit a transaction each; what is left in it on an error was not adopted.
-    fn finish_pieces(&self, ino: Ino, data: &DataState, rest: &mut DataAlloc, size: Option<u64>) -> Result<Txg> {
+    fn finish_pieces(
+        &self,
+        ino: Ino,
+        data: &DataState,
+        rest: &mut DataAlloc,
+        size: Option<u64>,
+        csum: Option<u32>,
+    ) -> Result<Txg> {
+        let all = *rest;
         loop {
+            let csum = csum.filter(|_| *rest == all);
             // The page that these data came from is clean already: nobody would write them again.
-            let txg = self.patiently(|| self.finish_piece(ino, data, rest, size))?;
+            let txg = self.patiently(|| self.finish_piece(ino, data, rest, size, csum))?;
             if let Some(txg) = txg.filter(|_| rest.len == 0) {
                 return Ok(txg);
             }
@@ -131,10 +142,17 @@ impl Fs {
     }
 
     /// Finishes a first part of `rest`, and takes it off; `None` if there is something else to be done before.
-    fn finish_piece(&self, ino: Ino, data: &DataState, rest: &mut DataAlloc, size: Option<u64>) -> Result<Option<Txg>> {
+    fn finish_piece(
+        &self,
+        ino: Ino,
+        data: &DataState,
+        rest: &mut DataAlloc,
+        size: Option<u64>,
+        csum: Option<u32>,
+    ) -> Result<Option<Txg>> {
         let (mut tx, budget) = self.begin_data_step()?;
         data.bump();
-        let (done, freed) = extents::replace(&mut tx, ino, rest.lblk, rest.pblk, rest.len, budget)?;
+        let (done, freed) = extents::replace(&mut tx, ino, rest, csum, budget)?;
         let mut delta = inline::Delta {
             gained: u64::from(done).saturating_mul(self.units_per_block()),
             lost: freed.saturating_mul(self.units_per_block()),
@@ -200,15 +218,16 @@ impl Fs {
     }
 }
 
-/// Makes freshly written `alloc` part of inode `ino` in a transaction that reserved enough for `budget` old extents.
+/// Makes freshly written `alloc`, whose checksum may be known, part of inode `ino` in a transaction that reserved enough for `budget` old extents.
 pub(super) fn replace_all(
     tx: &mut Tx<'_>,
     ino: Ino,
     alloc: &DataAlloc,
+    csum: Option<u32>,
     units: u64,
     budget: usize,
 ) -> Result<inline::Delta> {
-    let (done, freed) = extents::replace(tx, ino, alloc.lblk, alloc.pblk, alloc.len, budget)?;
+    let (done, freed) = extents::replace(tx, ino, alloc, csum, budget)?;
     if done != alloc.len {
         return Err(Error::Busy);
     }

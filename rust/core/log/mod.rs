@@ -11,8 +11,12 @@
 //! known about which operation depends on which other one. Whoever syncs writes for all; who waits for the log meanwhile finds
 //! itself covered, or writes one batch for everybody who waited.
 //!
-//! A batch is written with FUA. If it speaks of data written since the last flush, the device is flushed first: a batch that
-//! reached the medium before the data it refers to would show what was in those blocks before.
+//! A batch is written with FUA. If it speaks of data written since the last flush, that has to be durable, too, and a batch that
+//! reached the medium before such data must not show what was in those blocks before. Small runs of blocks have a checksum in
+//! the batch: one flush behind the batch makes both durable, and a mount leaves a last batch out whose data is not there, as
+//! one that is torn: no flush followed it, so nobody was told that it is durable. A batch that another one follows had its
+//! flush. Where a run has no checksum, because it is large or because the memory it is written from may change meanwhile, the
+//! device is flushed before the batch.
 //!
 //! A commit takes no notice of the log but for two numbers. At the seal of transaction group N, the superblock of N gets the
 //! place of the next batch: all before it is in N. Batches go on being written while N is, with operations of N and N + 1: a
@@ -26,12 +30,14 @@
 //!
 //! Locks: that of the log is taken outside the tree's and never together with the commit's.
 
+mod end;
 mod read;
 mod redo;
 mod replay;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use end::End;
 pub(crate) use read::Reader;
 pub(crate) use redo::Redo;
 pub(crate) use replay::replay;
@@ -104,7 +110,7 @@ pub(crate) struct Log {
     /// Number of the last operation, and of the last one that would survive a power cut. Both count from the mount.
     last: AtomicU64,
     durable: AtomicU64,
-    /// Runs of blocks adopted by the operations so far.
+    /// Runs of blocks adopted without a checksum by the operations so far.
     adopted: AtomicU64,
     /// The state in memory has what the log held, but the device has not: the mount may not write.
     pub(crate) replayed: AtomicBool,
@@ -118,7 +124,7 @@ pub(crate) struct Log {
 struct Writer {
     /// Memory for the next batch.
     spare: Vec<u8>,
-    /// As many adopted runs had their data flushed.
+    /// As many runs adopted without a checksum had their data flushed.
     flushed: u64,
 }
 
@@ -170,7 +176,7 @@ impl Log {
         })
     }
 
-    /// Operation `lsn` happened; `adopted` runs were adopted by now.
+    /// Operation `lsn` happened; `adopted` runs were adopted without a checksum by now.
     pub(crate) fn happened(&self, lsn: u64, adopted: u64) {
         self.adopted.store(adopted, SeqCst);
         self.last.store(lsn, SeqCst);
@@ -290,11 +296,14 @@ impl Fs {
     /// Writes `batch` durably, and makes durable first what it refers to.
     fn write_batch(&self, writer: &mut Writer, batch: &mut Batch) -> Result<()> {
         let dev = &self.store.dev;
+        let adopted = self.log.adopted.load(SeqCst);
+        // As in a commit: nobody can tell what a failed flush left out.
+        let flush = || dev.flush().inspect_err(|e| self.abort(*e));
+        let mut checked = batch.checked;
         if batch.adopted > writer.flushed {
-            let adopted = self.log.adopted.load(SeqCst);
-            // As in a commit: nobody can tell what a failed flush left out.
-            dev.flush().inspect_err(|e| self.abort(*e))?;
+            flush()?;
             writer.flushed = adopted;
+            checked = false;
         }
         // Whoever stopped the filesystem meanwhile has been told that nothing more reaches the device.
         if let Some(e) = self.abort_reason() {
@@ -304,7 +313,7 @@ impl Fs {
         let region = &self.log.region;
         let (before, offset, start) = region.split(batch.head.position.get(), batch.bytes.len())?;
         let (first, second) = batch.bytes.split_at_checked(before).ok_or(NO_LOG)?;
-        if second.is_empty() {
+        if second.is_empty() && !checked {
             return dev.write_fua(offset, first);
         }
         let parts = [
@@ -314,8 +323,11 @@ impl Fs {
                 data: second,
             },
         ];
-        dev.write_batch(&parts)?;
-        dev.flush().inspect_err(|e| self.abort(*e))
+        let used = 1 + usize::from(!second.is_empty());
+        dev.write_batch(parts.get(..used).unwrap_or(&parts))?;
+        flush()?;
+        writer.flushed = adopted;
+        Ok(())
     }
 
     /// Commits, so that the log has room again. Who called has what it wanted: it neither waits for a commit under way nor

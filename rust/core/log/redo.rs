@@ -43,9 +43,11 @@ pub(crate) struct Redo {
     durable: u64,
     /// The newest transaction group of which something was thrown away.
     incomplete: u64,
-    /// Runs of blocks adopted since the mount, and how many there were when the last one in `buf` was; 0 if `buf` has none.
+    /// Runs of blocks adopted without a checksum since the mount, and how many there were when the last one in `buf` was; 0 if `buf` has none.
     adopted: u64,
     adopted_here: u64,
+    /// Whether `buf` has runs of blocks with checksums, which are not counted in `adopted`.
+    checked_here: bool,
     /// Where the next batch goes.
     head: u64,
     /// Where the first batch lies that is still needed.
@@ -71,8 +73,10 @@ pub(crate) struct Batch {
     pub(crate) head: DiskLogBatch,
     /// Number of the last operation.
     pub(crate) lsn: u64,
-    /// Runs of blocks that had been adopted, of whose data this batch speaks; 0 if it does not.
+    /// Runs of blocks that had been adopted without a checksum, of whose data this batch speaks; 0 if it does not.
     pub(crate) adopted: u64,
+    /// Whether it speaks of data that has checksums: neither it nor the data need have reached the medium before the other.
+    pub(crate) checked: bool,
     /// Whether more than half of the region is in use with it.
     pub(crate) half_full: bool,
 }
@@ -103,6 +107,7 @@ impl Redo {
             incomplete: 0,
             adopted: 0,
             adopted_here: 0,
+            checked_here: false,
             head: 0,
             tail: 0,
             sealed: Sealed {
@@ -174,6 +179,7 @@ impl Redo {
     fn empty(&mut self) {
         self.buf.clear();
         (self.op, self.ops, self.adopted_here) = (0, 0, 0);
+        self.checked_here = false;
         (self.sealed.len, self.sealed.ops) = (0, 0);
     }
 
@@ -187,8 +193,13 @@ impl Redo {
         self.note(LOG_REMOVE, key, &[]);
     }
 
-    /// Notes that blocks became part of the tree.
-    pub(crate) fn adopt(&mut self, run: &Run) {
+    /// Notes that blocks became part of the tree, to which something with this checksum was written.
+    pub(crate) fn adopt(&mut self, run: &Run, csum: Option<u32>) {
+        if let Some(csum) = csum {
+            self.note(LOG_ADOPT, &blocks(run), &csum.to_le_bytes());
+            self.checked_here = true;
+            return;
+        }
         self.adopted = self.adopted.saturating_add(1);
         self.note(LOG_ADOPT, &blocks(run), &[]);
         self.adopted_here = self.adopted;
@@ -199,7 +210,7 @@ impl Redo {
         self.note(LOG_FREE, &blocks(run), &[]);
     }
 
-    /// Runs adopted since the mount.
+    /// Runs adopted without a checksum since the mount.
     pub(crate) fn adopted(&self) -> u64 {
         self.adopted
     }
@@ -317,7 +328,7 @@ impl Redo {
             reserved: [0; 16],
         };
         let bytes = core::mem::replace(&mut self.buf, core::mem::take(spare));
-        let adopted = self.adopted_here;
+        let (adopted, checked) = (self.adopted_here, self.checked_here);
         self.empty();
         self.head = self.head.saturating_add(units);
         Steal::Batch(Batch {
@@ -326,6 +337,7 @@ impl Redo {
             head,
             lsn: self.lsn,
             adopted,
+            checked,
             half_full: self.is_half_full(),
         })
     }

@@ -13,7 +13,7 @@ fn write_back(fs: &TestFs, ino: Ino, data: &DataState, lblk: u64, contents: &[u8
         let len = (u64::from(a.len) * B) as usize;
         fs.fs.dev().write(a.pblk * B, &contents[from..from + len]).unwrap();
         fs.fs
-            .finish_data(ino, data, &a, Some(size.min((a.lblk + u64::from(a.len)) * B)))
+            .finish_data(ino, data, &a, Some(size.min((a.lblk + u64::from(a.len)) * B)), None)
             .unwrap();
         at += u64::from(a.len);
     }
@@ -66,7 +66,7 @@ fn the_size_on_the_device_grows_only_with_the_data() {
     );
     assert!(!m.is_hole());
     fs.fs.dev().write(a.pblk * B, &pattern(4, 4 * B as usize)).unwrap();
-    fs.fs.finish_data(ino, &data, &a, Some(4 * B - 1)).unwrap();
+    fs.fs.finish_data(ino, &data, &a, Some(4 * B - 1), None).unwrap();
     assert!(!fs.fs.map(ino, &data, 0, 9).unwrap().in_flight);
     assert_eq!(fs.contents(ino), &pattern(4, 4 * B as usize)[..4 * B as usize - 1]);
     fs.check();
@@ -82,7 +82,7 @@ fn a_block_can_be_dirtied_again_while_it_is_written() {
     fs.fs.reserve(ino, &data, 0, 1).unwrap();
     let m = fs.fs.map(ino, &data, 0, 9).unwrap();
     assert_eq!((m.len, m.reserved, m.in_flight), (1, true, true));
-    fs.fs.finish_data(ino, &data, &a, Some(2 * B)).unwrap();
+    fs.fs.finish_data(ino, &data, &a, Some(2 * B), None).unwrap();
     let m = fs.fs.map(ino, &data, 0, 9).unwrap();
     assert_eq!((m.len, m.reserved, m.in_flight), (1, true, false));
     write_back(&fs, ino, &data, 0, &pattern(9, B as usize), B);
@@ -124,7 +124,7 @@ fn data_for_a_deleted_inode_are_given_back() {
     let a = fs.fs.alloc_data_direct(ino, &data, 0, 8).unwrap();
     fs.fs.unlink(ROOT_INO, b"f", t(1)).unwrap();
     fs.fs.evict(ino).unwrap();
-    assert_eq!(fs.fs.finish_data(ino, &data, &a, None), Err(Error::NotFound));
+    assert_eq!(fs.fs.finish_data(ino, &data, &a, None, None), Err(Error::NotFound));
     assert_eq!(fs.free(), free);
     fs.check();
 }

@@ -134,7 +134,7 @@ fn nobody_waits_behind_the_reading_of_a_bitmap() {
     let goal = fs.geometry().group_start(2) + 1000;
     let (block, len) = fs.alloc_data(goal, 5, false).unwrap();
     let mut tx = fs.begin(Reserve::items(1)).unwrap();
-    tx.adopt_extent(block, len).unwrap();
+    tx.adopt_extent(block, len, None).unwrap();
     tx.commit();
     fs.sync().unwrap();
     fs.shrink(usize::MAX);

@@ -48,6 +48,7 @@ pub fn regular_tables() -> (FileOpsTable<VexFs>, AspaceOpsTable<VexFs>) {
 /// Prepares the page cache of a regular file; called last, before anybody else sees the inode.
 pub fn init_inode(inode: &NewInode<VexFs>) {
     inode.allow_large_folios();
+    inode.keep_writes_stable();
 }
 
 /// Adds what only the data path knows to a file's attributes.

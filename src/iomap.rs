@@ -63,6 +63,7 @@ impl<'a> Blocks<'a> {
 
 impl BlockMap for VexFs {
     const INLINE_MAX: u64 = vexfs_core::format::INLINE_MAX as u64;
+    const CHECKED_MAX: u64 = vexfs_core::format::log::LOG_CHECKED_MAX;
 
     fn map(inode: &Inode<Self>, pos: u64, len: u64) -> Result<Mapping> {
         let blocks = Blocks::of(inode)?;
@@ -165,12 +166,12 @@ impl BlockMap for VexFs {
         Ok((blocks.bytes(found.pblk), blocks.bytes(u64::from(found.len))))
     }
 
-    fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64) -> Result {
+    fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64, csum: Option<u32>) -> Result {
         let blocks = Blocks::of(inode)?;
         let alloc = blocks.alloc(pos, len, addr)?;
         let txg = blocks
             .fs
-            .finish_data(blocks.ino, blocks.data, &alloc, Some(pos.saturating_add(len)))?;
+            .finish_data(blocks.ino, blocks.data, &alloc, Some(pos.saturating_add(len)), csum)?;
         inode.data().note_contents(txg);
         Ok(())
     }

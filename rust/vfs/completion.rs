@@ -179,7 +179,9 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
             let ioend = entry
                 .byte_sub(offset_of!(bindings::iomap_ioend, io_list))
                 .cast::<bindings::iomap_ioend>();
-            bindings::iomap_ioend_try_merge(ioend, head);
+            if csum(ioend).is_none() {
+                bindings::iomap_ioend_try_merge(ioend, head);
+            }
             ioend
         };
         // SAFETY: A run of finished ioends, ours alone.
@@ -189,25 +191,44 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
     }
 }
 
+/// A checksum in the form of an ioend's private member, where null is none.
+pub(crate) fn private_csum(csum: u32) -> *mut core::ffi::c_void {
+    ptr::without_provenance_mut(1 << 32 | csum as usize)
+}
+
+/// The CRC-32C of all that the bio of an ioend has written, if it was taken when that was submitted.
+///
+/// # Safety
+///
+/// `ioend` is that of a data write.
+unsafe fn csum(ioend: *const bindings::iomap_ioend) -> Option<u32> {
+    // SAFETY: By the caller's promise.
+    match unsafe { (*ioend).io_private.addr() } {
+        0 => None,
+        csum => Some(csum as u32),
+    }
+}
+
 /// Records a run of written data and ends the I/O of what it came from.
 ///
 /// # Safety
 ///
 /// `ioend` and the ioends merged into it are finished and the caller's; none is used afterwards.
-unsafe fn complete<T: BlockMap>(ioend: *mut bindings::iomap_ioend) {
+pub(crate) unsafe fn complete<T: BlockMap>(ioend: *mut bindings::iomap_ioend) {
     // SAFETY: By the caller's promise.
-    let (inode, pos, len, addr, mut error) = unsafe {
+    let (inode, pos, len, addr, csum, mut error) = unsafe {
         (
             Inode::<T>::from_raw((*ioend).io_inode),
             (*ioend).io_offset as u64,
             (*ioend).io_size as u64,
             (*ioend).io_sector << bindings::SECTOR_SHIFT,
+            csum(ioend),
             bindings::vexfs_bio_error(&raw mut (*ioend).io_bio),
         )
     };
     if error != 0 {
         T::release(inode, pos, len, addr);
-    } else if let Err(failure) = T::record(inode, pos, len, addr) {
+    } else if let Err(failure) = T::record(inode, pos, len, addr, csum) {
         error = fail(inode.super_block(), failure);
     }
     // SAFETY: Ends the folios or the direct I/O and frees the ioends; the inode may be gone afterwards.

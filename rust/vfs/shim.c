@@ -2,6 +2,7 @@
 /*
  * Inline wrappers only; see shim.h.
  */
+#include <linux/crc32.h>
 #include <linux/cred.h>
 #include <linux/fsnotify.h>
 #include <linux/highmem.h>
@@ -284,6 +285,39 @@ void vexfs_filemap_invalidate_unlock_shared(struct address_space *mapping)
 void vexfs_mapping_set_folio_min_order(struct address_space *mapping, unsigned int min)
 {
 	mapping_set_folio_min_order(mapping, min);
+}
+
+void vexfs_mapping_set_stable_writes(struct address_space *mapping)
+{
+	mapping_set_stable_writes(mapping);
+}
+
+/*
+ * CRC-32C, from 0, of what a write is going to take from folios under writeback. False if somebody who has pinned one of
+ * them may change it meanwhile.
+ */
+bool vexfs_bio_folios_csum(struct bio *bio, u32 *csum)
+{
+	struct folio_iter fi;
+	u32 crc = ~0;
+
+	bio_for_each_folio_all(fi, bio) {
+		size_t done = 0;
+
+		if (folio_maybe_dma_pinned(fi.folio))
+			return false;
+		while (done < fi.length) {
+			size_t offset = fi.offset + done;
+			size_t len = min_t(size_t, fi.length - done, PAGE_SIZE - offset_in_page(offset));
+			void *addr = kmap_local_folio(fi.folio, offset);
+
+			crc = crc32c(crc, addr, len);
+			kunmap_local(addr);
+			done += len;
+		}
+	}
+	*csum = ~crc;
+	return true;
 }
 
 void *vexfs_kmap_local_folio(struct folio *folio, size_t offset)

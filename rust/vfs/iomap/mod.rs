@@ -97,6 +97,9 @@ pub trait BlockMap: FileSystem {
     /// Longest content of a file that is kept inline.
     const INLINE_MAX: u64;
 
+    /// Longest run of which [`Self::record`] wants a checksum.
+    const CHECKED_MAX: u64;
+
     /// Describes a range that contains the byte `pos` and reaches `len` bytes from there or less.
     fn map(inode: &Inode<Self>, pos: u64, len: u64) -> Result<Mapping>;
 
@@ -127,8 +130,9 @@ pub trait BlockMap: FileSystem {
     fn allocate_direct(inode: &Inode<Self>, pos: u64, len: u64) -> Result<(u64, u64)>;
 
     /// Records that the `len` bytes at `pos` are now at `addr`, and that the file is at least `pos + len` bytes long. The
-    /// length need not be a multiple of the block size. Gives the space back if it fails.
-    fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64) -> Result;
+    /// length need not be a multiple of the block size. `csum` is the CRC-32C of all that was written, if that is known. Gives
+    /// the space back if it fails.
+    fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64, csum: Option<u32>) -> Result;
 
     /// Gives back what was allocated for the `len` bytes at `pos`.
     fn release(inode: &Inode<Self>, pos: u64, len: u64, addr: u64);

@@ -19,7 +19,9 @@ use super::Allocation;
 use super::Backing;
 use super::BlockMap;
 use super::Mapping;
+use crate::completion::complete;
 use crate::completion::end_bio;
+use crate::completion::private_csum;
 use crate::fail;
 use crate::folio::folio_end;
 use crate::folio::MappedPage;
@@ -138,7 +140,30 @@ unsafe extern "C" fn writeback_submit<T: BlockMap>(wpc: *mut bindings::iomap_wri
     unsafe {
         let ioend = (*wpc).wb_ctx.cast::<bindings::iomap_ioend>();
         (*ioend).io_bio.bi_end_io = Some(end_bio::<T>);
+        take_csum::<T>((*wpc).wbc, ioend);
         bindings::iomap_ioend_writeback_submit(wpc, error)
+    }
+}
+
+/// Takes the checksum of a small write that somebody waits for, and who may be about to sync it.
+///
+/// # Safety
+///
+/// `wbc` is that of a writeback, `ioend` is ready to be submitted by it.
+unsafe fn take_csum<T: BlockMap>(wbc: *const bindings::writeback_control, ioend: *mut bindings::iomap_ioend) {
+    // SAFETY: By the caller's promise. The folios of the bio are under writeback, so that nobody writes to them but who has
+    // them pinned, and they stay in the bio when it is split or advanced.
+    unsafe {
+        let whole = (*ioend).io_bio.bi_iter.bi_size as usize;
+        let block = 1usize << (*(*ioend).io_inode).i_blkbits;
+        let small = whole as u64 <= T::CHECKED_MAX && (*ioend).io_size.next_multiple_of(block) == whole;
+        let mut csum = 0;
+        if small
+            && (*wbc).sync_mode == bindings::writeback_sync_modes_WB_SYNC_ALL
+            && bindings::vexfs_bio_folios_csum(&raw mut (*ioend).io_bio, &raw mut csum)
+        {
+            (*ioend).io_private = private_csum(csum);
+        }
     }
 }
 
@@ -193,10 +218,36 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
     if unsafe { !(*context).wpc.wb_ctx.is_null() } {
         // What was added to the last ioend is complete and goes to the device whatever became of other folios.
         // SAFETY: The context has an ioend.
-        let submitted = unsafe { writeback_submit::<T>(&raw mut (*context).wpc, 0) };
+        let submitted = unsafe { submit_last::<T>(&raw mut (*context).wpc) };
         if error == 0 {
             error = submitted;
         }
     }
     error
+}
+
+/// Submits the last ioend of a writeback. A small one that the caller is about to wait for is waited for and recorded here,
+/// which saves the way through the interrupt and the work item. It is no different for the locks: none of a folio is held, and
+/// the caller waits for the recording in either case.
+///
+/// # Safety
+///
+/// The context has an ioend.
+unsafe fn submit_last<T: BlockMap>(wpc: *mut bindings::iomap_writepage_ctx) -> c_int {
+    // SAFETY: By the caller's promise.
+    unsafe {
+        let wbc = (*wpc).wbc;
+        let ioend = (*wpc).wb_ctx.cast::<bindings::iomap_ioend>();
+        let alone = (*wbc).sync_mode == bindings::writeback_sync_modes_WB_SYNC_ALL && (*wbc).for_sync() == 0;
+        if !alone || (*ioend).io_size as u64 > T::CHECKED_MAX {
+            return writeback_submit::<T>(wpc, 0);
+        }
+        take_csum::<T>(wbc, ioend);
+        // What is recorded is everybody's, and no lack of memory of the caller's may keep it from being so.
+        let _shared = vexfs_host::shared();
+        // The error is in the bio, where `complete` looks for it; the mapping keeps it for who asks.
+        bindings::submit_bio_wait(&raw mut (*ioend).io_bio);
+        complete::<T>(ioend);
+        0
+    }
 }

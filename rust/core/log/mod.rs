@@ -253,8 +253,6 @@ impl Fs {
             return Ok(Logged::Done);
         }
         let stolen = {
-            // Not in the middle of an operation that has given up the tree's lock to read.
-            let _between = self.writer.lock();
             let mut tree = self.tree.write();
             // Who stops the filesystem because of what is in memory holds this lock: nothing of that is written after it.
             if let Some(e) = self.abort_reason() {
@@ -274,9 +272,7 @@ impl Fs {
         batch.bytes.clear();
         writer.spare = batch.bytes;
         if let Err(e) = written {
-            let between = self.writer.lock();
             self.tree.write().redo.give_up();
-            drop(between);
             if let Some(e) = self.abort_reason() {
                 return Err(e);
             }

@@ -299,8 +299,8 @@ impl Redo {
         self.in_use() > self.units / 2 && self.sealed.head == self.tail
     }
 
-    /// Takes what was noted, as a batch that has its place, and leaves the memory of `spare`. `commit_bytes` is what a commit
-    /// would write instead.
+    /// Takes the whole operations that were noted, as a batch that has its place, and leaves the memory of `spare` with what an
+    /// open one has noted. `commit_bytes` is what a commit would write instead.
     pub(crate) fn steal(&mut self, spare: &mut Vec<u8>, commit_bytes: u64) -> Steal {
         if !self.on || self.incomplete > self.durable {
             return Steal::Refused;
@@ -308,12 +308,25 @@ impl Redo {
         if self.ops == 0 {
             return Steal::Covered;
         }
-        let used = self.buf.len();
+        let open = self.op;
+        let used = if open == 0 { self.buf.len() } else { open };
         let bytes = used.checked_next_multiple_of(LOG_UNIT).unwrap_or(usize::MAX);
         let units = (bytes / LOG_UNIT) as u64;
         let end = self.in_use().saturating_add(units);
-        if bytes as u64 > commit_bytes || end > self.units || self.buf.resize(bytes, 0).is_err() {
-            self.buf.truncate(used);
+        if bytes as u64 > commit_bytes || end > self.units {
+            return Steal::Refused;
+        }
+        spare.clear();
+        if open != 0 {
+            let rest = self.buf.get(open..).unwrap_or(&[]);
+            if spare.resize(HEAD, 0).and_then(|()| spare.extend_from_slice(rest)).is_err() {
+                return Steal::Refused;
+            }
+            self.buf.truncate(open);
+        }
+        if self.buf.resize(bytes, 0).is_err() {
+            // There was room for it.
+            self.give_up();
             return Steal::Refused;
         }
         let head = DiskLogBatch {
@@ -329,7 +342,10 @@ impl Redo {
         };
         let bytes = core::mem::replace(&mut self.buf, core::mem::take(spare));
         let (adopted, checked) = (self.adopted_here, self.checked_here);
+        let open = if open == 0 { 0 } else { HEAD };
+        let rest = core::mem::take(&mut self.buf);
         self.empty();
+        (self.buf, self.op) = (rest, open);
         self.head = self.head.saturating_add(units);
         Steal::Batch(Batch {
             bytes,
@@ -437,6 +453,31 @@ mod tests {
             let batch = stolen(&mut redo).unwrap();
             assert_eq!((batch.head.first_txg.get(), batch.head.ops.get()), (3, 1));
             assert_eq!(batch.used, HEAD + 32 + 2 * 20 + 300);
+        }
+    }
+
+    #[test]
+    fn an_operation_that_is_open_when_a_batch_is_taken_is_in_the_next_one() {
+        for rest in [0, 200] {
+            let mut redo = Redo::new();
+            redo.start(8, 1, 2, 0, 0);
+            one(&mut redo, 70);
+            redo.put(&Key::new(1, Kind(1), 7), &[1; 100]);
+            let batch = stolen(&mut redo).unwrap();
+            assert_eq!((batch.head.ops.get(), batch.used), (1, HEAD + 32 + 20 + 70));
+            assert!(batch.bytes[batch.used..].iter().all(|b| *b == 0));
+            assert!(stolen(&mut redo).is_none(), "it is not whole yet");
+            if rest > 0 {
+                redo.remove(&Key::new(1, Kind(1), 8));
+                one(&mut redo, rest);
+                let batch = stolen(&mut redo).unwrap();
+                assert_eq!((batch.head.ops.get(), batch.used), (1, HEAD + 32 + 3 * 20 + 100 + rest));
+                assert_eq!((batch.head.position.get(), batch.lsn), (1, 2));
+            } else {
+                redo.rollback();
+                one(&mut redo, 50);
+                assert_eq!(stolen(&mut redo).unwrap().used, HEAD + 32 + 20 + 50);
+            }
         }
     }
 

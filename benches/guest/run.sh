@@ -25,5 +25,5 @@ compare() {
 compare files "File operations" /dev/vdb /dev/vdc /dev/vdd
 
 # They know no FUA: a write with it takes a flush, too.
-echo 1000 >/sys/module/ubd_kern/parameters/flush_us
+echo 1000 >/sys/module/ubd/parameters/flush_us
 compare files-flush-1ms "File operations, a flush takes 1 ms" /dev/vdb /dev/vdc /dev/vdd

@@ -28,7 +28,8 @@
 //! commit would write, one for which the region has no room. A commit follows a batch with which more than half of the region
 //! is in use.
 //!
-//! Locks: that of the log is taken outside the tree's and never together with the commit's.
+//! Locks: whoever writes a batch is alone with that, but holds no lock of the log's; it takes the tree's. That of the commit is
+//! never taken meanwhile.
 
 mod end;
 mod read;
@@ -57,6 +58,7 @@ use vexfs_host::device::Write;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
 use vexfs_host::shared;
+use vexfs_host::sync::CondVar;
 use vexfs_host::sync::Mutex;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -105,8 +107,9 @@ pub(crate) struct Log {
     pub(crate) identity: LogIdentity,
     /// Where the log began at the mount.
     tail: u64,
-    /// What the writer of a batch holds.
     writer: Mutex<Writer>,
+    /// A batch was written, or could not be.
+    written: CondVar,
     /// Number of the last operation, and of the last one that would survive a power cut. Both count from the mount.
     last: AtomicU64,
     durable: AtomicU64,
@@ -122,6 +125,14 @@ pub(crate) struct Log {
 
 /// What the log's lock protects.
 struct Writer {
+    /// Somebody writes a batch, and has the rest.
+    busy: bool,
+    tools: Tools,
+}
+
+/// What whoever writes a batch needs.
+#[derive(Default)]
+struct Tools {
     /// Memory for the next batch.
     spare: Vec<u8>,
     /// As many runs adopted without a checksum had their data flushed.
@@ -154,8 +165,8 @@ enum Logged {
 impl Log {
     pub(crate) fn new(sb: &DiskSuperblock, geo: &Geometry) -> Result<Log> {
         let writer = Writer {
-            spare: Vec::new(),
-            flushed: 0,
+            busy: false,
+            tools: Tools::default(),
         };
         Ok(Log {
             region: Region::new(sb, geo),
@@ -165,6 +176,7 @@ impl Log {
             },
             tail: sb.log_head.get(),
             writer: Mutex::new(writer)?,
+            written: CondVar::new()?,
             last: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             adopted: AtomicU64::new(0),
@@ -249,9 +261,28 @@ impl Fs {
             return Ok(Logged::Refused);
         }
         let mut writer = self.log.writer.lock();
-        if self.log.is_durable(end) {
-            return Ok(Logged::Done);
+        loop {
+            if self.log.is_durable(end) {
+                return Ok(Logged::Done);
+            }
+            if !writer.busy {
+                break;
+            }
+            // One of those who wait writes the next batch for all of them.
+            writer = self.log.written.wait(writer);
         }
+        writer.busy = true;
+        let mut tools = core::mem::take(&mut writer.tools);
+        drop(writer);
+        let done = self.write_next(&mut tools);
+        let mut writer = self.log.writer.lock();
+        (writer.busy, writer.tools) = (false, tools);
+        self.log.written.notify_all();
+        done
+    }
+
+    /// Writes what was noted since the last batch.
+    fn write_next(&self, tools: &mut Tools) -> Result<Logged> {
         let stolen = {
             let mut tree = self.tree.write();
             // Who stops the filesystem because of what is in memory holds this lock: nothing of that is written after it.
@@ -260,17 +291,17 @@ impl Fs {
             }
             let nodes = tree.dirty.len().saturating_add(tree.writing.len()) as u64;
             let commit_bytes = nodes.saturating_mul(u64::from(self.store.geo.node_size));
-            tree.redo.steal(&mut writer.spare, commit_bytes)
+            tree.redo.steal(&mut tools.spare, commit_bytes)
         };
         let mut batch = match stolen {
             Steal::Covered => return Ok(Logged::Done),
             Steal::Refused => return Ok(Logged::Refused),
             Steal::Batch(batch) => batch,
         };
-        let written = self.write_batch(&mut writer, &mut batch);
+        let written = self.write_batch(tools, &mut batch);
         let (bytes, half_full) = (batch.bytes.len() as u64, batch.half_full);
         batch.bytes.clear();
-        writer.spare = batch.bytes;
+        tools.spare = batch.bytes;
         if let Err(e) = written {
             self.tree.write().redo.give_up();
             if let Some(e) = self.abort_reason() {
@@ -290,15 +321,15 @@ impl Fs {
     }
 
     /// Writes `batch` durably, and makes durable first what it refers to.
-    fn write_batch(&self, writer: &mut Writer, batch: &mut Batch) -> Result<()> {
+    fn write_batch(&self, tools: &mut Tools, batch: &mut Batch) -> Result<()> {
         let dev = &self.store.dev;
         let adopted = self.log.adopted.load(SeqCst);
         // As in a commit: nobody can tell what a failed flush left out.
         let flush = || dev.flush().inspect_err(|e| self.abort(*e));
         let mut checked = batch.checked;
-        if batch.adopted > writer.flushed {
+        if batch.adopted > tools.flushed {
             flush()?;
-            writer.flushed = adopted;
+            tools.flushed = adopted;
             checked = false;
         }
         // Whoever stopped the filesystem meanwhile has been told that nothing more reaches the device.
@@ -322,7 +353,7 @@ impl Fs {
         let used = 1 + usize::from(!second.is_empty());
         dev.write_batch(parts.get(..used).unwrap_or(&parts))?;
         flush()?;
-        writer.flushed = adopted;
+        tools.flushed = adopted;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
  */
 #include <linux/crc32.h>
 #include <linux/cred.h>
+#include <linux/delay.h>
 #include <linux/fsnotify.h>
 #include <linux/highmem.h>
 #include <linux/kdev_t.h>
@@ -43,6 +44,11 @@ bool vexfs_killed(void)
 void vexfs_memalloc_retry_wait(void)
 {
 	memalloc_retry_wait(GFP_NOFS);
+}
+
+void vexfs_nap(void)
+{
+	usleep_range_state(20, 40, TASK_UNINTERRUPTIBLE);
 }
 
 void *vexfs_kvmalloc_nofail(size_t size)

@@ -19,6 +19,7 @@
 void vexfs_cond_resched(void);
 bool vexfs_killed(void);
 void vexfs_memalloc_retry_wait(void);
+void vexfs_nap(void);
 void *vexfs_kvmalloc_nofail(size_t size);
 void *vexfs_memcg_charge_root(void);
 void vexfs_memcg_restore(void *memcg);

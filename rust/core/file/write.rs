@@ -277,7 +277,14 @@ impl Fs {
             }
         }
         self.dev().write_batch(&writes)?;
-        self.insert_all(class, inode.ino, off.saturating_add(data.len() as u64), allocs, &csums, now)
+        self.insert_all(
+            class,
+            inode.ino,
+            off.saturating_add(data.len() as u64),
+            allocs,
+            &csums,
+            now,
+        )
     }
 
     /// Makes written blocks, whose checksums may be known, the contents of file `ino`, whose size becomes at least `end`.

@@ -57,6 +57,8 @@ use redo::Steal;
 use vexfs_host::device::Write;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
+use vexfs_host::monotonic;
+use vexfs_host::nap;
 use vexfs_host::shared;
 use vexfs_host::sync::CondVar;
 use vexfs_host::sync::Mutex;
@@ -110,6 +112,8 @@ pub(crate) struct Log {
     writer: Mutex<Writer>,
     /// A batch was written, or could not be.
     written: CondVar,
+    /// How many wait for a batch, or write it.
+    callers: AtomicU64,
     /// Number of the last operation, and of the last one that would survive a power cut. Both count from the mount.
     last: AtomicU64,
     durable: AtomicU64,
@@ -130,9 +134,15 @@ struct Writer {
     tools: Tools,
 }
 
+/// The longest time in nanoseconds that a batch waits for those who were there at the last one.
+const GATHER_MAX: u64 = 1_000_000;
+
 /// What whoever writes a batch needs.
 #[derive(Default)]
 struct Tools {
+    /// How many waited when the last batch was written, and how long that took in nanoseconds.
+    together: u64,
+    took: u64,
     /// Memory for the next batch.
     spare: Vec<u8>,
     /// As many runs adopted without a checksum had their data flushed.
@@ -177,6 +187,7 @@ impl Log {
             tail: sb.log_head.get(),
             writer: Mutex::new(writer)?,
             written: CondVar::new()?,
+            callers: AtomicU64::new(0),
             last: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             adopted: AtomicU64::new(0),
@@ -260,6 +271,17 @@ impl Fs {
         if self.log.region.units == 0 {
             return Ok(Logged::Refused);
         }
+        if self.log.is_durable(end) {
+            return Ok(Logged::Done);
+        }
+        self.log.callers.fetch_add(1, SeqCst);
+        let done = self.sync_together(end);
+        self.log.callers.fetch_sub(1, SeqCst);
+        done
+    }
+
+    /// Waits for the batch that covers operation `end`, or writes one for everybody who waits.
+    fn sync_together(&self, end: u64) -> Result<Logged> {
         let mut writer = self.log.writer.lock();
         loop {
             if self.log.is_durable(end) {
@@ -268,17 +290,35 @@ impl Fs {
             if !writer.busy {
                 break;
             }
-            // One of those who wait writes the next batch for all of them.
             writer = self.log.written.wait(writer);
         }
         writer.busy = true;
         let mut tools = core::mem::take(&mut writer.tools);
         drop(writer);
+        self.gather(&tools);
+        let begun = monotonic();
         let done = self.write_next(&mut tools);
+        // Those it covers are still there, and those who came too late for it.
+        tools.together = self.log.callers.load(SeqCst);
+        tools.took = monotonic().saturating_sub(begun);
         let mut writer = self.log.writer.lock();
         (writer.busy, writer.tools) = (false, tools);
         self.log.written.notify_all();
         done
+    }
+
+    /// Waits a little for those who waited for the last batch, if they were several: tasks that sync again and again are about
+    /// to come back, and one batch for all of them costs as much as one for the first. It takes at most half of the time that
+    /// a batch takes, and next time only those who came count.
+    fn gather(&self, tools: &Tools) {
+        if tools.together < 2 {
+            return;
+        }
+        let limit = (tools.took / 2).min(GATHER_MAX);
+        let begun = monotonic();
+        while self.log.callers.load(SeqCst) < tools.together && monotonic().saturating_sub(begun) < limit {
+            nap();
+        }
     }
 
     /// Writes what was noted since the last batch.

@@ -319,7 +319,11 @@ impl Redo {
         spare.clear();
         if open != 0 {
             let rest = self.buf.get(open..).unwrap_or(&[]);
-            if spare.resize(HEAD, 0).and_then(|()| spare.extend_from_slice(rest)).is_err() {
+            if spare
+                .resize(HEAD, 0)
+                .and_then(|()| spare.extend_from_slice(rest))
+                .is_err()
+            {
                 return Steal::Refused;
             }
             self.buf.truncate(open);

@@ -59,7 +59,10 @@ pub(crate) fn replay(fs: &Fs) -> Result<bool> {
         log!(info, "{} operations of the intent log were done again", done);
     }
     if end.torn > 0 {
-        log!(info, "the end of the intent log is left out: its data was not written, and nobody was told that it was");
+        log!(
+            info,
+            "the end of the intent log is left out: its data was not written, and nobody was told that it was"
+        );
     }
     let mut tree = fs.tree.write();
     let txg = tree.txg;

@@ -2,7 +2,6 @@
 /*
  * Inline wrappers only; see shim.h.
  */
-#include <linux/crc32.h>
 #include <linux/cred.h>
 #include <linux/delay.h>
 #include <linux/fsnotify.h>
@@ -299,31 +298,18 @@ void vexfs_mapping_set_stable_writes(struct address_space *mapping)
 }
 
 /*
- * CRC-32C, from 0, of what a write is going to take from folios under writeback. False if somebody who has pinned one of
- * them may change it meanwhile.
+ * Maps what follows the first `done` bytes of a bvec, to the end of the page that they are in. NULL if somebody has pinned
+ * that, and may write to it at any time.
  */
-bool vexfs_bio_folios_csum(struct bio *bio, u32 *csum)
+void *vexfs_map_bvec(const struct bio_vec *bv, unsigned int done, unsigned int *len)
 {
-	struct folio_iter fi;
-	u32 crc = ~0;
+	unsigned int offset = bv->bv_offset + done;
+	struct page *page = bv->bv_page + (offset >> PAGE_SHIFT);
 
-	bio_for_each_folio_all(fi, bio) {
-		size_t done = 0;
-
-		if (folio_maybe_dma_pinned(fi.folio))
-			return false;
-		while (done < fi.length) {
-			size_t offset = fi.offset + done;
-			size_t len = min_t(size_t, fi.length - done, PAGE_SIZE - offset_in_page(offset));
-			void *addr = kmap_local_folio(fi.folio, offset);
-
-			crc = crc32c(crc, addr, len);
-			kunmap_local(addr);
-			done += len;
-		}
-	}
-	*csum = ~crc;
-	return true;
+	if (folio_maybe_dma_pinned(page_folio(page)))
+		return NULL;
+	*len = min_t(unsigned int, bv->bv_len - done, PAGE_SIZE - offset_in_page(offset));
+	return kmap_local_page(page) + offset_in_page(offset);
 }
 
 void *vexfs_kmap_local_folio(struct folio *folio, size_t offset)

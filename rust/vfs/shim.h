@@ -63,7 +63,7 @@ void vexfs_filemap_invalidate_lock_shared(struct address_space *mapping);
 void vexfs_filemap_invalidate_unlock_shared(struct address_space *mapping);
 void vexfs_mapping_set_folio_min_order(struct address_space *mapping, unsigned int min);
 void vexfs_mapping_set_stable_writes(struct address_space *mapping);
-bool vexfs_bio_folios_csum(struct bio *bio, u32 *csum);
+void *vexfs_map_bvec(const struct bio_vec *bv, unsigned int done, unsigned int *len);
 void *vexfs_kmap_local_folio(struct folio *folio, size_t offset);
 void vexfs_kunmap_local(const void *addr);
 loff_t vexfs_folio_pos(struct folio *folio);

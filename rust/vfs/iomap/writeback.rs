@@ -157,14 +157,40 @@ unsafe fn take_csum<T: BlockMap>(wbc: *const bindings::writeback_control, ioend:
         let whole = (*ioend).io_bio.bi_iter.bi_size as usize;
         let block = 1usize << (*(*ioend).io_inode).i_blkbits;
         let small = whole as u64 <= T::CHECKED_MAX && (*ioend).io_size.next_multiple_of(block) == whole;
-        let mut csum = 0;
-        if small
-            && (*wbc).sync_mode == bindings::writeback_sync_modes_WB_SYNC_ALL
-            && bindings::vexfs_bio_folios_csum(&raw mut (*ioend).io_bio, &raw mut csum)
-        {
-            (*ioend).io_private = private_csum(csum);
+        if small && (*wbc).sync_mode == bindings::writeback_sync_modes_WB_SYNC_ALL {
+            if let Some(csum) = csum_of(&raw const (*ioend).io_bio) {
+                (*ioend).io_private = private_csum(csum);
+            }
         }
     }
+}
+
+/// The CRC-32C of what a bio is going to take from folios under writeback; none if somebody who has one pinned may change it.
+///
+/// # Safety
+///
+/// The bio is ready to be submitted and made of such folios.
+unsafe fn csum_of(bio: *const bindings::bio) -> Option<u32> {
+    let mut csum = 0;
+    // SAFETY: By the caller's promise: the first `bi_vcnt` vectors are filled in, and nobody writes to what they refer to. Each
+    // piece is unmapped before the next one is mapped.
+    unsafe {
+        for n in 0..usize::from((*bio).bi_vcnt) {
+            let vec = (*bio).bi_io_vec.add(n);
+            let mut done = 0;
+            while done < (*vec).bv_len {
+                let mut len = 0;
+                let at = bindings::vexfs_map_bvec(vec, done, &raw mut len);
+                if at.is_null() {
+                    return None;
+                }
+                csum = vexfs_host::crc32c(csum, core::slice::from_raw_parts(at.cast(), len as usize));
+                bindings::vexfs_kunmap_local(at);
+                done += len;
+            }
+        }
+    }
+    Some(csum)
 }
 
 /// Writes back dirty folios.

@@ -167,8 +167,8 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
     // SAFETY: A list of ioends of one inode, ours alone.
     unsafe { bindings::iomap_sort_ioends(head) };
     loop {
-        // SAFETY: `io_list` is the first member of an ioend; entries of the list are valid, and the one taken out is
-        // relinked to itself as iomap_ioend_try_merge() would do.
+        // SAFETY: `io_list` is the first member of an ioend; entries of the list are valid, and the one taken out is linked to
+        // itself, by iomap_ioend_try_merge() if not here. A run with a checksum stays by itself.
         let ioend = unsafe {
             let entry = (*head).next;
             if entry == head {
@@ -179,7 +179,10 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
             let ioend = entry
                 .byte_sub(offset_of!(bindings::iomap_ioend, io_list))
                 .cast::<bindings::iomap_ioend>();
-            if csum(ioend).is_none() {
+            if csum(ioend).is_some() {
+                (*entry).next = entry;
+                (*entry).prev = entry;
+            } else {
                 bindings::iomap_ioend_try_merge(ioend, head);
             }
             ioend

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Regular files: reading, writing, truncating, holes, fsync.
 //!
-//! Locks: a write holds the inode lock; a direct read holds it shared, so that it sees all or nothing of a direct write
-//! and nothing is truncated under it; a buffered read holds none, as on ext4. Truncation and hole punching also hold the
-//! invalidate lock, which keeps faults and readahead away from the range.
+//! Locks: a write holds the inode lock; a direct read holds it shared, so that nothing is truncated under it, and so does a
+//! direct write of whole blocks inside the file; a buffered read holds none. All of it is as on ext4. Truncation and hole
+//! punching also hold the invalidate lock, which keeps faults and readahead away from the range.
+//!
+//! Direct writes of the same blocks at the same time have blocks of their own on the device. Each is recorded as a whole
+//! block when it is there, which frees what was recorded before: the last one stays.
 
 use kernel::error::code::EAGAIN;
 use kernel::error::code::EINVAL;
@@ -184,30 +187,69 @@ fn prepare_write(iocb: &mut Kiocb<VexFs>, from: &mut IovIter) -> Result<bool> {
     Ok(true)
 }
 
+/// Whether a write is of whole blocks.
+fn is_aligned(iocb: &Kiocb<VexFs>, from: &IovIter) -> bool {
+    (iocb.pos() | from.count() as u64) % iocb.inode().block_size() == 0
+}
+
+/// Whether a direct write may share the inode lock: it replaces whole blocks and changes nothing else but times.
+fn may_share(iocb: &Kiocb<VexFs>, from: &IovIter) -> bool {
+    let inode = iocb.inode();
+    !iocb.is_append()
+        && inode.has_no_privileges()
+        && is_aligned(iocb, from)
+        && iocb.pos().saturating_add(from.count() as u64) <= inode.size()
+}
+
+/// Writes around the page cache beside other such writes; none if that takes the inode lock for itself.
+fn write_shared(iocb: &mut Kiocb<VexFs>, from: &mut IovIter) -> Result<Option<usize>> {
+    if !may_share(iocb, from) {
+        return Ok(None);
+    }
+    let inode = iocb.inode().grab();
+    let _lock = inode.lock_shared();
+    // The size and the privileges may have changed, and limits shorten the write.
+    if !may_share(iocb, from) {
+        return Ok(None);
+    }
+    if !iocb.check_write(from)? {
+        return Ok(Some(0));
+    }
+    if !is_aligned(iocb, from) {
+        return Ok(None);
+    }
+    iocb.modified()?;
+    direct_or_none(iomap::direct_write(iocb, from, false))
+}
+
+/// What a direct write has done; none if the page cache could not be emptied, so that the write has to go through it.
+fn direct_or_none(result: Result<usize>) -> Result<Option<usize>> {
+    match result {
+        Err(Failure::Errno(error)) if error.to_errno() == -(bindings::ENOTBLK as i32) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 /// Writes around the page cache; none if it has to go through it.
 fn write_direct(iocb: &mut Kiocb<VexFs>, from: &mut IovIter) -> Result<Option<usize>> {
+    if let Some(written) = write_shared(iocb, from)? {
+        return Ok(Some(written));
+    }
     let inode = iocb.inode().grab();
     let _lock = inode.lock();
     if !prepare_write(iocb, from)? {
         return Ok(Some(0));
     }
-    let end = iocb.pos().saturating_add(from.count() as u64);
-    if (iocb.pos() | end) % inode.block_size() != 0 {
+    if !is_aligned(iocb, from) {
         return Ok(None);
     }
-    let grows = end > inode.size();
-    match iomap::direct_write(iocb, from, grows) {
-        Ok(written) => {
-            // Recorded with the data already.
-            if iocb.pos() > inode.size() {
-                inode.set_size(iocb.pos());
-            }
-            Ok(Some(written))
-        }
-        // The page cache could not be emptied.
-        Err(Failure::Errno(error)) if error.to_errno() == -(bindings::ENOTBLK as i32) => Ok(None),
-        Err(failure) => Err(failure),
+    let grows = iocb.pos().saturating_add(from.count() as u64) > inode.size();
+    let written = direct_or_none(iomap::direct_write(iocb, from, grows))?;
+    // Recorded with the data already.
+    if written.is_some() && iocb.pos() > inode.size() {
+        inode.set_size(iocb.pos());
     }
+    Ok(written)
 }
 
 /// Writes through the page cache.

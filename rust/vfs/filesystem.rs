@@ -183,13 +183,12 @@ impl<T: FileSystem> Registration<T> {
     }
 
     fn destroy_cache() {
+        // SAFETY: no superblock of this type exists any more, so no inode does; those freed by RCU are back in the cache,
+        // which they find through the type, after the barrier.
+        unsafe { bindings::rcu_barrier() };
         let cache = T::fs_type().cache.swap(core::ptr::null_mut(), Ordering::Relaxed);
-        // SAFETY: no superblock of this type exists any more, so no inode does; those already freed by RCU are back in the
-        // cache after the barrier.
-        unsafe {
-            bindings::rcu_barrier();
-            bindings::kmem_cache_destroy(cache);
-        }
+        // SAFETY: nobody uses the cache any more.
+        unsafe { bindings::kmem_cache_destroy(cache) };
     }
 }
 

@@ -80,6 +80,11 @@ impl<T: FileSystem> Kiocb<T> {
         self.has(bindings::IOCB_DSYNC as u32)
     }
 
+    /// Whether it writes at the end of the file, wherever that is by then.
+    pub fn is_append(&self) -> bool {
+        self.has(bindings::IOCB_APPEND as u32)
+    }
+
     /// Whether who made it waits for it to end.
     pub fn is_waited_for(&self) -> bool {
         // SAFETY: A valid request (is_sync_kiocb()).
@@ -93,7 +98,7 @@ impl<T: FileSystem> Kiocb<T> {
     }
 
     /// Applies limits and O_APPEND to a write of `from`; false if nothing is left to write. The caller holds the inode
-    /// lock.
+    /// lock, shared if it is no [`Self::is_append`].
     pub fn check_write(&mut self, from: &mut IovIter) -> Result<bool> {
         // SAFETY: A valid request and iterator.
         let left = unsafe { bindings::generic_write_checks(self.as_ptr(), from.as_ptr()) };
@@ -101,7 +106,8 @@ impl<T: FileSystem> Kiocb<T> {
         Ok(left > 0)
     }
 
-    /// Drops set-id bits and sets the times before a write; the caller holds the inode lock.
+    /// Drops set-id bits and sets the times before a write; the caller holds the inode lock, shared if there are none to drop
+    /// ([`Inode::has_no_privileges`]).
     pub fn modified(&mut self) -> Result {
         // SAFETY: A valid request.
         to_result(unsafe { bindings::kiocb_modified(self.as_ptr()) })

@@ -48,6 +48,16 @@ options() {
 	no "statistics go with the mount" test -e /proc/fs/vexfs/vdb
 }
 
+# The inodes of a mount are freed after a grace period, which a module that goes waits for.
+unloading() {
+	mount -t vexfs /dev/vdb /mnt && (cd /mnt && seq 2000 | xargs touch) && umount /mnt || return
+	for _ in 1 2 3 4 5 6 7 8; do
+		mount -t vexfs /dev/vdb /mnt && ls -l /mnt >/dev/null && umount /mnt && rmmod vexfs &&
+			insmod /opt/vexfs/vexfs.ko || return
+	done
+	mount -t vexfs /dev/vdb /mnt && (cd /mnt && seq 2000 | xargs rm) && umount /mnt
+}
+
 unlinked_files() {
 	mount -t vexfs /dev/vdb /mnt || return
 	exec 7<>/mnt/unlinked
@@ -239,6 +249,7 @@ everything_at_once() {
 mkfs.vexfs -q /dev/vdb || exit
 foreign_disks
 options
+ok "the module can go right after a mount, and come back" unloading
 unlinked_files
 frozen
 logged

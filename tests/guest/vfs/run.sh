@@ -27,6 +27,10 @@ vfs synced /mnt
 vfs builds /mnt
 clean "builds" /dev/vdb
 
+mount -t vexfs -o commit=1 /dev/vdb /mnt || exit
+vfs direct /mnt
+clean "direct writes" /dev/vdb
+
 mkdir -p /under
 mkfs.vexfs -q /dev/vdc || exit
 mount -t vexfs /dev/vdc /under || exit

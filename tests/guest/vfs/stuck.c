@@ -7,7 +7,9 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <pthread.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,6 +76,68 @@ static void test_sector_write(void)
 	close(direct);
 }
 
+struct block_write {
+	off_t at;
+	volatile pid_t task;
+};
+
+/* Writes a block of the file. */
+static void *write_block(void *arg)
+{
+	static char block[BLOCK] __attribute__((aligned(BLOCK)));
+	struct block_write *write = arg;
+
+	write->task = (pid_t)syscall(SYS_gettid);
+	return (void *)(intptr_t)(pwrite(direct, block, BLOCK, write->at) == BLOCK);
+}
+
+/* The number of writes that the disk under a file has been given and not answered. */
+static unsigned int writes_under(int fd)
+{
+	struct stat stat;
+	char name[64];
+	unsigned int reads, writes;
+	FILE *file;
+
+	if (fstat(fd, &stat) != 0)
+		die("fstat");
+	snprintf(name, sizeof(name), "/sys/dev/block/%u:%u/inflight", major(stat.st_dev), minor(stat.st_dev));
+	file = fopen(name, "r");
+	if (!file || fscanf(file, "%u %u", &reads, &writes) != 2)
+		die(name);
+	fclose(file);
+	return writes;
+}
+
+static void test_block_writes(void)
+{
+	struct block_write writes[2] = { { .at = 0 }, { .at = 8 * BLOCK } };
+	static char data[16 * BLOCK] __attribute__((aligned(BLOCK)));
+	int i, stuck = 1, succeeded = 1;
+	pthread_t threads[2];
+	void *written;
+
+	direct = must_open(path("direct"), O_RDWR | O_CREAT | O_DIRECT);
+	if (pwrite(direct, data, sizeof(data), 0) != sizeof(data) || fsync(direct) != 0)
+		die("write");
+	freeze(UNDER);
+	for (i = 0; i < 2; i++) {
+		if (pthread_create(&threads[i], NULL, write_block, &writes[i]) != 0)
+			die("pthread_create");
+		while (writes[i].task == 0)
+			usleep(1000);
+		stuck &= wait_until_stuck(writes[i].task, WAITS);
+	}
+	result(stuck && writes_under(direct) == 2, "direct writes of two blocks of a file are under way together");
+	thaw(UNDER);
+	for (i = 0; i < 2; i++) {
+		pthread_join(threads[i], &written);
+		succeeded &= written != NULL;
+	}
+	result(succeeded, "they succeed");
+	close(direct);
+}
+
 static void write_file(const char *name, char byte, size_t size)
 {
 	int fd = must_open(path(name), O_RDWR | O_CREAT | O_TRUNC);
@@ -116,5 +180,6 @@ static void test_replaced(void)
 void test_stuck_disk(void)
 {
 	test_sector_write();
+	test_block_writes();
 	test_replaced();
 }

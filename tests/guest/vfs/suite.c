@@ -217,7 +217,7 @@ int main(int argc, char **argv)
 		{ "handles", test_handles }, { "notify", test_notifications }, { "sandbox", test_sandboxes },
 		{ "sync", test_sync },	     { "synced", verify_sync },	       { "builds", test_builds },
 		{ "full", test_full_disk },  { "stuck", test_stuck_disk },     { "shutdown", test_shutdown },
-		{ "shut", verify_shutdown },
+		{ "shut", verify_shutdown }, { "direct", test_direct },
 	};
 	size_t i;
 

@@ -69,6 +69,7 @@ void test_sandboxes(void);
 void test_sync(void);
 void verify_sync(void);
 void test_builds(void);
+void test_direct(void);
 void test_full_disk(void);
 void test_stuck_disk(void);
 void test_shutdown(void);

@@ -302,6 +302,31 @@ fn blocks<'a>(steps: &mut Vec<Step<'a>>, blocks: u64, some: u64) {
     }
 }
 
+/// Writes blocks around the page cache from several tasks, as databases do.
+fn direct_writes<'a>(steps: &mut Vec<Step<'a>>, tasks: u64, blocks: u64, each: u64) {
+    steps.push(Step {
+        name: format!("random write, 4 KiB, direct, {tasks} tasks"),
+        kind: Kind::Data,
+        group: "blocks",
+        operations: tasks * each,
+        action: Box::new(move |dir| {
+            let file = open(&dir.join("blocks"), true)?;
+            let tasks = Tasks::new(tasks, |task| {
+                let data = Aligned([0xc3; BLOCK]);
+                let mut random = Random(88_172_645_463_325_252 + task);
+                for _ in 0..each {
+                    file.write_all_at(&data.0, random.below(blocks) * BLOCK as u64)?;
+                }
+                Ok(())
+            })?;
+            timed(|| {
+                tasks.run()?;
+                Ok(file.sync_all()?)
+            })
+        }),
+    });
+}
+
 /// Processes that wait for the start. Threads would share an address space, and with it what a kernel locks for it: in User
 /// Mode Linux, one of them at a time runs in user mode.
 struct Tasks {
@@ -451,6 +476,7 @@ pub fn all(percent: u64, archive: Option<&[u8]>) -> Vec<Step<'_>> {
         unpack(&mut steps, archive);
     }
     blocks(&mut steps, scaled(16_384), scaled(4_096));
+    direct_writes(&mut steps, 4, scaled(16_384), scaled(2_048));
     appends(&mut steps, 1, scaled(500));
     appends(&mut steps, 8, scaled(250));
     small_durable_files(&mut steps, scaled(500));

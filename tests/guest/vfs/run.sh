@@ -31,6 +31,13 @@ mount -t vexfs -o commit=1 /dev/vdb /mnt || exit
 vfs direct /mnt
 clean "direct writes" /dev/vdb
 
+mount -t vexfs -o commit=3600 /dev/vdb /mnt || exit
+vfs scattered /mnt
+umount /mnt || exit
+mount -t vexfs -o commit=3600 /dev/vdb /mnt || exit
+vfs scattered-found /mnt
+clean "scattered blocks" /dev/vdb
+
 mkdir -p /under
 mkfs.vexfs -q /dev/vdc || exit
 mount -t vexfs /dev/vdc /under || exit

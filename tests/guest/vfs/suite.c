@@ -218,6 +218,7 @@ int main(int argc, char **argv)
 		{ "sync", test_sync },	     { "synced", verify_sync },	       { "builds", test_builds },
 		{ "full", test_full_disk },  { "stuck", test_stuck_disk },     { "shutdown", test_shutdown },
 		{ "shut", verify_shutdown }, { "direct", test_direct },
+		{ "scattered", test_scattered }, { "scattered-found", verify_scattered },
 	};
 	size_t i;
 

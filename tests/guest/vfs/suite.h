@@ -68,6 +68,8 @@ void test_notifications(void);
 void test_sandboxes(void);
 void test_sync(void);
 void verify_sync(void);
+void test_scattered(void);
+void verify_scattered(void);
 void test_builds(void);
 void test_direct(void);
 void test_full_disk(void);

@@ -43,6 +43,54 @@ void verify_sync(void)
 	unlink(path("punched"));
 }
 
+/* Blocks that lie apart and are synced together: many writes, each with a checksum in the log. */
+#define APART 300
+#define BLOCK 4096
+
+static void fill(char *block, int n, int round)
+{
+	memset(block, n * 7 + round, BLOCK);
+}
+
+void test_scattered(void)
+{
+	static char block[BLOCK];
+	int n, round, fd = must_open(path("scattered"), O_RDWR | O_CREAT);
+	__u32 without_writing = 2;
+
+	for (round = 0; round < 3; round++) {
+		for (n = round; n < APART; n += 1 + round % 2) {
+			fill(block, n, round);
+			if (pwrite(fd, block, BLOCK, (off_t)n * 5 * BLOCK) != BLOCK)
+				die("write");
+		}
+		expect(fsync(fd), 0, "scattered blocks are synced together, round %d", round);
+	}
+	/* Not synced. */
+	fill(block, 0, 3);
+	if (pwrite(fd, block, BLOCK, 0) != BLOCK)
+		die("write");
+	if (ioctl(fd, FS_IOC_SHUTDOWN, &without_writing) != 0)
+		die("shutdown");
+	close(fd);
+}
+
+void verify_scattered(void)
+{
+	static char block[BLOCK], wanted[BLOCK];
+	int n, wrong = 0, fd = must_open(path("scattered"), O_RDONLY);
+
+	for (n = 0; n < APART; n++) {
+		fill(wanted, n, n >= 2 ? 2 : n);
+		if (pread(fd, block, BLOCK, (off_t)n * 5 * BLOCK) != BLOCK)
+			die("read");
+		wrong += memcmp(block, wanted, BLOCK) != 0;
+	}
+	result(wrong == 0, "scattered blocks are there after a crash, as they were synced");
+	close(fd);
+	unlink(path("scattered"));
+}
+
 void test_shutdown(void)
 {
 	static char data[SIZE];

@@ -30,6 +30,12 @@
 
 /* Scheduling, signals, allocation scopes. */
 
+bool vexfs_spin_once(void)
+{
+	cpu_relax();
+	return !need_resched();
+}
+
 void vexfs_cond_resched(void)
 {
 	cond_resched();

@@ -16,6 +16,7 @@
 #include <linux/workqueue.h>
 
 /* Scheduling, signals, allocation scopes. */
+bool vexfs_spin_once(void);
 void vexfs_cond_resched(void);
 bool vexfs_killed(void);
 void vexfs_memalloc_retry_wait(void);

@@ -417,9 +417,12 @@ impl Fs {
     }
 
     /// Where block `lblk` of inode `ino` would continue the extent it is appended to. 0, the allocator's own choice, for
-    /// anything else: overwriting at random then writes to the device in sequence.
+    /// anything else: overwriting at random then writes to the device in sequence. It is only a hint, for which nobody waits.
     pub(crate) fn goal_for(&self, ino: u64, lblk: u64) -> Result<u64> {
-        let left = super::extents::last_at_or_before(&self.view()?, ino, lblk)?;
+        let Some(view) = self.try_view() else {
+            return Ok(0);
+        };
+        let left = super::extents::last_at_or_before(&view, ino, lblk)?;
         Ok(left.filter(|e| e.end() == lblk).map_or(0, |e| e.pend()))
     }
 }

@@ -326,13 +326,23 @@ impl Fs {
     #[inline(never)]
     pub fn view(&self) -> Result<View<'_>> {
         let shared = shared();
-        Ok(View {
+        Ok(self.view_of(self.tree.read(), shared))
+    }
+
+    /// The same, if nobody changes the tree at the moment.
+    pub(crate) fn try_view(&self) -> Option<View<'_>> {
+        let shared = shared();
+        Some(self.view_of(self.tree.try_read()?, shared))
+    }
+
+    fn view_of<'a>(&'a self, tree: RwLockReadGuard<'a, Tree>, shared: SharedScope) -> View<'a> {
+        View {
             fs: self,
-            tree: Cell::new(Some(self.tree.read())),
+            tree: Cell::new(Some(tree)),
             fetched: Fetched::new(),
             seen: Cell::new(false),
             _shared: shared,
-        })
+        }
     }
 
     /// Starts an operation. Waits for others, and commits first if too much is dirty or if that makes the room it needs.

@@ -154,6 +154,11 @@ impl<T> DerefMut for UniqueArc<T> {
 /// who may sleep are shown every one.
 const TRY_FIRST: bool = cfg!(not(any(CONFIG_PROVE_LOCKING, CONFIG_DEBUG_ATOMIC_SLEEP)));
 
+/// How often a reader looks whether a lock becomes free before it waits. Whoever changes something holds it for some
+/// microseconds, and a reader that waits in the kernel's queue gets it before it gets a CPU: meanwhile nobody can change
+/// anything.
+const READ_SPINS: u32 = 200;
+
 /// A mutual-exclusion lock.
 pub struct Mutex<T>(Pin<KBox<kernel::sync::Mutex<T>>>);
 
@@ -262,13 +267,32 @@ impl<T> RwLock<T> {
     /// Waits for shared access.
     #[inline]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
-        let sem = self.0.sem.get();
-        // SAFETY: by the type's invariant the semaphore is initialised.
-        unsafe {
-            if !TRY_FIRST || bindings::down_read_trylock(sem) == 0 {
-                bindings::down_read(sem);
+        if TRY_FIRST {
+            for _ in 0..READ_SPINS {
+                if let Some(guard) = self.try_read() {
+                    return guard;
+                }
+                // SAFETY: waits for a moment and looks at the current task.
+                if !unsafe { bindings::vexfs_spin_once() } {
+                    break;
+                }
             }
         }
+        // SAFETY: by the type's invariant the semaphore is initialised.
+        unsafe { bindings::down_read(self.0.sem.get()) };
+        self.shared()
+    }
+
+    /// Takes shared access when nobody else has or awaits exclusive access.
+    pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+        // SAFETY: by the type's invariant the semaphore is initialised.
+        let taken = unsafe { bindings::down_read_trylock(self.0.sem.get()) } != 0;
+        taken.then(|| self.shared())
+    }
+
+    /// The guard of a task that has just got shared access.
+    #[inline]
+    fn shared(&self) -> RwLockReadGuard<'_, T> {
         RwLockReadGuard {
             inner: &self.0,
             _not_send: PhantomData,

@@ -89,6 +89,20 @@ pub enum Allocation {
     },
 }
 
+/// A run of written data. The length need not be a multiple of the block size.
+#[derive(Clone, Copy)]
+pub struct Written {
+    /// Offset in the file.
+    pub pos: u64,
+    /// Length, not 0.
+    pub len: u64,
+    /// Offset on the device.
+    pub addr: u64,
+}
+
+/// Runs that are recorded together at most.
+pub const TOGETHER: usize = 16;
+
 /// A filesystem whose files' data goes through iomap.
 ///
 /// All positions are bytes; ranges passed in are multiples of the block size unless a function says otherwise. Everything
@@ -129,6 +143,10 @@ pub trait BlockMap: FileSystem {
     /// Records that the `len` bytes at `pos` are now at `addr`, and that the file is at least `pos + len` bytes long. The
     /// length need not be a multiple of the block size. Gives the space back if it fails.
     fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64) -> Result;
+
+    /// Records up to [`TOGETHER`] runs, in the order of the file: all of them or, on an error, none. The caller records them
+    /// one by one then.
+    fn record_together(inode: &Inode<Self>, runs: &[Written]) -> Result;
 
     /// Gives back what was allocated for the `len` bytes at `pos`.
     fn release(inode: &Inode<Self>, pos: u64, len: u64, addr: u64);

@@ -51,6 +51,7 @@ pub fn regular_tables() -> (FileOpsTable<VexFs>, AspaceOpsTable<VexFs>) {
 /// Prepares the page cache of a regular file; called last, before anybody else sees the inode.
 pub fn init_inode(inode: &NewInode<VexFs>) {
     inode.allow_large_folios();
+    inode.keep_writes_stable();
 }
 
 /// Adds what only the data path knows to a file's attributes.
@@ -121,20 +122,26 @@ fn shrink(inode: &Inode<VexFs>, new: u64, lock: &InvalidateLock<'_, VexFs>) -> R
     write_uncovered(inode, new)?;
     inode.truncate_cache(new, lock);
     fs.unreserve(data, new.div_ceil(block), u64::MAX);
-    let done = match fs.truncate(inode.ino(), new, Time::now()) {
+    // What the cache had behind the new end is gone, and some of it was nowhere else: a lack of memory must not end this.
+    let done = fs.patiently(|| match fs.truncate(inode.ino(), new, Time::now()) {
         // No room for a new copy of the last block: what lies behind the end is zeroed when the file grows.
         Err(Error::NoSpace) => fs.truncate_data(inode.ino(), data, new, Time::now()),
         done => done,
-    };
+    });
     match done {
         Ok(txg) => {
             inode.data().note_contents(txg);
             Ok(())
         }
         Err(error) => {
-            // Nothing was cut off: what is on the device is there to be seen again.
+            // Nothing was cut off: what is on the device is there to be seen again, all of the last block too, of which the
+            // cache has a part only.
             if let Ok(stored) = fs.inode(inode.ino()) {
                 inode.set_size(stored.size);
+                if inode.write_and_wait().is_ok() {
+                    let end = stored.size.max(new).next_multiple_of(block);
+                    inode.drop_cache_range(new / block * block, end, lock);
+                }
             }
             Err(error.into())
         }

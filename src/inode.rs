@@ -356,18 +356,21 @@ fn setattr(idmap: Idmap<'_>, dentry: &MovingDentry<VexFs>, inode: &Inode, attr: 
     let before = inode.attributes();
     inode.setattr_copy(idmap, attr);
     let after = inode.attributes();
-    let stored = fs(inode).set_attr(
-        inode.ino(),
-        &SetAttr {
-            mode: Some(u32::from(after.mode)),
-            uid: Some(after.uid),
-            gid: Some(after.gid),
-            atime: Some(time_to_core(after.atime)),
-            mtime: Some(time_to_core(after.mtime)),
-            ctime: Some(time_to_core(after.ctime)),
-            ..Default::default()
-        },
-    );
+    let new = SetAttr {
+        mode: Some(u32::from(after.mode)),
+        uid: Some(after.uid),
+        gid: Some(after.gid),
+        atime: Some(time_to_core(after.atime)),
+        mtime: Some(time_to_core(after.mtime)),
+        ctime: Some(time_to_core(after.ctime)),
+        ..Default::default()
+    };
+    let store = || fs(inode).set_attr(inode.ino(), &new);
+    let stored = match attr.size() {
+        // The length has changed: the call must not say that it failed for a lack of memory.
+        Some(_) => fs(inode).patiently(store),
+        None => store(),
+    };
     match stored {
         Ok(txg) => {
             inode.data().note_txg(txg);

@@ -65,6 +65,7 @@ impl<'a> Blocks<'a> {
 
 impl BlockMap for VexFs {
     const INLINE_MAX: u64 = vexfs_core::format::INLINE_MAX as u64;
+    const CHECKED_MAX: u64 = vexfs_core::format::log::LOG_CHECKED_MAX;
 
     fn map(inode: &Inode<Self>, pos: u64, len: u64) -> Result<Mapping> {
         let blocks = Blocks::of(inode)?;
@@ -167,12 +168,12 @@ impl BlockMap for VexFs {
         Ok((blocks.bytes(found.pblk), blocks.bytes(u64::from(found.len))))
     }
 
-    fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64) -> Result {
+    fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64, csum: Option<u32>) -> Result {
         let blocks = Blocks::of(inode)?;
         let alloc = blocks.alloc(pos, len, addr)?;
         let txg = blocks
             .fs
-            .finish_data(blocks.ino, blocks.data, &alloc, Some(pos.saturating_add(len)))?;
+            .finish_data(blocks.ino, blocks.data, &alloc, Some(pos.saturating_add(len)), csum)?;
         inode.data().note_contents(txg);
         Ok(())
     }
@@ -184,9 +185,9 @@ impl BlockMap for VexFs {
             pblk: 0,
             len: 0,
         };
-        let (mut allocs, mut end) = ([none; TOGETHER], 0);
-        for (alloc, run) in allocs.iter_mut().zip(runs) {
-            *alloc = blocks.alloc(run.pos, run.len, run.addr)?;
+        let (mut allocs, mut end) = ([(none, None); TOGETHER], 0);
+        for (to, run) in allocs.iter_mut().zip(runs) {
+            *to = (blocks.alloc(run.pos, run.len, run.addr)?, run.csum);
             end = run.pos.saturating_add(run.len).max(end);
         }
         let allocs = allocs.get(..runs.len()).ok_or(Error::Overflow)?;

@@ -365,12 +365,8 @@ impl FileSystem for VexFs {
         }
     }
 
-    fn write_inode(inode: &Inode, durable: bool) -> Result {
-        inode::write_attrs(inode)?;
-        if durable {
-            inode::fs(inode).sync_txg(inode.data().last_txg())?;
-        }
-        Ok(())
+    fn write_inode(inode: &Inode) -> Result {
+        inode::write_attrs(inode)
     }
 
     fn sync_fs(sb: &SuperBlock<Self>, wait: bool) -> Result {

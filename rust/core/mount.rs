@@ -545,7 +545,7 @@ impl Fs {
 
     /// Runs `f` until it does not fail for a lack of memory: for work that nobody would take up again. `f` has done nothing
     /// when it fails.
-    pub(crate) fn patiently<R>(&self, mut f: impl FnMut() -> Result<R>) -> Result<R> {
+    pub fn patiently<R>(&self, mut f: impl FnMut() -> Result<R>) -> Result<R> {
         loop {
             match f() {
                 Err(Error::NoMemory) if vexfs_host::wait_for_memory() => {}

@@ -41,6 +41,7 @@ pub use imp::crc32c;
 #[cfg(not(CONFIG_RUST))]
 pub use imp::interrupt_after;
 pub use imp::monotonic;
+pub use imp::nap;
 pub use imp::nofs;
 pub use imp::now;
 pub use imp::random;

@@ -46,6 +46,12 @@ impl<T: BlockMap> NewInode<T> {
             bindings::vexfs_mapping_set_folio_min_order(self.mapping(), order);
         }
     }
+
+    /// Lets nobody write to a folio while it is on its way to the device: its checksum must be that of what arrives there.
+    pub fn keep_writes_stable(&self) {
+        // SAFETY: As above.
+        unsafe { bindings::vexfs_mapping_set_stable_writes(self.mapping()) };
+    }
 }
 
 unsafe extern "C" fn read_folio<T: BlockMap>(_file: *mut bindings::file, folio: *mut bindings::folio) -> c_int {

@@ -171,8 +171,8 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
     unsafe { bindings::iomap_sort_ioends(head) };
     let mut batch = Batch::new();
     loop {
-        // SAFETY: `io_list` is the first member of an ioend; entries of the list are valid, and the one taken out is
-        // relinked to itself as iomap_ioend_try_merge() would do.
+        // SAFETY: `io_list` is the first member of an ioend; entries of the list are valid, and the one taken out is linked to
+        // itself, by iomap_ioend_try_merge() if not here. A run with a checksum stays by itself.
         let ioend = unsafe {
             let entry = (*head).next;
             if entry == head {
@@ -183,7 +183,12 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
             let ioend = entry
                 .byte_sub(offset_of!(bindings::iomap_ioend, io_list))
                 .cast::<bindings::iomap_ioend>();
-            bindings::iomap_ioend_try_merge(ioend, head);
+            if csum(ioend).is_some() {
+                (*entry).next = entry;
+                (*entry).prev = entry;
+            } else {
+                bindings::iomap_ioend_try_merge(ioend, head);
+            }
             ioend
         };
         // SAFETY: A run of finished ioends, ours alone, of the same inode as the others.
@@ -207,6 +212,7 @@ impl Batch {
             pos: 0,
             len: 0,
             addr: 0,
+            csum: None,
         };
         Self {
             ioends: [ptr::null_mut(); TOGETHER],
@@ -269,6 +275,24 @@ impl Batch {
     }
 }
 
+/// A checksum in the form of an ioend's private member, where null is none.
+pub(crate) fn private_csum(csum: u32) -> *mut core::ffi::c_void {
+    ptr::without_provenance_mut(1 << 32 | csum as usize)
+}
+
+/// The CRC-32C of all that the bio of an ioend has written, if it was taken when that was submitted.
+///
+/// # Safety
+///
+/// `ioend` is that of a data write.
+unsafe fn csum(ioend: *const bindings::iomap_ioend) -> Option<u32> {
+    // SAFETY: By the caller's promise.
+    match unsafe { (*ioend).io_private.addr() } {
+        0 => None,
+        csum => Some(csum as u32),
+    }
+}
+
 /// What a run of finished ioends wrote, and its error or 0.
 ///
 /// # Safety
@@ -281,6 +305,7 @@ unsafe fn outcome(ioend: *mut bindings::iomap_ioend) -> (Written, i32) {
             pos: (*ioend).io_offset as u64,
             len: (*ioend).io_size as u64,
             addr: (*ioend).io_sector << bindings::SECTOR_SHIFT,
+            csum: csum(ioend),
         };
         (written, bindings::vexfs_bio_error(&raw mut (*ioend).io_bio))
     }
@@ -291,12 +316,12 @@ unsafe fn outcome(ioend: *mut bindings::iomap_ioend) -> (Written, i32) {
 /// # Safety
 ///
 /// `ioend` and the ioends merged into it are finished and the caller's; none is used afterwards.
-unsafe fn complete<T: BlockMap>(ioend: *mut bindings::iomap_ioend) {
+pub(crate) unsafe fn complete<T: BlockMap>(ioend: *mut bindings::iomap_ioend) {
     // SAFETY: By the caller's promise.
     let (inode, (run, mut error)) = unsafe { (Inode::<T>::from_raw((*ioend).io_inode), outcome(ioend)) };
     if error != 0 {
         T::release(inode, run.pos, run.len, run.addr);
-    } else if let Err(failure) = T::record(inode, run.pos, run.len, run.addr) {
+    } else if let Err(failure) = T::record(inode, run.pos, run.len, run.addr, run.csum) {
         error = fail(inode.super_block(), failure);
     }
     // SAFETY: Ends the folios or the direct I/O and frees the ioends; the inode may be gone afterwards.

@@ -71,8 +71,9 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Lets go of an inode whose pages are gone; deletes it if it has no links.
     fn evict(inode: &Inode<Self>) -> Result;
 
-    /// Stores an inode's dirty attributes, durably if asked to.
-    fn write_inode(inode: &Inode<Self>, durable: bool) -> Result;
+    /// Stores an inode's dirty attributes. Who wants them to be durable syncs afterwards: fsync, sync_fs and
+    /// [`FileSystem::commit_metadata`] do.
+    fn write_inode(inode: &Inode<Self>) -> Result;
 
     /// Makes everything durable, if `wait`, or starts to.
     fn sync_fs(sb: &SuperBlock<Self>, wait: bool) -> Result;

@@ -3,6 +3,7 @@
  * Inline wrappers only; see shim.h.
  */
 #include <linux/cred.h>
+#include <linux/delay.h>
 #include <linux/fsnotify.h>
 #include <linux/highmem.h>
 #include <linux/kdev_t.h>
@@ -42,6 +43,11 @@ bool vexfs_killed(void)
 void vexfs_memalloc_retry_wait(void)
 {
 	memalloc_retry_wait(GFP_NOFS);
+}
+
+void vexfs_nap(void)
+{
+	usleep_range_state(20, 40, TASK_UNINTERRUPTIBLE);
 }
 
 void *vexfs_kvmalloc_nofail(size_t size)
@@ -284,6 +290,26 @@ void vexfs_filemap_invalidate_unlock_shared(struct address_space *mapping)
 void vexfs_mapping_set_folio_min_order(struct address_space *mapping, unsigned int min)
 {
 	mapping_set_folio_min_order(mapping, min);
+}
+
+void vexfs_mapping_set_stable_writes(struct address_space *mapping)
+{
+	mapping_set_stable_writes(mapping);
+}
+
+/*
+ * Maps what follows the first `done` bytes of a bvec, to the end of the page that they are in. NULL if somebody has pinned
+ * that, and may write to it at any time.
+ */
+void *vexfs_map_bvec(const struct bio_vec *bv, unsigned int done, unsigned int *len)
+{
+	unsigned int offset = bv->bv_offset + done;
+	struct page *page = bv->bv_page + (offset >> PAGE_SHIFT);
+
+	if (folio_maybe_dma_pinned(page_folio(page)))
+		return NULL;
+	*len = min_t(unsigned int, bv->bv_len - done, PAGE_SIZE - offset_in_page(offset));
+	return kmap_local_page(page) + offset_in_page(offset);
 }
 
 void *vexfs_kmap_local_folio(struct folio *folio, size_t offset)

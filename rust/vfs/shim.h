@@ -19,6 +19,7 @@
 void vexfs_cond_resched(void);
 bool vexfs_killed(void);
 void vexfs_memalloc_retry_wait(void);
+void vexfs_nap(void);
 void *vexfs_kvmalloc_nofail(size_t size);
 void *vexfs_memcg_charge_root(void);
 void vexfs_memcg_restore(void *memcg);
@@ -61,6 +62,8 @@ void vexfs_filemap_invalidate_unlock(struct address_space *mapping);
 void vexfs_filemap_invalidate_lock_shared(struct address_space *mapping);
 void vexfs_filemap_invalidate_unlock_shared(struct address_space *mapping);
 void vexfs_mapping_set_folio_min_order(struct address_space *mapping, unsigned int min);
+void vexfs_mapping_set_stable_writes(struct address_space *mapping);
+void *vexfs_map_bvec(const struct bio_vec *bv, unsigned int done, unsigned int *len);
 void *vexfs_kmap_local_folio(struct folio *folio, size_t offset);
 void vexfs_kunmap_local(const void *addr);
 loff_t vexfs_folio_pos(struct folio *folio);

@@ -263,12 +263,10 @@ impl<T: FileSystem> Table<T> {
         ..unsafe { core::mem::MaybeUninit::zeroed().assume_init() }
     };
 
-    unsafe extern "C" fn write_inode(inode: *mut bindings::inode, wbc: *mut bindings::writeback_control) -> ffi::c_int {
-        // SAFETY: the VFS passes a live inode of this filesystem and a valid control.
-        let (inode, wbc) = unsafe { (Inode::<T>::from_raw(inode), &*wbc) };
-        // sync(2) commits once for all inodes, in sync_fs.
-        let durable = wbc.sync_mode == bindings::writeback_sync_modes_WB_SYNC_ALL && wbc.for_sync() == 0;
-        answer(inode.super_block(), T::write_inode(inode, durable))
+    unsafe extern "C" fn write_inode(inode: *mut bindings::inode, _: *mut bindings::writeback_control) -> ffi::c_int {
+        // SAFETY: the VFS passes a live inode of this filesystem.
+        let inode = unsafe { Inode::<T>::from_raw(inode) };
+        answer(inode.super_block(), T::write_inode(inode))
     }
 
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {

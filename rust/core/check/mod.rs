@@ -34,6 +34,7 @@ use crate::format::DiskSuperblock;
 use crate::format::Geometry;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
+use crate::log::End;
 use crate::log::Reader;
 use crate::log::Region;
 use core::fmt;
@@ -291,10 +292,11 @@ impl Checker<'_> {
             uuid: self.sb.uuid,
             hash_key: self.hash_key,
         };
-        let mut reader = Reader::new(self.dev, region, identity, self.sb.log_head.get());
-        let txg = self.sb.txg.get();
+        let (txg, tail) = (self.sb.txg.get(), self.sb.log_head.get());
         let mut newer = 0u64;
         let mut read = || -> Result<()> {
+            let end = End::find(self.dev, &self.geo, region, identity, tail, txg)?;
+            let mut reader = Reader::new(self.dev, region, identity, tail).until(&end);
             while let Some((_, mut ops)) = reader.next()? {
                 while let Some((op, mut entries)) = ops.next()? {
                     newer = newer.saturating_add(u64::from(op.txg.get() > txg));

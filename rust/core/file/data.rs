@@ -104,17 +104,19 @@ impl Fs {
     }
 
     /// Makes written blocks the contents of their range, frees what was there, and raises the size on the device to
-    /// `size_at_least`. Consumes `alloc`: on an error its blocks are given back.
+    /// `size_at_least`. `csum` is the CRC-32C of all that was written to the blocks, if it is known; see
+    /// [`Tx::adopt_extent`]. Consumes `alloc`: on an error its blocks are given back.
     pub fn finish_data(
         &self,
         ino: Ino,
         data: &DataState,
         alloc: &DataAlloc,
         size_at_least: Option<u64>,
+        csum: Option<u32>,
     ) -> Result<Txg> {
         let _nofs = nofs();
         let mut rest = *alloc;
-        let done = self.finish_pieces(ino, data, &mut rest, size_at_least);
+        let done = self.finish_pieces(ino, data, &mut rest, size_at_least, csum);
         if done.is_err() {
             self.release_data(rest.pblk, rest.len);
         }
@@ -122,7 +124,7 @@ impl Fs {
         done
     }
 
-    /// What [`Fs::finish_data`] does, for several runs in one transaction: all of it or, on an error, nothing, and the caller
+    /// What [`Fs::finish_data`] does, for several runs with their checksums in one transaction: all of it or, on an error, nothing, and the caller
     /// finishes them one by one. Their number should be small, and each should replace a few extents at most.
     ///
     /// # Errors
@@ -132,12 +134,12 @@ impl Fs {
         &self,
         ino: Ino,
         data: &DataState,
-        allocs: &[DataAlloc],
+        allocs: &[(DataAlloc, Option<u32>)],
         size_at_least: Option<u64>,
     ) -> Result<Txg> {
         let _nofs = nofs();
         let mut end = 0u64;
-        for a in allocs {
+        for (a, _) in allocs {
             // Blocks of this transaction cannot be freed in it.
             if a.lblk < end {
                 return Err(Error::Invalid("runs in disorder"));
@@ -148,8 +150,8 @@ impl Fs {
         let mut tx = self.begin(reserve.deleting().of_data())?;
         data.bump();
         let mut total = inline::Delta::default();
-        for a in allocs {
-            let delta = replace_all(&mut tx, ino, a, self.units_per_block(), IN_THE_WAY)?;
+        for (a, csum) in allocs {
+            let delta = replace_all(&mut tx, ino, a, *csum, self.units_per_block(), IN_THE_WAY)?;
             total.gained = total.gained.saturating_add(delta.gained);
             total.lost = total.lost.saturating_add(delta.lost);
         }
@@ -162,17 +164,26 @@ impl Fs {
             Ok(())
         })?;
         let txg = tx.commit();
-        for a in allocs {
+        for (a, _) in allocs {
             data.landed(&self.order, a.lblk, a.len);
         }
         Ok(txg)
     }
 
     /// Finishes `rest` in pieces that fit a transaction each; what is left in it on an error was not adopted.
-    fn finish_pieces(&self, ino: Ino, data: &DataState, rest: &mut DataAlloc, size: Option<u64>) -> Result<Txg> {
+    fn finish_pieces(
+        &self,
+        ino: Ino,
+        data: &DataState,
+        rest: &mut DataAlloc,
+        size: Option<u64>,
+        csum: Option<u32>,
+    ) -> Result<Txg> {
+        let all = *rest;
         loop {
+            let csum = csum.filter(|_| *rest == all);
             // The page that these data came from is clean already: nobody would write them again.
-            let txg = self.patiently(|| self.finish_piece(ino, data, rest, size))?;
+            let txg = self.patiently(|| self.finish_piece(ino, data, rest, size, csum))?;
             if let Some(txg) = txg.filter(|_| rest.len == 0) {
                 return Ok(txg);
             }
@@ -180,10 +191,17 @@ impl Fs {
     }
 
     /// Finishes a first part of `rest`, and takes it off; `None` if there is something else to be done before.
-    fn finish_piece(&self, ino: Ino, data: &DataState, rest: &mut DataAlloc, size: Option<u64>) -> Result<Option<Txg>> {
+    fn finish_piece(
+        &self,
+        ino: Ino,
+        data: &DataState,
+        rest: &mut DataAlloc,
+        size: Option<u64>,
+        csum: Option<u32>,
+    ) -> Result<Option<Txg>> {
         let (mut tx, budget) = self.begin_data_step()?;
         data.bump();
-        let (done, freed) = extents::replace(&mut tx, ino, rest.lblk, rest.pblk, rest.len, budget)?;
+        let (done, freed) = extents::replace(&mut tx, ino, rest, csum, budget)?;
         let mut delta = inline::Delta {
             gained: u64::from(done).saturating_mul(self.units_per_block()),
             lost: freed.saturating_mul(self.units_per_block()),
@@ -249,15 +267,16 @@ impl Fs {
     }
 }
 
-/// Makes freshly written `alloc` part of inode `ino` in a transaction that reserved enough for `budget` old extents.
+/// Makes freshly written `alloc`, whose checksum may be known, part of inode `ino` in a transaction that reserved enough for `budget` old extents.
 pub(super) fn replace_all(
     tx: &mut Tx<'_>,
     ino: Ino,
     alloc: &DataAlloc,
+    csum: Option<u32>,
     units: u64,
     budget: usize,
 ) -> Result<inline::Delta> {
-    let (done, freed) = extents::replace(tx, ino, alloc.lblk, alloc.pblk, alloc.len, budget)?;
+    let (done, freed) = extents::replace(tx, ino, alloc, csum, budget)?;
     if done != alloc.len {
         return Err(Error::Busy);
     }

@@ -442,7 +442,7 @@ mod tests {
         let mut runs = Vec::new();
         while let Ok((block, len)) = fs.alloc_data(0, u32::MAX, false) {
             let mut tx = fs.begin(Reserve::items(1).deleting()).unwrap();
-            tx.adopt_extent(block, len).unwrap();
+            tx.adopt_extent(block, len, None).unwrap();
             runs.push((block, len, tx.commit()));
         }
         fs.sync().unwrap();

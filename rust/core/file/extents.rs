@@ -8,6 +8,7 @@
 //! a birth decides whether a snapshot may still need the blocks, and claiming that blocks are older than they are can only
 //! keep them longer. (There are no snapshots between any two births in this version of the format.)
 
+use super::DataAlloc;
 use crate::format::items::DiskExtent;
 use crate::format::Kind;
 use crate::inode::key;
@@ -198,15 +199,23 @@ fn neighbours(r: &impl Read, ino: Ino, e: &Extent) -> Result<(Option<Extent>, Op
 /// Makes `pblk..pblk+len` the contents of the blocks from `lblk` on of inode `ino`: frees what was there, up to `budget`
 /// extents, and adopts the new blocks.
 ///
-/// Returns how many blocks were replaced, `len` unless the budget ran out, and how many were freed.
-pub(crate) fn replace(tx: &mut Tx<'_>, ino: Ino, lblk: u64, pblk: u64, len: u32, budget: usize) -> Result<(u32, u64)> {
+/// `csum` is that of all that was written to them, if it is known. Returns how many blocks were replaced, `len` unless the
+/// budget ran out, and how many were freed.
+pub(crate) fn replace(
+    tx: &mut Tx<'_>,
+    ino: Ino,
+    new: &DataAlloc,
+    csum: Option<u32>,
+    budget: usize,
+) -> Result<(u32, u64)> {
+    let DataAlloc { lblk, pblk, len } = *new;
     let end = lblk.checked_add(u64::from(len)).ok_or(Error::FileTooBig)?;
     let before = last_at_or_before(tx, ino, end)?;
     let birth = tx.txg();
     let mut new = Extent { lblk, pblk, len, birth };
     // Appending, the usual case: nothing overlaps and nothing follows directly.
     if before.is_none_or(|e| e.end() <= lblk) {
-        tx.adopt_extent(pblk, len)?;
+        tx.adopt_extent(pblk, len, csum)?;
         add(tx, ino, new, before, None)?;
         return Ok((len, 0));
     }
@@ -214,7 +223,7 @@ pub(crate) fn replace(tx: &mut Tx<'_>, ino: Ino, lblk: u64, pblk: u64, len: u32,
     if let Some(old) = last_at_or_before(tx, ino, lblk)?.filter(|e| e.lblk == lblk && e.len == len) {
         let (left, right) = neighbours(tx, ino, &new)?;
         if left.is_none_or(|l| !l.continues(&new)) && right.is_none_or(|r| !new.continues(&r)) {
-            tx.adopt_extent(pblk, len)?;
+            tx.adopt_extent(pblk, len, csum)?;
             tx.free_extent(old.pblk, old.len, old.birth)?;
             tx.put(&key::extent(ino, lblk), new.to_disk().as_bytes())?;
             return Ok((len, u64::from(len)));
@@ -226,7 +235,7 @@ pub(crate) fn replace(tx: &mut Tx<'_>, ino: Ino, lblk: u64, pblk: u64, len: u32,
         return Ok((0, taken.blocks));
     }
     new.len = done;
-    tx.adopt_extent(pblk, done)?;
+    tx.adopt_extent(pblk, done, csum.filter(|_| done == len))?;
     let (left, right) = neighbours(tx, ino, &new)?;
     add(tx, ino, new, left, right)?;
     Ok((done, taken.blocks))

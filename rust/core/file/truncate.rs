@@ -131,7 +131,7 @@ impl Fs {
                 _ => Delta::default(),
             },
             Last::Inline(bytes) => inline::put(&mut tx, ino, bytes, units)?,
-            Last::Rewritten(alloc) => replace_all(&mut tx, ino, alloc, units, 1)?,
+            Last::Rewritten(alloc) => replace_all(&mut tx, ino, alloc, None, units, 1)?,
         };
         let first = self.blocks().covering(size);
         let taken = extents::take_out(&mut tx, ino, first, u64::MAX, budget)?;

@@ -16,6 +16,7 @@ use super::truncate;
 use crate::format::items::state;
 use crate::format::items::FILE_SIZE_MAX;
 use crate::format::items::INLINE_MAX;
+use crate::format::log::LOG_CHECKED_MAX;
 use crate::inode;
 use crate::inode::change;
 use crate::inode::Ino;
@@ -27,6 +28,7 @@ use crate::space::Class;
 use crate::txn::Reserve;
 use crate::txn::Tx;
 use core::cmp::Ordering;
+use vexfs_host::crc32c;
 use vexfs_host::device::Write;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;
@@ -233,8 +235,12 @@ impl Fs {
     ) -> Result<Txg> {
         let block = self.blocks();
         let mut writes: Vec<Write<'_>> = Vec::new();
+        let mut csums: Vec<u32> = Vec::new();
+        // Of what is small; syncing what is large costs more than a flush.
+        let checked = data.len() as u64 <= LOG_CHECKED_MAX;
         for a in allocs {
             let mut done = 0;
+            let mut csum = 0;
             while done < u64::from(a.len) {
                 let lblk = a.lblk.saturating_add(done);
                 let mut n = u64::from(a.len) - done;
@@ -257,19 +263,40 @@ impl Fs {
                         data.get(from..from.saturating_add(len)).ok_or(Error::Overflow)?
                     }
                 };
+                if checked {
+                    csum = crc32c(csum, bytes);
+                }
                 writes.push(Write {
                     offset: block.start(a.pblk.saturating_add(done)),
                     data: bytes,
                 })?;
                 done += n;
             }
+            if checked {
+                csums.push(csum)?;
+            }
         }
         self.dev().write_batch(&writes)?;
-        self.insert_all(class, inode.ino, off.saturating_add(data.len() as u64), allocs, now)
+        self.insert_all(
+            class,
+            inode.ino,
+            off.saturating_add(data.len() as u64),
+            allocs,
+            &csums,
+            now,
+        )
     }
 
-    /// Makes written blocks the contents of file `ino`, whose size becomes at least `end`.
-    fn insert_all(&self, class: Class, ino: Ino, end: u64, allocs: &Vec<DataAlloc>, now: Time) -> Result<Txg> {
+    /// Makes written blocks, whose checksums may be known, the contents of file `ino`, whose size becomes at least `end`.
+    fn insert_all(
+        &self,
+        class: Class,
+        ino: Ino,
+        end: u64,
+        allocs: &[DataAlloc],
+        csums: &[u32],
+        now: Time,
+    ) -> Result<Txg> {
         let from = allocs.first().map_or(0, |a| a.lblk);
         let to = allocs.last().map_or(0, |a| a.lblk.saturating_add(u64::from(a.len)));
         let old = extents::count(&self.view()?, ino, from, to, usize::MAX)?;
@@ -277,8 +304,9 @@ impl Fs {
         let reserve = Reserve::items(4).clustered(old.saturating_add(allocs.len()) / 8);
         let mut tx: Tx<'_> = self.begin(reserve.class(class))?;
         let mut total = inline::Delta::default();
-        for a in allocs {
-            let delta = replace_all(&mut tx, ino, a, self.units_per_block(), usize::MAX)?;
+        for (i, a) in allocs.iter().enumerate() {
+            let csum = csums.get(i).copied();
+            let delta = replace_all(&mut tx, ino, a, csum, self.units_per_block(), usize::MAX)?;
             total.gained = total.gained.saturating_add(delta.gained);
             total.lost = total.lost.saturating_add(delta.lost);
         }

@@ -27,6 +27,8 @@ pub const LOG_MAGIC: u32 = u32::from_le_bytes(*b"VLog");
 pub const LOG_UNIT: usize = 4096;
 /// The longest batch in bytes, its header and the zeros at its end included.
 pub const LOG_BATCH_MAX: usize = 1 << 20;
+/// The longest run of blocks in bytes whose adoption has a checksum.
+pub const LOG_CHECKED_MAX: u64 = 64 << 10;
 /// Open transaction groups beyond the one on the device that a log can speak of: one that is being written, and the next.
 pub const LOG_GROUPS: u64 = 2;
 
@@ -91,7 +93,8 @@ pub struct DiskLogEntry {
 pub const LOG_PUT: u8 = 1;
 /// An item is removed.
 pub const LOG_REMOVE: u8 = 2;
-/// Blocks that data was written to become part of the tree.
+/// Blocks that data was written to become part of the tree. If there is data, it is the CRC-32C of what was written to them:
+/// the batch may have reached the medium before they did.
 pub const LOG_ADOPT: u8 = 3;
 /// Blocks of data are freed.
 pub const LOG_FREE: u8 = 4;
@@ -181,8 +184,9 @@ pub enum LogEntry<'a> {
     Put(Key, &'a [u8]),
     /// An item was removed.
     Remove(Key),
-    /// Blocks of data became part of the tree.
-    Adopt(u64, u32),
+    /// Blocks of data became part of the tree; with the checksum of what was written to them, if the batch may have reached
+    /// the medium before they did.
+    Adopt(u64, u32, Option<u32>),
     /// Blocks of data were freed.
     Free(u64, u32),
 }
@@ -258,10 +262,11 @@ impl<'a> LogEntries<'a> {
         let key = Key::new(head.obj.get(), Kind(head.kind), head.offset.get());
         let blocks = u32::try_from(head.offset.get()).ok().filter(|n| *n > 0);
         let plain = head.kind == 0 && data.is_empty();
+        let csum = <[u8; 4]>::try_from(data).ok().map(u32::from_le_bytes);
         Ok(Some(match (head.what, blocks) {
             (LOG_PUT, _) if data.len() <= ITEM_MAX => LogEntry::Put(key, data),
             (LOG_REMOVE, _) if data.is_empty() => LogEntry::Remove(key),
-            (LOG_ADOPT, Some(n)) if plain => LogEntry::Adopt(key.obj, n),
+            (LOG_ADOPT, Some(n)) if plain || (head.kind == 0 && csum.is_some()) => LogEntry::Adopt(key.obj, n, csum),
             (LOG_FREE, Some(n)) if plain => LogEntry::Free(key.obj, n),
             _ => return Err(bad("intent log: impossible entry")),
         }))

@@ -11,8 +11,12 @@
 //! known about which operation depends on which other one. Whoever syncs writes for all; who waits for the log meanwhile finds
 //! itself covered, or writes one batch for everybody who waited.
 //!
-//! A batch is written with FUA. If it speaks of data written since the last flush, the device is flushed first: a batch that
-//! reached the medium before the data it refers to would show what was in those blocks before.
+//! A batch is written with FUA. If it speaks of data written since the last flush, that has to be durable, too, and a batch that
+//! reached the medium before such data must not show what was in those blocks before. Small runs of blocks have a checksum in
+//! the batch: one flush behind the batch makes both durable, and a mount leaves a last batch out whose data is not there, as
+//! one that is torn: no flush followed it, so nobody was told that it is durable. A batch that another one follows had its
+//! flush. Where a run has no checksum, because it is large or because the memory it is written from may change meanwhile, the
+//! device is flushed before the batch.
 //!
 //! A commit takes no notice of the log but for two numbers. At the seal of transaction group N, the superblock of N gets the
 //! place of the next batch: all before it is in N. Batches go on being written while N is, with operations of N and N + 1: a
@@ -24,14 +28,17 @@
 //! commit would write, one for which the region has no room. A commit follows a batch with which more than half of the region
 //! is in use.
 //!
-//! Locks: that of the log is taken outside the tree's and never together with the commit's.
+//! Locks: whoever writes a batch is alone with that, but holds no lock of the log's; it takes the tree's. That of the commit is
+//! never taken meanwhile.
 
+mod end;
 mod read;
 mod redo;
 mod replay;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use end::End;
 pub(crate) use read::Reader;
 pub(crate) use redo::Redo;
 pub(crate) use replay::replay;
@@ -50,7 +57,10 @@ use redo::Steal;
 use vexfs_host::device::Write;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
+use vexfs_host::monotonic;
+use vexfs_host::nap;
 use vexfs_host::shared;
+use vexfs_host::sync::CondVar;
 use vexfs_host::sync::Mutex;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -99,12 +109,15 @@ pub(crate) struct Log {
     pub(crate) identity: LogIdentity,
     /// Where the log began at the mount.
     tail: u64,
-    /// What the writer of a batch holds.
     writer: Mutex<Writer>,
+    /// A batch was written, or could not be.
+    written: CondVar,
+    /// How many wait for a batch, or write it.
+    callers: AtomicU64,
     /// Number of the last operation, and of the last one that would survive a power cut. Both count from the mount.
     last: AtomicU64,
     durable: AtomicU64,
-    /// Runs of blocks adopted by the operations so far.
+    /// Runs of blocks adopted without a checksum by the operations so far.
     adopted: AtomicU64,
     /// The state in memory has what the log held, but the device has not: the mount may not write.
     pub(crate) replayed: AtomicBool,
@@ -116,9 +129,23 @@ pub(crate) struct Log {
 
 /// What the log's lock protects.
 struct Writer {
+    /// Somebody writes a batch, and has the rest.
+    busy: bool,
+    tools: Tools,
+}
+
+/// The longest time in nanoseconds that a batch waits for those who were there at the last one.
+const GATHER_MAX: u64 = 1_000_000;
+
+/// What whoever writes a batch needs.
+#[derive(Default)]
+struct Tools {
+    /// How many waited when the last batch was written, and how long that took in nanoseconds.
+    together: u64,
+    took: u64,
     /// Memory for the next batch.
     spare: Vec<u8>,
-    /// As many adopted runs had their data flushed.
+    /// As many runs adopted without a checksum had their data flushed.
     flushed: u64,
 }
 
@@ -148,8 +175,8 @@ enum Logged {
 impl Log {
     pub(crate) fn new(sb: &DiskSuperblock, geo: &Geometry) -> Result<Log> {
         let writer = Writer {
-            spare: Vec::new(),
-            flushed: 0,
+            busy: false,
+            tools: Tools::default(),
         };
         Ok(Log {
             region: Region::new(sb, geo),
@@ -159,6 +186,8 @@ impl Log {
             },
             tail: sb.log_head.get(),
             writer: Mutex::new(writer)?,
+            written: CondVar::new()?,
+            callers: AtomicU64::new(0),
             last: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             adopted: AtomicU64::new(0),
@@ -170,7 +199,7 @@ impl Log {
         })
     }
 
-    /// Operation `lsn` happened; `adopted` runs were adopted by now.
+    /// Operation `lsn` happened; `adopted` runs were adopted without a checksum by now.
     pub(crate) fn happened(&self, lsn: u64, adopted: u64) {
         self.adopted.store(adopted, SeqCst);
         self.last.store(lsn, SeqCst);
@@ -242,13 +271,59 @@ impl Fs {
         if self.log.region.units == 0 {
             return Ok(Logged::Refused);
         }
-        let mut writer = self.log.writer.lock();
         if self.log.is_durable(end) {
             return Ok(Logged::Done);
         }
+        self.log.callers.fetch_add(1, SeqCst);
+        let done = self.sync_together(end);
+        self.log.callers.fetch_sub(1, SeqCst);
+        done
+    }
+
+    /// Waits for the batch that covers operation `end`, or writes one for everybody who waits.
+    fn sync_together(&self, end: u64) -> Result<Logged> {
+        let mut writer = self.log.writer.lock();
+        loop {
+            if self.log.is_durable(end) {
+                return Ok(Logged::Done);
+            }
+            if !writer.busy {
+                break;
+            }
+            writer = self.log.written.wait(writer);
+        }
+        writer.busy = true;
+        let mut tools = core::mem::take(&mut writer.tools);
+        drop(writer);
+        self.gather(&tools);
+        let begun = monotonic();
+        let done = self.write_next(&mut tools);
+        // Those it covers are still there, and those who came too late for it.
+        tools.together = self.log.callers.load(SeqCst);
+        tools.took = monotonic().saturating_sub(begun);
+        let mut writer = self.log.writer.lock();
+        (writer.busy, writer.tools) = (false, tools);
+        self.log.written.notify_all();
+        done
+    }
+
+    /// Waits a little for those who waited for the last batch, if they were several: tasks that sync again and again are about
+    /// to come back, and one batch for all of them costs as much as one for the first. It takes at most half of the time that
+    /// a batch takes, and next time only those who came count.
+    fn gather(&self, tools: &Tools) {
+        if tools.together < 2 {
+            return;
+        }
+        let limit = (tools.took / 2).min(GATHER_MAX);
+        let begun = monotonic();
+        while self.log.callers.load(SeqCst) < tools.together && monotonic().saturating_sub(begun) < limit {
+            nap();
+        }
+    }
+
+    /// Writes what was noted since the last batch.
+    fn write_next(&self, tools: &mut Tools) -> Result<Logged> {
         let stolen = {
-            // Not in the middle of an operation that has given up the tree's lock to read.
-            let _between = self.writer.lock();
             let mut tree = self.tree.write();
             // Who stops the filesystem because of what is in memory holds this lock: nothing of that is written after it.
             if let Some(e) = self.abort_reason() {
@@ -256,21 +331,19 @@ impl Fs {
             }
             let nodes = tree.dirty.len().saturating_add(tree.writing.len()) as u64;
             let commit_bytes = nodes.saturating_mul(u64::from(self.store.geo.node_size));
-            tree.redo.steal(&mut writer.spare, commit_bytes)
+            tree.redo.steal(&mut tools.spare, commit_bytes)
         };
         let mut batch = match stolen {
             Steal::Covered => return Ok(Logged::Done),
             Steal::Refused => return Ok(Logged::Refused),
             Steal::Batch(batch) => batch,
         };
-        let written = self.write_batch(&mut writer, &mut batch);
+        let written = self.write_batch(tools, &mut batch);
         let (bytes, half_full) = (batch.bytes.len() as u64, batch.half_full);
         batch.bytes.clear();
-        writer.spare = batch.bytes;
+        tools.spare = batch.bytes;
         if let Err(e) = written {
-            let between = self.writer.lock();
             self.tree.write().redo.give_up();
-            drop(between);
             if let Some(e) = self.abort_reason() {
                 return Err(e);
             }
@@ -288,13 +361,16 @@ impl Fs {
     }
 
     /// Writes `batch` durably, and makes durable first what it refers to.
-    fn write_batch(&self, writer: &mut Writer, batch: &mut Batch) -> Result<()> {
+    fn write_batch(&self, tools: &mut Tools, batch: &mut Batch) -> Result<()> {
         let dev = &self.store.dev;
-        if batch.adopted > writer.flushed {
-            let adopted = self.log.adopted.load(SeqCst);
-            // As in a commit: nobody can tell what a failed flush left out.
-            dev.flush().inspect_err(|e| self.abort(*e))?;
-            writer.flushed = adopted;
+        let adopted = self.log.adopted.load(SeqCst);
+        // As in a commit: nobody can tell what a failed flush left out.
+        let flush = || dev.flush().inspect_err(|e| self.abort(*e));
+        let mut checked = batch.checked;
+        if batch.adopted > tools.flushed {
+            flush()?;
+            tools.flushed = adopted;
+            checked = false;
         }
         // Whoever stopped the filesystem meanwhile has been told that nothing more reaches the device.
         if let Some(e) = self.abort_reason() {
@@ -304,7 +380,7 @@ impl Fs {
         let region = &self.log.region;
         let (before, offset, start) = region.split(batch.head.position.get(), batch.bytes.len())?;
         let (first, second) = batch.bytes.split_at_checked(before).ok_or(NO_LOG)?;
-        if second.is_empty() {
+        if second.is_empty() && !checked {
             return dev.write_fua(offset, first);
         }
         let parts = [
@@ -314,8 +390,11 @@ impl Fs {
                 data: second,
             },
         ];
-        dev.write_batch(&parts)?;
-        dev.flush().inspect_err(|e| self.abort(*e))
+        let used = 1 + usize::from(!second.is_empty());
+        dev.write_batch(parts.get(..used).unwrap_or(&parts))?;
+        flush()?;
+        tools.flushed = adopted;
+        Ok(())
     }
 
     /// Commits, so that the log has room again. Who called has what it wanted: it neither waits for a commit under way nor

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Reading the log from a device, batch by batch.
 
+use super::End;
 use super::Region;
 use super::NO_LOG;
 use crate::format::log::*;
@@ -14,6 +15,8 @@ pub(crate) struct Reader<'a> {
     region: Region,
     identity: LogIdentity,
     position: u64,
+    /// No batch from here on is read.
+    end: u64,
     /// Units that may still hold batches: the region's less those that were read.
     left: u64,
     buf: Vec<u8>,
@@ -26,8 +29,17 @@ impl<'a> Reader<'a> {
             region,
             identity,
             position,
+            end: u64::MAX,
             left: region.units,
             buf: Vec::new(),
+        }
+    }
+
+    /// The same, for what lies before `end`.
+    pub(crate) fn until(self, end: &End) -> Reader<'a> {
+        Reader {
+            end: end.position,
+            ..self
         }
     }
 
@@ -43,7 +55,7 @@ impl<'a> Reader<'a> {
     ///
     /// `Io`: what cannot be read may be a batch. `NoMemory`.
     pub(crate) fn next(&mut self) -> Result<Option<(DiskLogBatch, LogOps<'_>)>> {
-        if self.left == 0 {
+        if self.left == 0 || self.position >= self.end {
             return Ok(None);
         }
         self.buf.clear();

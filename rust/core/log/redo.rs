@@ -43,9 +43,11 @@ pub(crate) struct Redo {
     durable: u64,
     /// The newest transaction group of which something was thrown away.
     incomplete: u64,
-    /// Runs of blocks adopted since the mount, and how many there were when the last one in `buf` was; 0 if `buf` has none.
+    /// Runs of blocks adopted without a checksum since the mount, and how many there were when the last one in `buf` was; 0 if `buf` has none.
     adopted: u64,
     adopted_here: u64,
+    /// Whether `buf` has runs of blocks with checksums, which are not counted in `adopted`.
+    checked_here: bool,
     /// Where the next batch goes.
     head: u64,
     /// Where the first batch lies that is still needed.
@@ -71,8 +73,10 @@ pub(crate) struct Batch {
     pub(crate) head: DiskLogBatch,
     /// Number of the last operation.
     pub(crate) lsn: u64,
-    /// Runs of blocks that had been adopted, of whose data this batch speaks; 0 if it does not.
+    /// Runs of blocks that had been adopted without a checksum, of whose data this batch speaks; 0 if it does not.
     pub(crate) adopted: u64,
+    /// Whether it speaks of data that has checksums: neither it nor the data need have reached the medium before the other.
+    pub(crate) checked: bool,
     /// Whether more than half of the region is in use with it.
     pub(crate) half_full: bool,
 }
@@ -103,6 +107,7 @@ impl Redo {
             incomplete: 0,
             adopted: 0,
             adopted_here: 0,
+            checked_here: false,
             head: 0,
             tail: 0,
             sealed: Sealed {
@@ -174,6 +179,7 @@ impl Redo {
     fn empty(&mut self) {
         self.buf.clear();
         (self.op, self.ops, self.adopted_here) = (0, 0, 0);
+        self.checked_here = false;
         (self.sealed.len, self.sealed.ops) = (0, 0);
     }
 
@@ -187,8 +193,13 @@ impl Redo {
         self.note(LOG_REMOVE, key, &[]);
     }
 
-    /// Notes that blocks became part of the tree.
-    pub(crate) fn adopt(&mut self, run: &Run) {
+    /// Notes that blocks became part of the tree, to which something with this checksum was written.
+    pub(crate) fn adopt(&mut self, run: &Run, csum: Option<u32>) {
+        if let Some(csum) = csum {
+            self.note(LOG_ADOPT, &blocks(run), &csum.to_le_bytes());
+            self.checked_here = true;
+            return;
+        }
         self.adopted = self.adopted.saturating_add(1);
         self.note(LOG_ADOPT, &blocks(run), &[]);
         self.adopted_here = self.adopted;
@@ -199,7 +210,7 @@ impl Redo {
         self.note(LOG_FREE, &blocks(run), &[]);
     }
 
-    /// Runs adopted since the mount.
+    /// Runs adopted without a checksum since the mount.
     pub(crate) fn adopted(&self) -> u64 {
         self.adopted
     }
@@ -288,8 +299,8 @@ impl Redo {
         self.in_use() > self.units / 2 && self.sealed.head == self.tail
     }
 
-    /// Takes what was noted, as a batch that has its place, and leaves the memory of `spare`. `commit_bytes` is what a commit
-    /// would write instead.
+    /// Takes the whole operations that were noted, as a batch that has its place, and leaves the memory of `spare` with what an
+    /// open one has noted. `commit_bytes` is what a commit would write instead.
     pub(crate) fn steal(&mut self, spare: &mut Vec<u8>, commit_bytes: u64) -> Steal {
         if !self.on || self.incomplete > self.durable {
             return Steal::Refused;
@@ -297,12 +308,29 @@ impl Redo {
         if self.ops == 0 {
             return Steal::Covered;
         }
-        let used = self.buf.len();
+        let open = self.op;
+        let used = if open == 0 { self.buf.len() } else { open };
         let bytes = used.checked_next_multiple_of(LOG_UNIT).unwrap_or(usize::MAX);
         let units = (bytes / LOG_UNIT) as u64;
         let end = self.in_use().saturating_add(units);
-        if bytes as u64 > commit_bytes || end > self.units || self.buf.resize(bytes, 0).is_err() {
-            self.buf.truncate(used);
+        if bytes as u64 > commit_bytes || end > self.units {
+            return Steal::Refused;
+        }
+        spare.clear();
+        if open != 0 {
+            let rest = self.buf.get(open..).unwrap_or(&[]);
+            if spare
+                .resize(HEAD, 0)
+                .and_then(|()| spare.extend_from_slice(rest))
+                .is_err()
+            {
+                return Steal::Refused;
+            }
+            self.buf.truncate(open);
+        }
+        if self.buf.resize(bytes, 0).is_err() {
+            // There was room for it.
+            self.give_up();
             return Steal::Refused;
         }
         let head = DiskLogBatch {
@@ -317,8 +345,11 @@ impl Redo {
             reserved: [0; 16],
         };
         let bytes = core::mem::replace(&mut self.buf, core::mem::take(spare));
-        let adopted = self.adopted_here;
+        let (adopted, checked) = (self.adopted_here, self.checked_here);
+        let open = if open == 0 { 0 } else { HEAD };
+        let rest = core::mem::take(&mut self.buf);
         self.empty();
+        (self.buf, self.op) = (rest, open);
         self.head = self.head.saturating_add(units);
         Steal::Batch(Batch {
             bytes,
@@ -326,6 +357,7 @@ impl Redo {
             head,
             lsn: self.lsn,
             adopted,
+            checked,
             half_full: self.is_half_full(),
         })
     }
@@ -425,6 +457,31 @@ mod tests {
             let batch = stolen(&mut redo).unwrap();
             assert_eq!((batch.head.first_txg.get(), batch.head.ops.get()), (3, 1));
             assert_eq!(batch.used, HEAD + 32 + 2 * 20 + 300);
+        }
+    }
+
+    #[test]
+    fn an_operation_that_is_open_when_a_batch_is_taken_is_in_the_next_one() {
+        for rest in [0, 200] {
+            let mut redo = Redo::new();
+            redo.start(8, 1, 2, 0, 0);
+            one(&mut redo, 70);
+            redo.put(&Key::new(1, Kind(1), 7), &[1; 100]);
+            let batch = stolen(&mut redo).unwrap();
+            assert_eq!((batch.head.ops.get(), batch.used), (1, HEAD + 32 + 20 + 70));
+            assert!(batch.bytes[batch.used..].iter().all(|b| *b == 0));
+            assert!(stolen(&mut redo).is_none(), "it is not whole yet");
+            if rest > 0 {
+                redo.remove(&Key::new(1, Kind(1), 8));
+                one(&mut redo, rest);
+                let batch = stolen(&mut redo).unwrap();
+                assert_eq!((batch.head.ops.get(), batch.used), (1, HEAD + 32 + 3 * 20 + 100 + rest));
+                assert_eq!((batch.head.position.get(), batch.lsn), (1, 2));
+            } else {
+                redo.rollback();
+                one(&mut redo, 50);
+                assert_eq!(stolen(&mut redo).unwrap().used, HEAD + 32 + 20 + 50);
+            }
         }
     }
 

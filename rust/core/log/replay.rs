@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Doing again, in memory, what the log holds beyond the state on the device.
 //!
-//! The log is read twice. First all blocks that its operations adopted are taken from the allocator, so that no node of the
-//! replay lands on data; then the operations are done, each as one transaction like the first time. Nothing is written: a
+//! The log is read several times. First its end is found ([`End`]); then all blocks that its operations adopted are taken from
+//! the allocator, so that no node of the replay lands on data; then the operations are done, each as one transaction like the first time. Nothing is written: a
 //! power cut finds the log as it was.
 //!
 //! A batch with the right checksum whose contents cannot be fails the mount. It was written so, or somebody made it: in either
 //! case there is no telling what was promised.
 
+use super::End;
 use super::Reader;
 use crate::format::log::*;
 use crate::mount::Fs;
@@ -21,15 +22,12 @@ use vexfs_host::Result;
 /// What the log holds beyond the state on the device.
 #[derive(Default)]
 struct Found {
-    batches: u64,
     ops: u64,
     last_txg: u64,
-    /// Where the next batch goes.
-    head: u64,
 }
 
 /// Brings the tree to the state that the log promises, and lets the log go on from there. Returns whether there was anything
-/// to do.
+/// to do, which has to become part of the state on the device before anything is written.
 ///
 /// # Errors
 ///
@@ -40,11 +38,12 @@ pub(crate) fn replay(fs: &Fs) -> Result<bool> {
         return Ok(false);
     }
     let base = fs.committed_txg();
-    let found = prepare(fs, tail, base)?;
+    let end = End::find(&fs.store.dev, &fs.store.geo, region, fs.log.identity, tail, base)?;
+    let found = prepare(fs, &end, tail, base)?;
     if found.ops > 0 {
         fs.tree.write().txg = found.last_txg;
         let mut done = 0u64;
-        let mut reader = Reader::new(&fs.store.dev, region, fs.log.identity, tail);
+        let mut reader = Reader::new(&fs.store.dev, region, fs.log.identity, tail).until(&end);
         while let Some((_, mut ops)) = reader.next()? {
             while let Some((op, entries)) = ops.next()? {
                 if op.txg.get() > base {
@@ -54,24 +53,31 @@ pub(crate) fn replay(fs: &Fs) -> Result<bool> {
                 relax()?;
             }
         }
-        if done != found.ops || reader.position() != found.head {
+        if done != found.ops || reader.position() != end.position {
             return Err(Error::corrupt("intent log: changed while it was read", u64::MAX, 0));
         }
         log!(info, "{} operations of the intent log were done again", done);
     }
+    if end.torn > 0 {
+        log!(
+            info,
+            "the end of the intent log is left out: its data was not written, and nobody was told that it was"
+        );
+    }
     let mut tree = fs.tree.write();
     let txg = tree.txg;
-    tree.redo.start(region.units, base, txg, tail, found.head);
-    Ok(found.ops > 0)
+    // What is left out is passed over for good: its data may come to be there later.
+    let head = end.position.saturating_add(end.torn);
+    tree.redo.start(region.units, base, txg, tail, head);
+    Ok(found.ops > 0 || end.torn > 0)
 }
 
 /// Reads all of the log and takes the blocks that it adopts from the allocator.
-fn prepare(fs: &Fs, tail: u64, base: u64) -> Result<Found> {
+fn prepare(fs: &Fs, end: &End, tail: u64, base: u64) -> Result<Found> {
     let mut found = Found::default();
     let mut last = 0;
-    let mut reader = Reader::new(&fs.store.dev, fs.log.region, fs.log.identity, tail);
+    let mut reader = Reader::new(&fs.store.dev, fs.log.region, fs.log.identity, tail).until(end);
     while let Some((head, mut ops)) = reader.next()? {
-        found.batches += 1;
         while let Some((op, mut entries)) = ops.next()? {
             let txg = op.txg.get();
             if txg < last || txg > base.saturating_add(LOG_GROUPS) || txg > head.last_txg.get() {
@@ -86,7 +92,7 @@ fn prepare(fs: &Fs, tail: u64, base: u64) -> Result<Found> {
             found.ops += u64::from(wanted);
             while let Some(entry) = entries.next()? {
                 match entry {
-                    LogEntry::Adopt(block, len) if wanted => fs.on_space(|space| space.claim(Run { block, len }))?,
+                    LogEntry::Adopt(block, len, _) if wanted => fs.on_space(|space| space.claim(Run { block, len }))?,
                     _ => {}
                 }
             }
@@ -94,7 +100,6 @@ fn prepare(fs: &Fs, tail: u64, base: u64) -> Result<Found> {
         }
     }
     found.last_txg = last;
-    found.head = reader.position();
     Ok(found)
 }
 
@@ -120,7 +125,7 @@ fn apply(fs: &Fs, op: &DiskLogOp, entries: LogEntries<'_>) -> Result<()> {
                 }
                 done => done?,
             },
-            LogEntry::Adopt(block, len) => tx.adopt_extent(block, len)?,
+            LogEntry::Adopt(block, len, _) => tx.adopt_extent(block, len, None)?,
             LogEntry::Free(block, len) => tx.free_extent(block, len, 0)?,
         }
     }

@@ -9,7 +9,7 @@ use vexfs_host::Error;
 
 fn adopt(fs: &Fs, block: u64, len: u32) -> u64 {
     let mut tx = fs.begin(Reserve::items(1).deleting()).unwrap();
-    tx.adopt_extent(block, len).unwrap();
+    tx.adopt_extent(block, len, None).unwrap();
     tx.commit()
 }
 
@@ -153,7 +153,7 @@ fn promised_blocks_are_there_whatever_happens_in_between() {
         let (block, len) = fs.alloc_data(0, left as u32, true).unwrap();
         left -= u64::from(len);
         let mut tx = fs.begin(Reserve::items(2).deleting()).unwrap();
-        tx.adopt_extent(block, len).unwrap();
+        tx.adopt_extent(block, len, None).unwrap();
         tx.insert(&key(1_000_000 + left), &[7; 24]).unwrap();
         tx.commit();
     }

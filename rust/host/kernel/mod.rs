@@ -57,6 +57,12 @@ pub fn monotonic() -> u64 {
     u64::try_from(now).unwrap_or(0)
 }
 
+/// Sleeps for some 30 microseconds, for whoever waits a little to be joined by others.
+pub fn nap() {
+    // SAFETY: called from process context without a spinlock held, as everything in this crate.
+    unsafe { bindings::vexfs_nap() };
+}
+
 /// Lets others run.
 #[inline]
 pub fn cond_resched() {

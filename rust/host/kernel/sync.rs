@@ -149,6 +149,11 @@ impl<T> DerefMut for UniqueArc<T> {
     }
 }
 
+/// Whether a lock that is free is taken without the chance to be scheduled away that every other way of taking one is. Who
+/// takes a small lock under a large one would make everybody wait who needs that. Kernels that watch the order of locks and
+/// who may sleep are shown every one.
+const TRY_FIRST: bool = cfg!(not(any(CONFIG_PROVE_LOCKING, CONFIG_DEBUG_ATOMIC_SLEEP)));
+
 /// A mutual-exclusion lock.
 pub struct Mutex<T>(Pin<KBox<kernel::sync::Mutex<T>>>);
 
@@ -172,6 +177,11 @@ impl<T> Mutex<T> {
     /// Waits for the lock and takes it.
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
+        if TRY_FIRST {
+            if let Some(guard) = self.0.try_lock() {
+                return guard;
+            }
+        }
         self.0.lock()
     }
 
@@ -252,8 +262,13 @@ impl<T> RwLock<T> {
     /// Waits for shared access.
     #[inline]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        let sem = self.0.sem.get();
         // SAFETY: by the type's invariant the semaphore is initialised.
-        unsafe { bindings::down_read(self.0.sem.get()) };
+        unsafe {
+            if !TRY_FIRST || bindings::down_read_trylock(sem) == 0 {
+                bindings::down_read(sem);
+            }
+        }
         RwLockReadGuard {
             inner: &self.0,
             _not_send: PhantomData,
@@ -263,8 +278,13 @@ impl<T> RwLock<T> {
     /// Waits for exclusive access.
     #[inline]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        let sem = self.0.sem.get();
         // SAFETY: by the type's invariant the semaphore is initialised.
-        unsafe { bindings::down_write(self.0.sem.get()) };
+        unsafe {
+            if !TRY_FIRST || bindings::down_write_trylock(sem) == 0 {
+                bindings::down_write(sem);
+            }
+        }
         self.written()
     }
 

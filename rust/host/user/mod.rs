@@ -53,10 +53,19 @@ pub fn now() -> (i64, u32) {
     }
 }
 
-/// Nanoseconds since some moment, never going back. For deadlines.
+/// Nanoseconds since some moment, never going back. For deadlines. With the feature `model` time stands still: what a
+/// schedule does must depend on nothing else.
 pub fn monotonic() -> u64 {
+    if cfg!(feature = "model") {
+        return 0;
+    }
     static START: OnceLock<Instant> = OnceLock::new();
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Sleeps for some 30 microseconds, for whoever waits a little to be joined by others.
+pub fn nap() {
+    std::thread::sleep(std::time::Duration::from_micros(30));
 }
 
 /// Lets others run. Userspace is preempted anyway.

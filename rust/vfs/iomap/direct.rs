@@ -178,7 +178,7 @@ unsafe extern "C" fn direct_done<T: BlockMap>(
     for run in runs.iter().filter(|run| run.len > 0) {
         if error != 0 {
             T::release(inode, run.pos, run.len, run.addr);
-        } else if let Err(failure) = T::record(inode, run.pos, run.len, run.addr) {
+        } else if let Err(failure) = T::record(inode, run.pos, run.len, run.addr, None) {
             error = fail(inode.super_block(), failure);
         }
     }

@@ -98,6 +98,8 @@ pub struct Written {
     pub len: u64,
     /// Offset on the device.
     pub addr: u64,
+    /// CRC-32C of all that was written, if it is known.
+    pub csum: Option<u32>,
 }
 
 /// Runs that are recorded together at most.
@@ -110,6 +112,9 @@ pub const TOGETHER: usize = 16;
 pub trait BlockMap: FileSystem {
     /// Longest content of a file that is kept inline.
     const INLINE_MAX: u64;
+
+    /// Longest run of which [`Self::record`] wants a checksum.
+    const CHECKED_MAX: u64;
 
     /// Describes a range that contains the byte `pos` and reaches `len` bytes from there or less.
     fn map(inode: &Inode<Self>, pos: u64, len: u64) -> Result<Mapping>;
@@ -141,8 +146,9 @@ pub trait BlockMap: FileSystem {
     fn allocate_direct(inode: &Inode<Self>, pos: u64, len: u64) -> Result<(u64, u64)>;
 
     /// Records that the `len` bytes at `pos` are now at `addr`, and that the file is at least `pos + len` bytes long. The
-    /// length need not be a multiple of the block size. Gives the space back if it fails.
-    fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64) -> Result;
+    /// length need not be a multiple of the block size. `csum` is the CRC-32C of all that was written, if that is known. Gives
+    /// the space back if it fails.
+    fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64, csum: Option<u32>) -> Result;
 
     /// Records up to [`TOGETHER`] runs, in the order of the file: all of them or, on an error, none. The caller records them
     /// one by one then.

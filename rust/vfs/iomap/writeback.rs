@@ -19,7 +19,9 @@ use super::Allocation;
 use super::Backing;
 use super::BlockMap;
 use super::Mapping;
+use crate::completion::complete;
 use crate::completion::end_bio;
+use crate::completion::private_csum;
 use crate::fail;
 use crate::folio::folio_end;
 use crate::folio::MappedPage;
@@ -138,8 +140,57 @@ unsafe extern "C" fn writeback_submit<T: BlockMap>(wpc: *mut bindings::iomap_wri
     unsafe {
         let ioend = (*wpc).wb_ctx.cast::<bindings::iomap_ioend>();
         (*ioend).io_bio.bi_end_io = Some(end_bio::<T>);
+        take_csum::<T>((*wpc).wbc, ioend);
         bindings::iomap_ioend_writeback_submit(wpc, error)
     }
+}
+
+/// Takes the checksum of a small write that somebody waits for, and who may be about to sync it.
+///
+/// # Safety
+///
+/// `wbc` is that of a writeback, `ioend` is ready to be submitted by it.
+unsafe fn take_csum<T: BlockMap>(wbc: *const bindings::writeback_control, ioend: *mut bindings::iomap_ioend) {
+    // SAFETY: By the caller's promise. The folios of the bio are under writeback, so that nobody writes to them but who has
+    // them pinned, and they stay in the bio when it is split or advanced.
+    unsafe {
+        let whole = (*ioend).io_bio.bi_iter.bi_size as usize;
+        let block = 1usize << (*(*ioend).io_inode).i_blkbits;
+        let small = whole as u64 <= T::CHECKED_MAX && (*ioend).io_size.next_multiple_of(block) == whole;
+        if small && (*wbc).sync_mode == bindings::writeback_sync_modes_WB_SYNC_ALL {
+            if let Some(csum) = csum_of(&raw const (*ioend).io_bio) {
+                (*ioend).io_private = private_csum(csum);
+            }
+        }
+    }
+}
+
+/// The CRC-32C of what a bio is going to take from folios under writeback; none if somebody who has one pinned may change it.
+///
+/// # Safety
+///
+/// The bio is ready to be submitted and made of such folios.
+unsafe fn csum_of(bio: *const bindings::bio) -> Option<u32> {
+    let mut csum = 0;
+    // SAFETY: By the caller's promise: the first `bi_vcnt` vectors are filled in, and nobody writes to what they refer to. Each
+    // piece is unmapped before the next one is mapped.
+    unsafe {
+        for n in 0..usize::from((*bio).bi_vcnt) {
+            let vec = (*bio).bi_io_vec.add(n);
+            let mut done = 0;
+            while done < (*vec).bv_len {
+                let mut len = 0;
+                let at = bindings::vexfs_map_bvec(vec, done, &raw mut len);
+                if at.is_null() {
+                    return None;
+                }
+                csum = vexfs_host::crc32c(csum, core::slice::from_raw_parts(at.cast(), len as usize));
+                bindings::vexfs_kunmap_local(at);
+                done += len;
+            }
+        }
+    }
+    Some(csum)
 }
 
 /// Writes back dirty folios.
@@ -198,7 +249,7 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
     if unsafe { !(*context).wpc.wb_ctx.is_null() } {
         // What was added to the last ioend is complete and goes to the device whatever became of other folios.
         // SAFETY: The context has an ioend.
-        let submitted = unsafe { writeback_submit::<T>(&raw mut (*context).wpc, 0) };
+        let submitted = unsafe { submit_last::<T>(&raw mut (*context).wpc) };
         if error == 0 {
             error = submitted;
         }
@@ -206,4 +257,30 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
     // SAFETY: Started above, by this thread.
     unsafe { bindings::blk_finish_plug(&raw mut plug) };
     error
+}
+
+/// Submits the last ioend of a writeback. A small one that the caller is about to wait for is waited for and recorded here,
+/// which saves the way through the interrupt and the work item. It is no different for the locks: none of a folio is held, and
+/// the caller waits for the recording in either case.
+///
+/// # Safety
+///
+/// The context has an ioend.
+unsafe fn submit_last<T: BlockMap>(wpc: *mut bindings::iomap_writepage_ctx) -> c_int {
+    // SAFETY: By the caller's promise.
+    unsafe {
+        let wbc = (*wpc).wbc;
+        let ioend = (*wpc).wb_ctx.cast::<bindings::iomap_ioend>();
+        let alone = (*wbc).sync_mode == bindings::writeback_sync_modes_WB_SYNC_ALL && (*wbc).for_sync() == 0;
+        if !alone || (*ioend).io_size as u64 > T::CHECKED_MAX {
+            return writeback_submit::<T>(wpc, 0);
+        }
+        take_csum::<T>(wbc, ioend);
+        // What is recorded is everybody's, and no lack of memory of the caller's may keep it from being so.
+        let _shared = vexfs_host::shared();
+        // The error is in the bio, where `complete` looks for it; the mapping keeps it for who asks.
+        bindings::submit_bio_wait(&raw mut (*ioend).io_bio);
+        complete::<T>(ioend);
+        0
+    }
 }

@@ -36,7 +36,7 @@ echo 0 >$debug/fail_page_alloc/min-order
 # round LABEL MODE SEED: work while things fail, then a look from outside.
 round() {
 	echo "# $1"
-	stress faults /mnt /tmp/tables --mode "$2" --workers 3 --seconds "$STRESS_SECONDS" --seed "$3$STRESS_SEED"
+	stress faults /mnt /tmp/tables --mode "$2" --workers 2 --seconds "$STRESS_SECONDS" --seed "$3$STRESS_SEED"
 }
 
 checked() {
@@ -48,6 +48,8 @@ checked() {
 
 mkfs.vexfs -q /dev/vdb && mount -t vexfs /dev/vdb /mnt || exit
 stress space /mnt /tmp/space
+
+faults /mnt
 
 round "every allocation of an operation fails once" nth 1
 checked "every allocation of an operation fails once" verify
@@ -70,7 +72,7 @@ rm -r /tmp/tables
 echo 1 >/sys/block/vdb/make-it-fail
 for percent in 1 5 20; do
 	# Not the seats' directories and tables, which every round needs.
-	[ -e /tmp/tables ] || stress faults /mnt /tmp/tables --mode io --workers 3 --seconds 1 --seed 1
+	[ -e /tmp/tables ] || stress faults /mnt /tmp/tables --mode io --workers 2 --seconds 1 --seed 1
 	sync
 	rate fail_make_request $percent
 	round "one in a hundred requests fails, times $percent" io $percent

@@ -206,7 +206,9 @@ impl Harness {
         for f in std::mem::take(&mut pages.flight) {
             let done = self.dev.write(f.alloc.pblk * block, &f.data);
             done.map_err(|e| text("writing data", e))?;
-            let done = self.fs.finish_data(ino, &pages.state, &f.alloc, Some(f.size));
+            // As in the kernel, the checksum of what is written may be known.
+            let csum = (f.alloc.lblk % 4 != 0).then(|| vexfs_host::crc32c(0, &f.data));
+            let done = self.fs.finish_data(ino, &pages.state, &f.alloc, Some(f.size), csum);
             done.map_err(|e| text("finish_data", e))?;
             let node = self.state.node_mut(ino).map_err(|e| e.to_string())?;
             let off = f.alloc.lblk * block;

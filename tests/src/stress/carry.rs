@@ -48,18 +48,31 @@ pub struct Seat {
     rows: Option<Collection>,
     /// Another seat's directory.
     pub other: Option<PathBuf>,
-    /// Files that stay open, so that no error of writing them is lost; `None`: each is opened for each operation.
-    open: Option<BTreeMap<usize, File>>,
+    /// What stays open, so that no error of writing back is lost; `None`: everything is opened for each operation.
+    open: Option<Open>,
+}
+
+/// An error of writing back is told once to each open file that it concerns, and to one that is opened later only if nobody
+/// was told before. Of a filesystem it is told the same way, to who syncs it: another seat's process may have been.
+struct Open {
+    dir: File,
+    files: BTreeMap<usize, File>,
 }
 
 impl Seat {
     /// The seat in `dir`, with the collection at `rows` if it has one.
     pub fn new(dir: &Path, rows: Option<&Path>, keep_open: bool) -> io::Result<Self> {
+        let open = || -> io::Result<Open> {
+            Ok(Open {
+                dir: File::open(dir)?,
+                files: BTreeMap::new(),
+            })
+        };
         Ok(Seat {
             dir: dir.to_path_buf(),
             rows: rows.map(Collection::open).transpose()?,
             other: None,
-            open: keep_open.then(BTreeMap::new),
+            open: keep_open.then(open).transpose()?,
         })
     }
 
@@ -89,10 +102,10 @@ impl Seat {
                 .truncate(false)
                 .open(path)
         };
-        let Some(files) = &mut self.open else {
+        let Some(kept) = &mut self.open else {
             return with(&open()?);
         };
-        match files.entry(slot) {
+        match kept.files.entry(slot) {
             Entry::Occupied(file) => with(file.get()),
             Entry::Vacant(place) => with(place.insert(open()?)),
         }
@@ -139,7 +152,10 @@ impl Seat {
                 Ok(renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE)?)
             }
             Op::Fsync { slot } => self.with_file(slot, File::sync_all),
-            Op::Syncfs => Ok(nix::unistd::syncfs(File::open(&self.dir)?)?),
+            Op::Syncfs => Ok(match &self.open {
+                Some(kept) => nix::unistd::syncfs(&kept.dir),
+                None => nix::unistd::syncfs(File::open(&self.dir)?),
+            }?),
             Op::Scatter => {
                 let file = File::create(self.scattered())?;
                 (0..CELLS).try_for_each(|n| {

@@ -9,4 +9,5 @@ pub mod carry;
 pub mod choose;
 pub mod model;
 pub mod observe;
+pub mod promise;
 pub mod shared;

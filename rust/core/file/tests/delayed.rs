@@ -13,7 +13,7 @@ fn write_back(fs: &TestFs, ino: Ino, data: &DataState, lblk: u64, contents: &[u8
         let len = (u64::from(a.len) * B) as usize;
         fs.fs.dev().write(a.pblk * B, &contents[from..from + len]).unwrap();
         fs.fs
-            .finish_data(ino, data, &a, Some(size.min((a.lblk + u64::from(a.len)) * B)))
+            .finish_data(ino, data, &a, Some(size.min((a.lblk + u64::from(a.len)) * B)), None)
             .unwrap();
         at += u64::from(a.len);
     }
@@ -66,7 +66,7 @@ fn the_size_on_the_device_grows_only_with_the_data() {
     );
     assert!(!m.is_hole());
     fs.fs.dev().write(a.pblk * B, &pattern(4, 4 * B as usize)).unwrap();
-    fs.fs.finish_data(ino, &data, &a, Some(4 * B - 1)).unwrap();
+    fs.fs.finish_data(ino, &data, &a, Some(4 * B - 1), None).unwrap();
     assert!(!fs.fs.map(ino, &data, 0, 9).unwrap().in_flight);
     assert_eq!(fs.contents(ino), &pattern(4, 4 * B as usize)[..4 * B as usize - 1]);
     fs.check();
@@ -76,10 +76,7 @@ fn the_size_on_the_device_grows_only_with_the_data() {
 fn written(fs: &TestFs, ino: Ino, data: &DataState, lblks: &[u64]) -> StdVec<DataAlloc> {
     let write = |lblk: &u64| {
         let a = fs.fs.alloc_data_direct(ino, data, *lblk, 1).unwrap();
-        fs.fs
-            .dev()
-            .write(a.pblk * B, &pattern(*lblk, B as usize))
-            .unwrap();
+        fs.fs.dev().write(a.pblk * B, &pattern(*lblk, B as usize)).unwrap();
         a
     };
     lblks.iter().map(write).collect()
@@ -97,7 +94,9 @@ fn runs_that_are_finished_together_become_contents_together() {
         let allocs = written(&fs, ino, &data, lblks);
         let size = (lblks[lblks.len() - 1] + 1) * B;
         let before = data.sequence();
-        fs.fs.finish_together(ino, &data, &allocs, Some(size)).unwrap();
+        let csum = |a: &DataAlloc| vexfs_host::crc32c(0, &pattern(a.lblk, B as usize));
+        let runs: std::vec::Vec<_> = allocs.iter().map(|a| (*a, (a.lblk != 3).then(|| csum(a)))).collect();
+        fs.fs.finish_together(ino, &data, &runs, Some(size)).unwrap();
         assert_ne!(data.sequence(), before);
         contents.resize(contents.len().max(size as usize), 0);
         for lblk in lblks {
@@ -131,14 +130,15 @@ fn runs_that_cannot_be_finished_together_can_be_finished_one_by_one() {
         (&disorder, "disorder"),
         (&twice, "one block twice"),
     ] {
+        let runs: std::vec::Vec<_> = allocs.iter().map(|a| (*a, None)).collect();
         assert!(
-            fs.fs.finish_together(ino, &data, allocs, Some(80 * B)).is_err(),
+            fs.fs.finish_together(ino, &data, &runs, Some(80 * B)).is_err(),
             "{error}"
         );
         assert!(fs.contents(ino) == contents && fs.free() == free, "{error}");
     }
     for a in [long, disorder[0], disorder[1], twice[0], twice[1]] {
-        fs.fs.finish_data(ino, &data, &a, None).unwrap();
+        fs.fs.finish_data(ino, &data, &a, None, None).unwrap();
     }
     assert!(fs.contents(ino)[..60 * B as usize] == pattern(3, 60 * B as usize));
     fs.check();
@@ -154,7 +154,7 @@ fn a_block_can_be_dirtied_again_while_it_is_written() {
     fs.fs.reserve(ino, &data, 0, 1).unwrap();
     let m = fs.fs.map(ino, &data, 0, 9).unwrap();
     assert_eq!((m.len, m.reserved, m.in_flight), (1, true, true));
-    fs.fs.finish_data(ino, &data, &a, Some(2 * B)).unwrap();
+    fs.fs.finish_data(ino, &data, &a, Some(2 * B), None).unwrap();
     let m = fs.fs.map(ino, &data, 0, 9).unwrap();
     assert_eq!((m.len, m.reserved, m.in_flight), (1, true, false));
     write_back(&fs, ino, &data, 0, &pattern(9, B as usize), B);
@@ -196,7 +196,7 @@ fn data_for_a_deleted_inode_are_given_back() {
     let a = fs.fs.alloc_data_direct(ino, &data, 0, 8).unwrap();
     fs.fs.unlink(ROOT_INO, b"f", t(1)).unwrap();
     fs.fs.evict(ino).unwrap();
-    assert_eq!(fs.fs.finish_data(ino, &data, &a, None), Err(Error::NotFound));
+    assert_eq!(fs.fs.finish_data(ino, &data, &a, None, None), Err(Error::NotFound));
     assert_eq!(fs.free(), free);
     fs.check();
 }

@@ -67,7 +67,10 @@ impl Cache<'_> {
         let n = self.rng.below(self.flying.len() as u64) as usize;
         let (a, _) = self.flying.swap_remove(n);
         let end = (a.lblk + u64::from(a.len)) * B;
-        self.fs.fs.finish_data(self.ino, &self.data, &a, Some(end)).unwrap();
+        self.fs
+            .fs
+            .finish_data(self.ino, &self.data, &a, Some(end), None)
+            .unwrap();
     }
 
     fn wait(&mut self) {

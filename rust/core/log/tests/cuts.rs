@@ -123,7 +123,7 @@ impl Run {
                 let taken = before.get(&key(rng.below(9))).is_some_and(|v| is_data(v));
                 let k = if taken { rng.below(9) } else { rng.below(40) };
                 if before.get(&key(k)).is_none_or(|v| is_data(v)) {
-                    put_data(&fs, k, rng.below(6) as u32 + 1, rng.next() as u8);
+                    put_data_as(&fs, k, rng.below(6) as u32 + 1, rng.next() as u8, rng.below(3) > 0);
                 }
             }
             let mut tx = fs.begin(Reserve::items(8)).unwrap();
@@ -250,12 +250,86 @@ fn any_power_cut_leaves_a_state_that_was_there_with_all_that_was_acknowledged() 
     assert!(done > 1000, "{done}");
 }
 
+/// What is on the device if `lost` of the writes since `from` did not reach it.
+fn without(rec: &RecordingBackend, from: usize, lost: usize) -> RamBackend {
+    let image = rec.start().duplicate();
+    let events = rec.events();
+    let mut writes = 0;
+    for (at, event) in events.iter().enumerate() {
+        let write = at >= from && matches!(event, Event::Write { .. });
+        if !write || writes != lost {
+            apply(&image, event);
+        }
+        writes += usize::from(write);
+    }
+    image
+}
+
+#[test]
+fn a_last_batch_without_its_data_is_left_out_and_stays_out() {
+    for block_size in [4096, 65536] {
+        let (rec, dev) = recorded_with(if block_size > 4096 { 48 } else { 16 }, block_size);
+        let fs = mount(&dev);
+        put_checked(&fs, 1, 1, 1);
+        put_sync(&fs, 2, b"acknowledged");
+        let promised = all(&fs);
+        let at = rec.position();
+        let txg = put_checked(&fs, 1, 1, 2);
+        put(&fs, 3, b"of the same batch");
+        fs.sync_txg(txg).unwrap();
+        assert_eq!(story(&rec, at), "wwf");
+        let whole = all(&fs);
+        holds(&rec, &whole);
+        // The batch without the data, the data without the batch.
+        let (again, dev) = on(without(&rec, at, 0));
+        assert!(all(&Fs::mount(dev.clone(), READ_ONLY).unwrap()) == promised);
+        assert_eq!(again.position(), 0);
+        assert!(all(&mount(&on(without(&rec, at, 1)).1)) == promised);
+        assert_eq!(crate::check::check(&dev).unwrap().log_ops, 2);
+        let fs = mount(&dev);
+        assert!(all(&fs) == promised);
+        // What was left out refers to blocks that get the same contents now: it must not come back.
+        for _ in 0..3 {
+            put_checked(&fs, 1, 1, 2);
+        }
+        holds(&again, &promised);
+        put_sync(&fs, 4, b"behind it");
+        holds(&again, &all(&fs));
+        // With nothing before it, it is left out as well.
+        let (rec, dev) = recorded(16);
+        let fs = mount(&dev);
+        let at = rec.position();
+        fs.sync_txg(put_checked(&fs, 1, 1, 2)).unwrap();
+        let (again, dev) = on(without(&rec, at, 0));
+        let fs = mount(&dev);
+        assert!(all(&fs).is_empty());
+        put_sync(&fs, 2, b"on");
+        holds(&again, &all(&fs));
+    }
+}
+
+#[test]
+fn data_of_a_batch_that_another_follows_is_not_looked_at() {
+    let (rec, dev) = recorded(16);
+    let fs = mount(&dev);
+    fs.sync_txg(put_checked(&fs, 1, 2, 1)).unwrap();
+    let data = match &rec.events()[0] {
+        Event::Write { offset, .. } => *offset,
+        _ => panic!("no write"),
+    };
+    put_sync(&fs, 2, b"follows");
+    // Such damage is the reader's to find: the promise of the file's existence, and of what came after, stands.
+    let image = rec.rec.contents();
+    image.store(data, &[9; 512]);
+    assert!(all(&mount(&on(image).1)) == all(&fs));
+}
+
 #[test]
 fn a_mount_that_is_interrupted_while_it_does_the_log_again_changes_nothing() {
     let (rec, dev) = recorded(8);
     let fs = mount(&dev);
     for n in 0..30u64 {
-        put_data(&fs, n % 7, 2, n as u8);
+        put_data_as(&fs, n % 7, 2, n as u8, n % 3 > 0);
         put_sync(&fs, 100 + n, &[n as u8; 600]);
     }
     assert_eq!(fs.counters().commits, 0);
@@ -324,8 +398,8 @@ fn a_sync_while_a_commit_is_written_does_not_wait_and_survives_with_either_super
                 return true;
             }
             // The commit holds its lock: a sync that had to wait for it would never return.
-            put_data(&fs2, 1, 2, 2);
-            put_data(&fs2, 1, 4, 3);
+            put_checked(&fs2, 1, 2, 2);
+            put_data_as(&fs2, 1, 4, 3, nth % 2 > 0);
             put_sync(&fs2, 4, b"between the seal and the superblock");
             rec2.upgrade().unwrap().mark(1);
             false

@@ -151,6 +151,15 @@ fn put_sync(fs: &Fs, k: u64, v: &[u8]) {
 /// Writes `len` blocks of `byte` and adopts them for item `k`, which says where they are and what they hold. Returns the
 /// transaction group.
 fn put_data(fs: &Fs, k: u64, len: u32, byte: u8) -> u64 {
+    put_data_as(fs, k, len, byte, false)
+}
+
+/// The same; the log gets the checksum of the data.
+fn put_checked(fs: &Fs, k: u64, len: u32, byte: u8) -> u64 {
+    put_data_as(fs, k, len, byte, true)
+}
+
+fn put_data_as(fs: &Fs, k: u64, len: u32, byte: u8, checked: bool) -> u64 {
     let (block, len) = fs.alloc_data(0, len, false).unwrap();
     let data = std::vec![byte; len as usize * fs.block_size() as usize];
     fs.dev().write(fs.geometry().byte(block), &data).unwrap();
@@ -164,7 +173,8 @@ fn put_data(fs: &Fs, k: u64, len: u32, byte: u8) -> u64 {
         tx.free_extent(block, len, 0).unwrap();
     }
     tx.put(&key(k), &value).unwrap();
-    tx.adopt_extent(block, len).unwrap();
+    let csum = checked.then(|| vexfs_host::crc32c(0, &data));
+    tx.adopt_extent(block, len, csum).unwrap();
     tx.commit()
 }
 

@@ -32,6 +32,28 @@ fn a_lone_sync_is_one_durable_write_and_a_flush_before_it_only_for_data() {
 }
 
 #[test]
+fn a_sync_of_data_with_checksums_takes_one_flush() {
+    let (rec, dev) = recorded(16);
+    let fs = mount(&dev);
+    let at = rec.position();
+    fs.sync_txg(put_checked(&fs, 1, 3, 7)).unwrap();
+    assert_eq!(story(&rec, at), "wwf");
+    let at = rec.position();
+    put_sync(&fs, 2, b"no data");
+    assert_eq!(story(&rec, at), "F");
+    // One run without a checksum: the flush before the batch does for all.
+    let at = rec.position();
+    put_checked(&fs, 3, 1, 7);
+    fs.sync_txg(put_data(&fs, 4, 1, 8)).unwrap();
+    assert_eq!(story(&rec, at), "wwfF");
+    // Too long for one.
+    let at = rec.position();
+    fs.sync_txg(put_checked(&fs, 7, 17, 7)).unwrap();
+    assert_eq!(story(&rec, at), "wfF");
+    holds(&rec, &all(&fs));
+}
+
+#[test]
 fn what_is_durable_is_not_written_again() {
     let (rec, dev) = recorded(16);
     let fs = mount(&dev);

@@ -127,6 +127,49 @@ fn readers_do_not_wait_behind_an_operation_that_waits_for_the_device_nor_see_hal
 }
 
 #[test]
+fn an_fsync_does_not_wait_behind_an_operation_that_waits_for_the_device() {
+    for changes in 0..3u64 {
+        let (disk, fs) = cold();
+        put_one(&fs, 1, b"synced");
+        let txg = fs.counters().open_txg;
+        let stopped = stop_first_read(&disk, |_| true);
+        // What a power cut would leave.
+        let after_cut = || mount(&device(&StdArc::new(disk.ram.duplicate())));
+        thread::scope(|s| {
+            let writer = s.spawn(|| {
+                let mut tx = fs.begin(Reserve::items(10)).unwrap();
+                for k in 0..changes {
+                    tx.put(&key(20 + k), &[9; 700]).unwrap();
+                }
+                tx.put(&key(2500), b"the last change").unwrap();
+                tx.commit()
+            });
+            stopped.reached.recv().unwrap();
+            fs.sync_txg(txg).unwrap();
+            assert_eq!(fs.counters().log.batches, 1);
+            let cut = after_cut();
+            assert_eq!(
+                cut.view().unwrap().get(&key(1), |d| Ok(d.to_vec())).unwrap().unwrap(),
+                b"synced"
+            );
+            assert!(read_one(&cut, 20));
+            verify(&cut, 0);
+            stopped.go.send(()).unwrap();
+            fs.sync_txg(writer.join().unwrap()).unwrap();
+        });
+        disk.unset();
+        assert_eq!((fs.counters().log.batches, fs.counters().log.ops), (2, 2));
+        let cut = after_cut();
+        let value = |k| cut.view().unwrap().get(&key(k), |d| Ok(d.to_vec())).unwrap().unwrap();
+        assert_eq!(value(2500), b"the last change");
+        for k in 0..changes {
+            assert_eq!(value(20 + k), [9; 700]);
+        }
+        verify(&cut, 0);
+    }
+}
+
+#[test]
 fn nobody_waits_behind_the_reading_of_a_bitmap() {
     let disk = Hooked::formatted(300);
     let fs = mount(&disk.device());
@@ -134,7 +177,7 @@ fn nobody_waits_behind_the_reading_of_a_bitmap() {
     let goal = fs.geometry().group_start(2) + 1000;
     let (block, len) = fs.alloc_data(goal, 5, false).unwrap();
     let mut tx = fs.begin(Reserve::items(1)).unwrap();
-    tx.adopt_extent(block, len).unwrap();
+    tx.adopt_extent(block, len, None).unwrap();
     tx.commit();
     fs.sync().unwrap();
     fs.shrink(usize::MAX);

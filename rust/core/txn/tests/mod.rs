@@ -134,7 +134,7 @@ fn a_transaction_dropped_at_any_point_leaves_tree_and_counters_as_they_were() {
         }
         tx.alloc_ino().unwrap();
         tx.add_inodes(1).unwrap();
-        tx.adopt_extent(block, len).unwrap();
+        tx.adopt_extent(block, len, None).unwrap();
         drop(tx);
         fs.release_data(block, len);
         assert!(items(&fs.view().unwrap()) == before, "stopped before step {stop}");
@@ -196,7 +196,7 @@ fn an_operation_or_commit_without_memory_fails_and_changes_nothing() {
             (0..8).try_for_each(|k| tx.insert(&key(100_000 + k), &[1; 3000]))?;
             let (block, len) = (fs.geometry().group_start(0) + 2, 1);
             assert!(matches!(
-                tx.adopt_extent(block, len),
+                tx.adopt_extent(block, len, None),
                 Err(Error::Corrupt(_) | Error::NoMemory)
             ));
             Ok(tx)
@@ -428,14 +428,14 @@ fn data_in_flight_is_in_no_commit_until_it_is_adopted() {
     let again = mount(fs.dev());
     verify(&again, 0);
     let mut tx = fs.begin(Reserve::items(1)).unwrap();
-    tx.adopt_extent(block, len).unwrap();
+    tx.adopt_extent(block, len, None).unwrap();
     let txg = tx.commit();
     fs.commit().unwrap();
     verify(&fs, u64::from(len));
     verify(&mount(fs.dev()), u64::from(len));
     // Only an orphan may have such an extent without stopping everything.
     let mut tx = fs.begin(Reserve::items(1)).unwrap().for_orphan();
-    assert!(matches!(tx.adopt_extent(block, len), Err(Error::Corrupt(_))));
+    assert!(matches!(tx.adopt_extent(block, len, None), Err(Error::Corrupt(_))));
     tx.free_extent(block, len, txg).unwrap();
     assert!(matches!(tx.free_extent(block + 20, 1, txg), Err(Error::Corrupt(_))));
     tx.commit();
@@ -450,7 +450,7 @@ fn blocks_of_a_committed_group_are_not_reused_before_their_release_is_committed(
     let (block, len) = fs.alloc_data(0, 20, false).unwrap();
     let adopt = |block, len| {
         let mut tx = fs.begin(Reserve::items(1)).unwrap();
-        tx.adopt_extent(block, len).unwrap();
+        tx.adopt_extent(block, len, None).unwrap();
         tx.commit()
     };
     let free = |block, len, birth| {
@@ -479,7 +479,7 @@ fn blocks_are_not_reused_while_a_reader_from_before_they_were_freed_is_there() {
     let take = |goal| {
         let (block, len) = fs.alloc_data(goal, 20, false).unwrap();
         let mut tx = fs.begin(Reserve::items(1)).unwrap();
-        tx.adopt_extent(block, len).unwrap();
+        tx.adopt_extent(block, len, None).unwrap();
         tx.commit();
         fs.commit().unwrap();
         (block, len)

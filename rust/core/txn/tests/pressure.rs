@@ -19,7 +19,7 @@ fn with_data(fs: &Fs, from: u64, n: u64) -> Vec<(u64, u64)> {
         .map(|k| {
             let (block, _) = fs.alloc_data(0, 1, false).unwrap();
             let mut tx = fs.begin(Reserve::items(2)).unwrap();
-            tx.adopt_extent(block, 1).unwrap();
+            tx.adopt_extent(block, 1, None).unwrap();
             tx.insert(&key(1_000_000 + k), &[3; 24]).unwrap();
             (block, tx.commit())
         })
@@ -245,7 +245,7 @@ fn freeing_in_many_groups_commits_before_all_their_bitmaps_have_to_stay_in_memor
         let goal = fs.geometry().group_start(group) + 5000;
         let (block, _) = fs.alloc_data(goal, 1, false).unwrap();
         let mut tx = fs.begin(Reserve::items(1)).unwrap();
-        tx.adopt_extent(block, 1).unwrap();
+        tx.adopt_extent(block, 1, None).unwrap();
         runs.push((block, tx.commit()));
         assert!(fs.space.lock().dirty_groups() <= 64);
     }

@@ -3,11 +3,16 @@
 
 use anyhow::Context;
 use anyhow::Result;
+use nix::sys::wait::WaitStatus;
+use nix::unistd::ForkResult;
+use nix::unistd::Pid;
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
+use std::io::Read;
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -306,29 +311,62 @@ fn direct_writes<'a>(steps: &mut Vec<Step<'a>>, tasks: u64, blocks: u64, each: u
         operations: tasks * each,
         action: Box::new(move |dir| {
             let file = open(&dir.join("blocks"), true)?;
+            let tasks = Tasks::new(tasks, |task| {
+                let data = Aligned([0xc3; BLOCK]);
+                let mut random = Random(88_172_645_463_325_252 + task);
+                for _ in 0..each {
+                    file.write_all_at(&data.0, random.below(blocks) * BLOCK as u64)?;
+                }
+                Ok(())
+            })?;
             timed(|| {
-                in_parallel(tasks, |task| {
-                    let data = Aligned([0xc3; BLOCK]);
-                    let mut random = Random(88_172_645_463_325_252 + task);
-                    for _ in 0..each {
-                        file.write_all_at(&data.0, random.below(blocks) * BLOCK as u64)?;
-                    }
-                    Ok(())
-                })?;
+                tasks.run()?;
                 Ok(file.sync_all()?)
             })
         }),
     });
 }
 
-/// Runs `work` in as many threads as there are numbers below `tasks`, each given its number.
-fn in_parallel(tasks: u64, work: impl Fn(u64) -> Result<()> + Sync) -> Result<()> {
-    std::thread::scope(|scope| {
-        let work = &work;
-        let all: Vec<_> = (0..tasks).map(|task| scope.spawn(move || work(task))).collect();
-        all.into_iter()
-            .try_for_each(|task| task.join().map_err(|_| anyhow::anyhow!("a task panicked"))?)
-    })
+/// Processes that wait for the start. Threads would share an address space, and with it what a kernel locks for it: in User
+/// Mode Linux, one of them at a time runs in user mode.
+struct Tasks {
+    children: Vec<Pid>,
+    start: OwnedFd,
+}
+
+impl Tasks {
+    /// As many processes as there are numbers below `tasks`; each is going to run `work` with its number.
+    fn new(tasks: u64, work: impl Fn(u64) -> Result<()>) -> Result<Tasks> {
+        let (wait, start) = nix::unistd::pipe()?;
+        let mut children = Vec::new();
+        for task in 0..tasks {
+            // SAFETY: This program has one thread.
+            match unsafe { nix::unistd::fork() }? {
+                ForkResult::Parent { child } => children.push(child),
+                ForkResult::Child => {
+                    drop(start);
+                    // The end of the file is the start.
+                    let done = File::from(wait).read_to_end(&mut Vec::new());
+                    let done = done.map_err(Into::into).and_then(|_| work(task));
+                    if let Err(e) = &done {
+                        eprintln!("{e:#}");
+                    }
+                    std::process::exit(done.is_err().into());
+                }
+            }
+        }
+        Ok(Tasks { children, start })
+    }
+
+    /// Lets them go and waits for all of them.
+    fn run(self) -> Result<()> {
+        drop(self.start);
+        for child in self.children {
+            let status = nix::sys::wait::waitpid(child, None)?;
+            anyhow::ensure!(status == WaitStatus::Exited(child, 0), "a task failed: {status:?}");
+        }
+        Ok(())
+    }
 }
 
 fn appends<'a>(steps: &mut Vec<Step<'a>>, tasks: u64, each: u64) {
@@ -349,16 +387,15 @@ fn appends<'a>(steps: &mut Vec<Step<'a>>, tasks: u64, each: u64) {
             let files: Vec<File> = (0..tasks).map(open).collect::<std::io::Result<_>>()?;
             let data = [0x11; BLOCK];
             sync_fs(dir)?;
-            timed(|| {
-                in_parallel(tasks, |task| {
-                    let mut file = &files[task as usize];
-                    for _ in 0..each {
-                        file.write_all(&data)?;
-                        file.sync_all()?;
-                    }
-                    Ok(())
-                })
-            })
+            let tasks = Tasks::new(tasks, |task| {
+                let mut file = &files[task as usize];
+                for _ in 0..each {
+                    file.write_all(&data)?;
+                    file.sync_all()?;
+                }
+                Ok(())
+            })?;
+            timed(|| tasks.run())
         }),
     });
 }
@@ -413,13 +450,14 @@ fn apart<'a>(steps: &mut Vec<Step<'a>>, tasks: u64, each: u64) {
                 fs::create_dir(place(task))?;
             }
             sync_fs(dir)?;
+            let tasks = Tasks::new(tasks, |task| {
+                for name in names(&place(task), 1, each) {
+                    File::create_new(name)?;
+                }
+                Ok(())
+            })?;
             timed(|| {
-                in_parallel(tasks, |task| {
-                    for name in names(&place(task), 1, each) {
-                        File::create_new(name)?;
-                    }
-                    Ok(())
-                })?;
+                tasks.run()?;
                 sync_fs(dir)
             })
         }),

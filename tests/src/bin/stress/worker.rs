@@ -16,9 +16,9 @@ use vexfs_tests::stress::choose::choose;
 use vexfs_tests::stress::choose::Mix;
 use vexfs_tests::stress::choose::Op;
 use vexfs_tests::stress::choose::NAMES;
-use vexfs_tests::stress::model::Model;
 use vexfs_tests::stress::model::SLOTS;
 use vexfs_tests::stress::observe;
+use vexfs_tests::stress::promise;
 use vexfs_tests::stress::shared::Table;
 
 /// How this process's own allocations fail.
@@ -77,30 +77,6 @@ impl Faults {
     }
 }
 
-/// Keeps what fsync promised in `after`, or that it promised nothing.
-fn note_promise(op: Op, after: &mut Model, kept: bool) {
-    let slots = match op {
-        Op::Fsync { slot } => slot..slot + 1,
-        Op::Syncfs => 0..SLOTS,
-        _ => return,
-    };
-    for n in slots {
-        if !kept {
-            after.broken[n] = after.generation;
-            continue;
-        }
-        // Pages that could not be written are clean and lost: a later success does not speak of them.
-        let (slot, broken) = (after.slots[n], after.broken[n]);
-        let synced = &mut after.synced[n];
-        (synced.content, synced.len) = (slot.content, if broken == 0 { slot.len } else { synced.len });
-        for (promised, part) in synced.parts.iter_mut().zip(slot.parts) {
-            if u64::from(part.generation) > broken {
-                *promised = part;
-            }
-        }
-    }
-}
-
 fn may_fail(policy: &str, e: &io::Error) -> bool {
     match e.raw_os_error() {
         Some(libc::ENOMEM) => matches!(policy, "nth" | "random"),
@@ -136,7 +112,7 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
         let mut after = before;
         op.apply(&mut after);
         let mut promised = after;
-        note_promise(op, &mut promised, true);
+        promise::note_success(op, &mut promised);
         table.begin(&promised, op.under_way());
         faults.on(op).map_err(text)?;
         let result = seat.carry_out(op, &after);
@@ -146,10 +122,7 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
             Err(e) if may_fail(policy, &e) => {
                 table.count_failure();
                 if policy == "io" {
-                    note_promise(op, &mut after, false);
-                    if let Op::Insert { count, .. } = op {
-                        (after.rows_to, after.pending) = (before.rows_to, count);
-                    }
+                    promise::note_failure(op, &before, &mut after);
                     table.settle(&after);
                     if e.raw_os_error() == Some(libc::EROFS) {
                         return Ok(true);

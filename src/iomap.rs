@@ -14,6 +14,8 @@ use vexfs_vfs::iomap::Allocation;
 use vexfs_vfs::iomap::Backing;
 use vexfs_vfs::iomap::BlockMap;
 use vexfs_vfs::iomap::Mapping;
+use vexfs_vfs::iomap::Written;
+use vexfs_vfs::iomap::TOGETHER;
 use vexfs_vfs::Inode;
 use vexfs_vfs::Result;
 
@@ -172,6 +174,26 @@ impl BlockMap for VexFs {
         let txg = blocks
             .fs
             .finish_data(blocks.ino, blocks.data, &alloc, Some(pos.saturating_add(len)), csum)?;
+        inode.data().note_contents(txg);
+        Ok(())
+    }
+
+    fn record_together(inode: &Inode<Self>, runs: &[Written]) -> Result {
+        let blocks = Blocks::of(inode)?;
+        let none = DataAlloc {
+            lblk: 0,
+            pblk: 0,
+            len: 0,
+        };
+        let (mut allocs, mut end) = ([(none, None); TOGETHER], 0);
+        for (to, run) in allocs.iter_mut().zip(runs) {
+            *to = (blocks.alloc(run.pos, run.len, run.addr)?, run.csum);
+            end = run.pos.saturating_add(run.len).max(end);
+        }
+        let allocs = allocs.get(..runs.len()).ok_or(Error::Overflow)?;
+        let txg = blocks
+            .fs
+            .finish_together(blocks.ino, blocks.data, allocs, Some(end))?;
         inode.data().note_contents(txg);
         Ok(())
     }

@@ -3,7 +3,8 @@
 //!
 //! Data always goes to newly allocated space, so a write is not done when its bytes are on the device: the extent has to
 //! be recorded, which takes locks and memory. The end-of-I/O handler therefore only pushes the ioend onto its inode's
-//! [`IoQueue`]; the work item takes all of them at once, merges what is adjacent and tells the filesystem once a run.
+//! [`IoQueue`]; the work item takes all of them at once, merges what is adjacent and tells the filesystem of several runs
+//! at a time.
 //! Only after that does the writeback of the folios end, so a folio that is clean is reachable through metadata.
 //!
 //! # Invariants
@@ -27,6 +28,8 @@ use crate::fail;
 use crate::inode::Container;
 use crate::inode::Inode;
 use crate::iomap::BlockMap;
+use crate::iomap::Written;
+use crate::iomap::TOGETHER;
 use crate::Result;
 
 /// The work queue of a mount on which its data writes are recorded.
@@ -166,6 +169,7 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
     }
     // SAFETY: A list of ioends of one inode, ours alone.
     unsafe { bindings::iomap_sort_ioends(head) };
+    let mut batch = Batch::new();
     loop {
         // SAFETY: `io_list` is the first member of an ioend; entries of the list are valid, and the one taken out is linked to
         // itself, by iomap_ioend_try_merge() if not here. A run with a checksum stays by itself.
@@ -187,8 +191,85 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
             }
             ioend
         };
-        // SAFETY: A run of finished ioends, ours alone.
-        unsafe { complete::<T>(ioend) };
+        // SAFETY: A run of finished ioends, ours alone, of the same inode as the others.
+        unsafe { batch.add::<T>(ioend) };
+    }
+    // SAFETY: As above.
+    unsafe { batch.complete::<T>() };
+}
+
+/// Runs of written data of one inode, in the order of the file, that are about to be recorded together: a transaction for
+/// each would take the filesystem's locks as often.
+struct Batch {
+    ioends: [*mut bindings::iomap_ioend; TOGETHER],
+    runs: [Written; TOGETHER],
+    len: usize,
+}
+
+impl Batch {
+    fn new() -> Self {
+        let none = Written {
+            pos: 0,
+            len: 0,
+            addr: 0,
+            csum: None,
+        };
+        Self {
+            ioends: [ptr::null_mut(); TOGETHER],
+            runs: [none; TOGETHER],
+            len: 0,
+        }
+    }
+
+    /// Adds a run; completes those there are if there is no room.
+    ///
+    /// # Safety
+    ///
+    /// As for [`complete`]. All of a batch are of one inode.
+    unsafe fn add<T: BlockMap>(&mut self, ioend: *mut bindings::iomap_ioend) {
+        if self.len == TOGETHER {
+            // SAFETY: By the caller's promise.
+            unsafe { self.complete::<T>() };
+        }
+        // SAFETY: By the caller's promise.
+        let (written, error) = unsafe { outcome(ioend) };
+        match (self.ioends.get_mut(self.len), self.runs.get_mut(self.len)) {
+            (Some(to), Some(run)) if error == 0 => {
+                (*to, *run) = (ioend, written);
+                self.len += 1;
+            }
+            // SAFETY: By the caller's promise.
+            _ => unsafe { complete::<T>(ioend) },
+        }
+    }
+
+    /// Records all of it and ends the I/O of what it came from.
+    ///
+    /// # Safety
+    ///
+    /// As for [`complete`], of everything that was added.
+    unsafe fn complete<T: BlockMap>(&mut self) {
+        let ioends = self.ioends.get(..self.len).unwrap_or_default();
+        let runs = self.runs.get(..self.len).unwrap_or_default();
+        let together = match ioends.first() {
+            Some(first) if runs.len() > 1 => {
+                // SAFETY: The ioend keeps its inode alive.
+                let inode = unsafe { Inode::from_raw((**first).io_inode) };
+                T::record_together(inode, runs).is_ok()
+            }
+            _ => false,
+        };
+        for ioend in ioends {
+            // SAFETY: By the caller's promise. Each is ended once, and after the last one the inode may be gone.
+            unsafe {
+                if together {
+                    bindings::iomap_finish_ioends(*ioend, 0);
+                } else {
+                    complete::<T>(*ioend);
+                }
+            }
+        }
+        self.len = 0;
         // SAFETY: A work item may sleep.
         unsafe { bindings::vexfs_cond_resched() };
     }
@@ -212,6 +293,24 @@ unsafe fn csum(ioend: *const bindings::iomap_ioend) -> Option<u32> {
     }
 }
 
+/// What a run of finished ioends wrote, and its error or 0.
+///
+/// # Safety
+///
+/// `ioend` and the ioends merged into it are finished and the caller's.
+unsafe fn outcome(ioend: *mut bindings::iomap_ioend) -> (Written, i32) {
+    // SAFETY: By the caller's promise.
+    unsafe {
+        let written = Written {
+            pos: (*ioend).io_offset as u64,
+            len: (*ioend).io_size as u64,
+            addr: (*ioend).io_sector << bindings::SECTOR_SHIFT,
+            csum: csum(ioend),
+        };
+        (written, bindings::vexfs_bio_error(&raw mut (*ioend).io_bio))
+    }
+}
+
 /// Records a run of written data and ends the I/O of what it came from.
 ///
 /// # Safety
@@ -219,19 +318,10 @@ unsafe fn csum(ioend: *const bindings::iomap_ioend) -> Option<u32> {
 /// `ioend` and the ioends merged into it are finished and the caller's; none is used afterwards.
 pub(crate) unsafe fn complete<T: BlockMap>(ioend: *mut bindings::iomap_ioend) {
     // SAFETY: By the caller's promise.
-    let (inode, pos, len, addr, csum, mut error) = unsafe {
-        (
-            Inode::<T>::from_raw((*ioend).io_inode),
-            (*ioend).io_offset as u64,
-            (*ioend).io_size as u64,
-            (*ioend).io_sector << bindings::SECTOR_SHIFT,
-            csum(ioend),
-            bindings::vexfs_bio_error(&raw mut (*ioend).io_bio),
-        )
-    };
+    let (inode, (run, mut error)) = unsafe { (Inode::<T>::from_raw((*ioend).io_inode), outcome(ioend)) };
     if error != 0 {
-        T::release(inode, pos, len, addr);
-    } else if let Err(failure) = T::record(inode, pos, len, addr, csum) {
+        T::release(inode, run.pos, run.len, run.addr);
+    } else if let Err(failure) = T::record(inode, run.pos, run.len, run.addr, run.csum) {
         error = fail(inode.super_block(), failure);
     }
     // SAFETY: Ends the folios or the direct I/O and frees the ioends; the inode may be gone afterwards.

@@ -23,6 +23,9 @@ use vexfs_host::nofs;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
+/// Extents that each of several runs replaces at most to be finished together with the others.
+const IN_THE_WAY: usize = 4;
+
 /// What the blocks of a [`Mapping`] are on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapKind {
@@ -119,6 +122,52 @@ impl Fs {
         }
         data.landed(&self.order, alloc.lblk, alloc.len);
         done
+    }
+
+    /// What [`Fs::finish_data`] does, for several runs with their checksums in one transaction: all of it or, on an error, nothing, and the caller
+    /// finishes them one by one. Their number should be small, and each should replace a few extents at most.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for runs that overlap or are not in the order of the file, `Busy` if more extents are in the way; others.
+    pub fn finish_together(
+        &self,
+        ino: Ino,
+        data: &DataState,
+        allocs: &[(DataAlloc, Option<u32>)],
+        size_at_least: Option<u64>,
+    ) -> Result<Txg> {
+        let _nofs = nofs();
+        let mut end = 0u64;
+        for (a, _) in allocs {
+            // Blocks of this transaction cannot be freed in it.
+            if a.lblk < end {
+                return Err(Error::Invalid("runs in disorder"));
+            }
+            end = a.lblk.checked_add(u64::from(a.len)).ok_or(Error::FileTooBig)?;
+        }
+        let reserve = Reserve::items(allocs.len().saturating_add(2)).clustered(allocs.len().saturating_mul(IN_THE_WAY));
+        let mut tx = self.begin(reserve.deleting().of_data())?;
+        data.bump();
+        let mut total = inline::Delta::default();
+        for (a, csum) in allocs {
+            let delta = replace_all(&mut tx, ino, a, *csum, self.units_per_block(), IN_THE_WAY)?;
+            total.gained = total.gained.saturating_add(delta.gained);
+            total.lost = total.lost.saturating_add(delta.lost);
+        }
+        change(&mut tx, ino, |d| {
+            if d.state.get() & state::TRUNCATING != 0 {
+                return Err(Error::Busy);
+            }
+            total.apply(d, ino)?;
+            d.size.set(d.size.get().max(size_at_least.unwrap_or(0)));
+            Ok(())
+        })?;
+        let txg = tx.commit();
+        for (a, _) in allocs {
+            data.landed(&self.order, a.lblk, a.len);
+        }
+        Ok(txg)
     }
 
     /// Finishes `rest` in pieces that fit a transaction each; what is left in it on an error was not adopted.

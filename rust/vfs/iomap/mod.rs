@@ -89,6 +89,22 @@ pub enum Allocation {
     },
 }
 
+/// A run of written data. The length need not be a multiple of the block size.
+#[derive(Clone, Copy)]
+pub struct Written {
+    /// Offset in the file.
+    pub pos: u64,
+    /// Length, not 0.
+    pub len: u64,
+    /// Offset on the device.
+    pub addr: u64,
+    /// CRC-32C of all that was written, if it is known.
+    pub csum: Option<u32>,
+}
+
+/// Runs that are recorded together at most.
+pub const TOGETHER: usize = 16;
+
 /// A filesystem whose files' data goes through iomap.
 ///
 /// All positions are bytes; ranges passed in are multiples of the block size unless a function says otherwise. Everything
@@ -133,6 +149,10 @@ pub trait BlockMap: FileSystem {
     /// length need not be a multiple of the block size. `csum` is the CRC-32C of all that was written, if that is known. Gives
     /// the space back if it fails.
     fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64, csum: Option<u32>) -> Result;
+
+    /// Records up to [`TOGETHER`] runs, in the order of the file: all of them or, on an error, none. The caller records them
+    /// one by one then.
+    fn record_together(inode: &Inode<Self>, runs: &[Written]) -> Result;
 
     /// Gives back what was allocated for the `len` bytes at `pos`.
     fn release(inode: &Inode<Self>, pos: u64, len: u64, addr: u64);

@@ -204,6 +204,11 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
 ) -> c_int {
     // Folios are locked from here on, and reclaim that enters a filesystem may wait for one of them.
     let _nofs = vexfs_host::nofs();
+    // Blocks that are far apart in the file lie side by side on the device: held back for a moment they are one request, which
+    // ends once.
+    let mut plug = bindings::blk_plug::default();
+    // SAFETY: The plug stays where it is until it is finished below.
+    unsafe { bindings::blk_start_plug(&raw mut plug) };
     let mut context = Context {
         wpc: bindings::iomap_writepage_ctx {
             // SAFETY: A mapping knows its inode.
@@ -249,6 +254,8 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
             error = submitted;
         }
     }
+    // SAFETY: Started above, by this thread.
+    unsafe { bindings::blk_finish_plug(&raw mut plug) };
     error
 }
 

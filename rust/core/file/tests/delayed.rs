@@ -72,6 +72,78 @@ fn the_size_on_the_device_grows_only_with_the_data() {
     fs.check();
 }
 
+/// Direct writes of single blocks, on the device but not finished.
+fn written(fs: &TestFs, ino: Ino, data: &DataState, lblks: &[u64]) -> StdVec<DataAlloc> {
+    let write = |lblk: &u64| {
+        let a = fs.fs.alloc_data_direct(ino, data, *lblk, 1).unwrap();
+        fs.fs.dev().write(a.pblk * B, &pattern(*lblk, B as usize)).unwrap();
+        a
+    };
+    lblks.iter().map(write).collect()
+}
+
+#[test]
+fn runs_that_are_finished_together_become_contents_together() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    fs.fs.write(ino, 0, &pattern(200, 40 * B as usize), t(1)).unwrap();
+    let data = DataState::new().unwrap();
+    let mut contents = fs.contents(ino);
+    // Within an extent, twice the same block, and behind the end.
+    for lblks in [&[0, 2, 3, 7, 39][..], &[2, 3, 4, 38, 39, 50], &[2, 7, 20, 21]] {
+        let allocs = written(&fs, ino, &data, lblks);
+        let size = (lblks[lblks.len() - 1] + 1) * B;
+        let before = data.sequence();
+        let csum = |a: &DataAlloc| vexfs_host::crc32c(0, &pattern(a.lblk, B as usize));
+        let runs: std::vec::Vec<_> = allocs.iter().map(|a| (*a, (a.lblk != 3).then(|| csum(a)))).collect();
+        fs.fs.finish_together(ino, &data, &runs, Some(size)).unwrap();
+        assert_ne!(data.sequence(), before);
+        contents.resize(contents.len().max(size as usize), 0);
+        for lblk in lblks {
+            contents[(lblk * B) as usize..][..B as usize].copy_from_slice(&pattern(*lblk, B as usize));
+        }
+        assert!(fs.contents(ino) == contents);
+        assert!(!fs.fs.map(ino, &data, lblks[0], 1).unwrap().in_flight);
+        fs.check();
+    }
+    fs.fs.sync().unwrap();
+    let crashed = fs.after_crash();
+    assert!(crashed.contents(ino) == contents);
+    crashed.check();
+}
+
+#[test]
+fn runs_that_cannot_be_finished_together_can_be_finished_one_by_one() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    fragment(&fs, ino, 40);
+    let data = DataState::new().unwrap();
+    let contents = fs.contents(ino);
+    let long = fs.fs.alloc_data_direct(ino, &data, 0, 60).unwrap();
+    fs.fs.dev().write(long.pblk * B, &pattern(3, 60 * B as usize)).unwrap();
+    let disorder = written(&fs, ino, &data, &[70, 69]);
+    let twice = written(&fs, ino, &data, &[70, 70]);
+    let free = fs.free();
+    for (allocs, error) in [
+        (&[disorder[1], long][..], "disorder"),
+        (&[long, disorder[1]], "too many extents in the way"),
+        (&disorder, "disorder"),
+        (&twice, "one block twice"),
+    ] {
+        let runs: std::vec::Vec<_> = allocs.iter().map(|a| (*a, None)).collect();
+        assert!(
+            fs.fs.finish_together(ino, &data, &runs, Some(80 * B)).is_err(),
+            "{error}"
+        );
+        assert!(fs.contents(ino) == contents && fs.free() == free, "{error}");
+    }
+    for a in [long, disorder[0], disorder[1], twice[0], twice[1]] {
+        fs.fs.finish_data(ino, &data, &a, None, None).unwrap();
+    }
+    assert!(fs.contents(ino)[..60 * B as usize] == pattern(3, 60 * B as usize));
+    fs.check();
+}
+
 #[test]
 fn a_block_can_be_dirtied_again_while_it_is_written() {
     let fs = TestFs::new();

@@ -124,8 +124,9 @@ impl Fs {
         done
     }
 
-    /// What [`Fs::finish_data`] does, for several runs with their checksums in one transaction: all of it or, on an error, nothing, and the caller
-    /// finishes them one by one. Their number should be small, and each should replace a few extents at most.
+    /// What [`Fs::finish_data`] does, for several runs with their checksums in one transaction: all of it or, on an error,
+    /// nothing, and the caller finishes them one by one. Their number should be small, and each should replace a few extents
+    /// at most.
     ///
     /// # Errors
     ///
@@ -152,8 +153,7 @@ impl Fs {
         let mut total = inline::Delta::default();
         for (a, csum) in allocs {
             let delta = replace_all(&mut tx, ino, a, *csum, self.units_per_block(), IN_THE_WAY)?;
-            total.gained = total.gained.saturating_add(delta.gained);
-            total.lost = total.lost.saturating_add(delta.lost);
+            total.add(&delta);
         }
         change(&mut tx, ino, |d| {
             if d.state.get() & state::TRUNCATING != 0 {
@@ -267,7 +267,8 @@ impl Fs {
     }
 }
 
-/// Makes freshly written `alloc`, whose checksum may be known, part of inode `ino` in a transaction that reserved enough for `budget` old extents.
+/// Makes freshly written `alloc`, whose checksum may be known, part of inode `ino` in a transaction that reserved enough for
+/// `budget` old extents.
 pub(super) fn replace_all(
     tx: &mut Tx<'_>,
     ino: Ino,

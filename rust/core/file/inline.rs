@@ -32,6 +32,12 @@ impl Delta {
     pub fn apply(&self, d: &mut DiskInode, ino: Ino) -> Result<()> {
         d.account(ino, self.gained, self.lost)
     }
+
+    /// Takes `more` in.
+    pub fn add(&mut self, more: &Delta) {
+        self.gained = self.gained.saturating_add(more.gained);
+        self.lost = self.lost.saturating_add(more.lost);
+    }
 }
 
 /// The length of the inline data of inode `ino`, if it has any.

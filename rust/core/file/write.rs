@@ -307,8 +307,7 @@ impl Fs {
         for (i, a) in allocs.iter().enumerate() {
             let csum = csums.get(i).copied();
             let delta = replace_all(&mut tx, ino, a, csum, self.units_per_block(), usize::MAX)?;
-            total.gained = total.gained.saturating_add(delta.gained);
-            total.lost = total.lost.saturating_add(delta.lost);
+            total.add(&delta);
         }
         change(&mut tx, ino, |d| {
             d.size.set(d.size.get().max(end));

@@ -7,17 +7,18 @@
 #   trixie/            a Debian 13 root with the compilers that built the kernel
 #   linux-<release>/   one stock kernel: source/ out/ (the build tree) modules/ vmlinuz, seen as /k in the root
 #   guest-<sum>.img    a read-only Debian 13 root for guests with real tools, named after the list of its packages
-#   build/<name>/      module build folders
+#   build/<kernel>/<checkout>-<name>/   module build folders; make goes by times, so checkouts must not share one
 #   kvm-<boot>         whether KVM works here, tested once per boot
 # A folder appears under its name only when complete; unfinished work is called *.part and is taken up again.
 
 repo=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 cache=$(realpath -m "${VEXFS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vexfs}")
 root=$cache/trixie
+checkout=$(cksum <<<"$repo" | cut -d' ' -f1)
 guest_packages=bash,coreutils,util-linux,mount,kmod,tar,gzip,xz-utils,findutils,diffutils,grep,sed,procps,git,sqlite3,fio
 guest_packages+=,e2fsprogs,xfsprogs,attr,acl,perl-base,dmsetup,busybox-static,ca-certificates,stress-ng
 guest_image=$cache/guest-$(cksum <<<"$guest_packages" | cut -d' ' -f1).img
-export repo cache root guest_packages guest_image
+export repo cache root checkout guest_packages guest_image
 
 die() {
 	echo "${0##*/}: $*" >&2

@@ -288,7 +288,12 @@ impl DirectoryOperations<VexFs> for OpenDirectory {
         // The core calls back without holding a lock.
         let end = fs(dir).readdir(dir.ino(), context.position(), &mut |position, name, ino, kind| {
             context.set_position(position);
-            context.emit(name, ino, kind)
+            let more = context.emit(name, ino, kind);
+            if more {
+                // Should there be an error before the next one, the reader has this one.
+                context.set_position(position.saturating_add(1));
+            }
+            more
         })?;
         context.set_position(end);
         Ok(())

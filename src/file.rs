@@ -244,7 +244,14 @@ fn write_direct(iocb: &mut Kiocb<VexFs>, from: &mut IovIter) -> Result<Option<us
         return Ok(None);
     }
     let grows = iocb.pos().saturating_add(from.count() as u64) > inode.size();
-    let written = direct_or_none(iomap::direct_write(iocb, from, grows))?;
+    let result = direct_or_none(iomap::direct_write(iocb, from, grows));
+    if result.is_err() && grows {
+        // Part of it may be recorded, and the size with it: they must not differ, or what is behind this one comes back.
+        if let Ok(stored) = inode.super_block().info().fs.inode(inode.ino()) {
+            inode.set_size(stored.size.max(inode.size()));
+        }
+    }
+    let written = result?;
     // Recorded with the data already.
     if written.is_some() && iocb.pos() > inode.size() {
         inode.set_size(iocb.pos());

@@ -137,20 +137,23 @@ impl BlockMap for VexFs {
         }
     }
 
-    fn allocate(inode: &Inode<Self>, pos: u64, len: u64) -> Result<Allocation> {
+    fn allocate(inode: &Inode<Self>, pos: u64, len: u64, uptodate: bool) -> Result<Allocation> {
         let blocks = Blocks::of(inode)?;
         let (first, count) = (blocks.at(pos), blocks.count(len));
         let found = match blocks.fs.alloc_data_for(blocks.ino, blocks.data, first, count) {
             Err(Error::NotFound) => {
                 // Dirty without a promise. In a hole these are zeros behind the former end of a file that has grown since
-                // its last page was dirtied by a program. On data it is a page that was dirtied behind our back.
+                // its last page was dirtied by a program. On data it is a page that was dirtied behind our back, for which
+                // all of it had to be valid; or clean, in a folio of which another part was dirty.
                 let map = blocks.fs.map(blocks.ino, blocks.data, first, count)?;
-                if map.kind == MapKind::Hole && !map.in_flight {
-                    return Ok(Allocation::Nothing {
-                        len: blocks.bytes(map.len),
-                    });
+                let len = blocks.bytes(map.len);
+                if !uptodate || (map.kind == MapKind::Hole && !map.in_flight) {
+                    return Ok(Allocation::Nothing { len });
                 }
-                blocks.fs.alloc_data_direct(blocks.ino, blocks.data, first, map.len)
+                match blocks.fs.alloc_data_direct(blocks.ino, blocks.data, first, map.len) {
+                    Err(Error::NoSpace) => return Ok(Allocation::NoSpace { len }),
+                    found => found,
+                }
             }
             found => found,
         }?;

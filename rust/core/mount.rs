@@ -274,8 +274,12 @@ impl Fs {
     pub fn mount(dev: Device, options: MountOptions) -> Result<Arc<Fs>> {
         let _shared = shared();
         let chosen = read_superblock(&dev, options.read_only)?;
+        let maybe_older = chosen.maybe_older;
         let fs = Fs::assemble(dev, chosen, &options)?;
-        if !options.norecovery && replay(&fs)? {
+        if maybe_older {
+            // The log need not have what came between this state and a newer one, on which what it has may build.
+            log!(warn, "what the intent log may hold is not shown");
+        } else if !options.norecovery && replay(&fs)? {
             // A read-only mount has it in memory only, and nothing to write.
             fs.log.replayed.store(true, SeqCst);
             fs.tree.write().changed = false;

@@ -338,6 +338,16 @@ size_t vexfs_folio_size(struct folio *folio)
 	return folio_size(folio);
 }
 
+bool vexfs_folio_test_uptodate(struct folio *folio)
+{
+	return folio_test_uptodate(folio);
+}
+
+void vexfs_mapping_set_error(struct address_space *mapping, int error)
+{
+	mapping_set_error(mapping, error);
+}
+
 void vexfs_folio_zero_range(struct folio *folio, size_t start, size_t length)
 {
 	folio_zero_range(folio, start, length);

@@ -69,6 +69,8 @@ void *vexfs_kmap_local_folio(struct folio *folio, size_t offset);
 void vexfs_kunmap_local(const void *addr);
 loff_t vexfs_folio_pos(struct folio *folio);
 size_t vexfs_folio_size(struct folio *folio);
+bool vexfs_folio_test_uptodate(struct folio *folio);
+void vexfs_mapping_set_error(struct address_space *mapping, int error);
 void vexfs_folio_zero_range(struct folio *folio, size_t start, size_t length);
 size_t vexfs_iov_iter_count(const struct iov_iter *iter);
 void vexfs_sb_start_pagefault(struct super_block *sb);

@@ -342,15 +342,23 @@ impl FileOperations<VexFs> for RegularFile {
 
     fn fallocate(file: &File<VexFs>, mode: u32, pos: u64, len: u64) -> Result {
         let keep_size = mode & bindings::FALLOC_FL_KEEP_SIZE != 0;
+        let inode = file.inode();
+        let end = pos.checked_add(len).ok_or(EINVAL)?;
         match mode & !bindings::FALLOC_FL_KEEP_SIZE {
             // The VFS lets it through with KEEP_SIZE only.
             bindings::FALLOC_FL_PUNCH_HOLE => {}
             bindings::FALLOC_FL_ZERO_RANGE => {}
-            // Space set aside for a block would not be used: data always goes to a new place.
+            // Space set aside for a block would not be used: data always goes to a new place. A length beyond what the process
+            // may make is said to be that first, as elsewhere.
+            bindings::FALLOC_FL_ALLOCATE_RANGE if !keep_size => {
+                let _lock = inode.lock();
+                if end > inode.size() {
+                    check_new_size(inode, end)?;
+                }
+                return Err(Error::Unsupported("preallocation").into());
+            }
             _ => return Err(Error::Unsupported("preallocation").into()),
         }
-        let inode = file.inode();
-        let end = pos.checked_add(len).ok_or(EINVAL)?;
         {
             let _lock = inode.lock();
             inode.wait_direct();

@@ -19,8 +19,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use vexfs_tests::collection::Collection;
 
-/// Empty files, more than the disk has blocks.
-const FILES: u64 = 8000;
 /// Tasks that need space at the same time.
 const TASKS: u64 = 8;
 
@@ -34,30 +32,36 @@ fn counter(name: &str) -> io::Result<u64> {
         .ok_or_else(|| io::Error::other(format!("no counter {name}")))
 }
 
-/// The files whose dirty byte is promised a block.
-struct Small(PathBuf);
+/// The files whose dirty byte is promised a block: more than there are blocks.
+struct Small {
+    folder: PathBuf,
+    count: u64,
+}
 
 impl Small {
     fn make(mount: &Path) -> io::Result<Self> {
-        let small = Small(mount.join("small"));
-        std::fs::create_dir(&small.0)?;
-        (0..FILES).try_for_each(|n| File::create(small.name(n)).map(drop))?;
+        let small = Small {
+            folder: mount.join("small"),
+            count: statvfs(mount)?.blocks_available(),
+        };
+        std::fs::create_dir(&small.folder)?;
+        (0..small.count).try_for_each(|n| File::create(small.name(n)).map(drop))?;
         nix::unistd::syncfs(File::open(mount)?)?;
         Ok(small)
     }
 
     fn name(&self, n: u64) -> PathBuf {
-        self.0.join(format!("{n}"))
+        self.folder.join(format!("{n}"))
     }
 
     /// Makes one after the other dirty until hardly a block is left.
     fn promise_all(&self) -> io::Result<()> {
-        for n in 0..FILES {
+        for n in 0..self.count {
             OpenOptions::new()
                 .write(true)
                 .open(self.name(n))?
                 .write_all_at(b"x", 0)?;
-            if statvfs(&self.0)?.blocks_available() <= 1 {
+            if statvfs(&self.folder)?.blocks_available() <= 1 {
                 return Ok(());
             }
         }

@@ -5,6 +5,7 @@ use crate::fill::is_full;
 use crate::fill::set_attribute;
 use crate::fill::Checks;
 use nix::sys::mman::mmap;
+use nix::sys::mman::munmap;
 use nix::sys::mman::MapFlags;
 use nix::sys::mman::ProtFlags;
 use nix::sys::statvfs::statvfs;
@@ -72,11 +73,11 @@ impl Small {
 /// One byte of a hole, dirtied through a mapping.
 fn write_mapped(file: &File) -> io::Result<()> {
     let len = NonZero::new(4096).ok_or(io::ErrorKind::InvalidInput)?;
-    // SAFETY: a new mapping; the child below is the only one to use it.
+    // SAFETY: a new mapping, which nobody else knows of.
     let map = unsafe { mmap(None, len, ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, file, 0) }?;
     // A lack of space is a SIGBUS, which only the child is killed by.
     // SAFETY: the child calls nothing but what a signal handler may.
-    match unsafe { nix::unistd::fork() }? {
+    let status = match unsafe { nix::unistd::fork() }? {
         nix::unistd::ForkResult::Child => {
             // SAFETY: the mapping has a page.
             unsafe {
@@ -84,10 +85,13 @@ fn write_mapped(file: &File) -> io::Result<()> {
                 libc::_exit(0);
             }
         }
-        nix::unistd::ForkResult::Parent { child } => match nix::sys::wait::waitpid(child, None)? {
-            nix::sys::wait::WaitStatus::Exited(_, 0) => Ok(()),
-            status => Err(io::Error::other(format!("{status:?}"))),
-        },
+        nix::unistd::ForkResult::Parent { child } => nix::sys::wait::waitpid(child, None)?,
+    };
+    // SAFETY: nobody uses it any more.
+    unsafe { munmap(map, len.get()) }?;
+    match status {
+        nix::sys::wait::WaitStatus::Exited(_, 0) => Ok(()),
+        status => Err(io::Error::other(format!("{status:?}"))),
     }
 }
 

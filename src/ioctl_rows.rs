@@ -34,6 +34,7 @@ use crate::ioctl_arg::read_array;
 use crate::ioctl_arg::read_vectors;
 use crate::ioctl_arg::Arg;
 use crate::ioctl_arg::Output;
+use crate::room::with_room;
 use crate::super_block::VexFs;
 
 /// What has been done to the vectors of a mount, since it was mounted.
@@ -161,7 +162,9 @@ pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         normalize: arg.flags & uapi::VEXFS_INSERT_NORMALIZE != 0,
     };
     arg.write()?;
-    let inserted = collection.insert_with(&batch, mode, &Writes::through(caller.file))?;
+    let inserted = with_room(target.inode(), || {
+        Ok(collection.insert_with(&batch, mode, &Writes::through(caller.file))?)
+    })?;
     counters(caller)
         .inserted
         .fetch_add(inserted.count as u64, Ordering::Relaxed);

@@ -19,6 +19,7 @@ use vexfs_vfs::iomap::TOGETHER;
 use vexfs_vfs::Inode;
 use vexfs_vfs::Result;
 
+use crate::room;
 use crate::super_block::VexFs;
 
 /// What every function here needs: the core, the file's state in it, and the size of its blocks.
@@ -100,9 +101,7 @@ impl BlockMap for VexFs {
     }
 
     fn make_room(inode: &Inode<Self>) -> bool {
-        inode.super_block().start_writeback();
-        // What this file has is what the caller is most likely waiting for.
-        inode.write_and_wait().is_ok() && inode.super_block().info().fs.sync().is_ok()
+        room::make_room(inode)
     }
 
     fn unreserve(inode: &Inode<Self>, pos: u64, len: u64) {

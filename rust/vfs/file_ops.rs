@@ -217,10 +217,11 @@ impl<T: BlockMap> Inode<T> {
 }
 
 impl<T: BlockMap> SuperBlock<T> {
-    /// Writes back what is dirty, unless the filesystem is just being mounted, frozen or unmounted.
-    pub fn start_writeback(&self) {
+    /// Writes back the data of all files and waits for it; the caller may hold inode locks. False if the filesystem is just
+    /// being mounted, frozen or unmounted: who does that may be waiting for the caller.
+    pub fn write_back(&self) -> bool {
         // SAFETY: A live superblock; the caller holds no locks that writeback needs.
-        unsafe { bindings::try_to_writeback_inodes_sb(self.as_ptr(), bindings::wb_reason_WB_REASON_FS_FREE_SPACE) };
+        unsafe { bindings::vexfs_write_back(self.as_ptr()) }
     }
 
     /// Writes everything out and waits for it, like syncfs(2).

@@ -507,6 +507,15 @@ int vexfs_sync_filesystem(struct super_block *sb)
 	return error;
 }
 
+bool vexfs_write_back(struct super_block *sb)
+{
+	if (!down_read_trylock(&sb->s_umount))
+		return false;
+	sync_inodes_sb(sb);
+	up_read(&sb->s_umount);
+	return true;
+}
+
 void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func)
 {
 	INIT_DELAYED_WORK(work, func);

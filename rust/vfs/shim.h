@@ -105,6 +105,7 @@ int vexfs_security_inode_init_security(struct inode *inode, struct inode *dir, c
 				       initxattrs initxattrs, void *fs_data);
 void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len);
 int vexfs_sync_filesystem(struct super_block *sb);
+bool vexfs_write_back(struct super_block *sb);
 void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func);
 bool vexfs_queue_delayed_work(struct delayed_work *work, unsigned int msecs);
 

@@ -383,6 +383,7 @@ impl Fs {
                     });
                 }
                 if commits > 1 || !space.has_pending() {
+                    self.room.refused();
                     return Err(Error::NoSpace);
                 }
             }

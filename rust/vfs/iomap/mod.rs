@@ -134,7 +134,7 @@ pub trait BlockMap: FileSystem {
     fn reserve(inode: &Inode<Self>, pos: u64, len: u64) -> Result;
 
     /// Turns promises into what they are used for and makes freed space available, after [`Self::reserve`] found none.
-    /// Returns whether it may find some now. Called without locked folios.
+    /// Returns whether it may find some now. Called without locked folios and invalidate locks.
     fn make_room(inode: &Inode<Self>) -> bool;
 
     /// Takes back the promises in a range.

@@ -45,7 +45,7 @@ struct Size {
 }
 
 impl Collection {
-    /// Takes the right to change, with a tail below its hard limit.
+    /// Takes the right to add rows, with a tail below its hard limit.
     pub(super) fn writer_with_room<'a>(
         &'a self,
         permit: &'a dyn Permit,
@@ -53,6 +53,9 @@ impl Collection {
         loop {
             let permitted = Permitted::by(permit)?;
             let mut writer = self.writer.write_killable()?;
+            if writer.is_removed {
+                return Err(Error::NotFound);
+            }
             let image = self.loaded(&mut writer)?;
             let full = self.tail_reaches(&writer, &image, self.tuning.tail_rows_max, self.tuning.tail_bytes_max);
             let room = image.segments.len() < SEGMENTS_MAX;

@@ -75,6 +75,34 @@ fn a_full_device_refuses_a_batch_and_keeps_what_there_is() {
 }
 
 #[test]
+fn inserts_that_are_refused_again_and_again_take_no_more_memory() {
+    silence();
+    let mut random = Random(4);
+    let world = World::on(Arc::new(RamBackend::new(16 << 20)), 4, Metric::L2);
+    let collection = world.collection();
+    let mut rows = Rows::default();
+    for id in 0..96 {
+        let mut payload = crate::payload::Builder::new();
+        let text = "x".repeat(60_000);
+        payload.add("t", crate::payload::Value::Text(&text)).unwrap();
+        rows.push(id, &random.vector(4), &payload.finish().unwrap());
+    }
+    let mut held = std::vec![];
+    while held.len() < 5 {
+        match collection.insert(&rows.without_ids(), PLAIN) {
+            Ok(_) => {}
+            Err(Error::NoSpace) => {
+                let image = collection.image().unwrap();
+                assert_eq!(image.counter.bytes(), image.memory_bytes(), "all of it is counted");
+                held.push(image.memory_bytes());
+            }
+            Err(e) => panic!("{e}"),
+        }
+    }
+    assert!(held.iter().all(|bytes| *bytes == held[0]), "{held:?}");
+}
+
+#[test]
 fn rows_can_be_deleted_on_a_full_device_and_their_space_comes_back() {
     silence();
     for in_segments in [false, true] {

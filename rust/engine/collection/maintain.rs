@@ -64,6 +64,8 @@ impl Collection {
                 return Ok((permitted, writer));
             }
             if room {
+                // A crash may have left files whose space this needs.
+                self.remove_leftovers(&mut writer);
                 self.seal(&mut writer)?;
                 return Ok((permitted, writer));
             }
@@ -139,9 +141,9 @@ impl Collection {
                     urgent: true,
                     ..Update::default()
                 };
-                self.publish(&mut writer, update)?;
+                let published = self.publish(&mut writer, update);
                 self.remove_leftovers(&mut writer);
-                return Ok(true);
+                return published.map(|_| true);
             }
             self.due(&image, &writer.item.index)?
         };
@@ -244,9 +246,10 @@ impl Collection {
                 urgent: true,
                 ..Update::default()
             };
-            has_dead && may_lack_space(self.publish(&mut writer, update))? && {
+            has_dead && {
+                let published = self.publish(&mut writer, update);
                 self.remove_leftovers(&mut writer);
-                true
+                may_lack_space(published)?
             }
         };
         loop {

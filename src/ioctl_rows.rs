@@ -127,6 +127,9 @@ pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     }
     let count = check_count(arg.count, uapi::VEXFS_BATCH_ROWS_MAX)?;
     let (target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Write)?;
+    if arg.flags & uapi::VEXFS_INSERT_UPSERT != 0 {
+        caller.check_removal(target.inode())?;
+    }
     let params = collection.params();
     check_vectors(arg.dim, arg.element, &params)?;
     let bytes = (count as u64)
@@ -192,6 +195,7 @@ pub fn delete(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     }
     let count = check_count(arg.count, uapi::VEXFS_BATCH_ROWS_MAX)?;
     let (target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Write)?;
+    caller.check_removal(target.inode())?;
     let ids: Vec<u64> = read_array(arg.ids, count)?;
     let _access = caller.file.want_write()?;
     arg.write()?;

@@ -5,7 +5,6 @@ mod cuts;
 mod format;
 mod mounts;
 mod sync;
-mod together;
 
 use crate::format::Key;
 use crate::mount::MountOptions;
@@ -14,8 +13,6 @@ use crate::txn::Reserve;
 use crate::Fs;
 use core::ops::Deref;
 use core::ops::Range;
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::SeqCst;
 use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
@@ -45,8 +42,6 @@ struct Probe {
     rec: RecordingBackend,
     bad: Mutex<Range<u64>>,
     hook: Mutex<Option<Hook>>,
-    /// Microseconds that a flush takes once it has begun.
-    slow: AtomicU64,
 }
 
 /// Gets the offset of a write, or `None` for a flush; returns whether it wants to be called again.
@@ -105,9 +100,7 @@ impl Backend for Probe {
 
     fn flush(&self) -> Result<()> {
         self.call(None)?;
-        let done = self.rec.flush();
-        std::thread::sleep(std::time::Duration::from_micros(self.slow.load(SeqCst)));
-        done
+        self.rec.flush()
     }
 
     fn write_fua(&self, offset: u64, data: &[u8]) -> Result<()> {
@@ -137,7 +130,6 @@ fn on(ram: RamBackend) -> (StdArc<Probe>, Device) {
         rec: RecordingBackend::from_ram(ram),
         bad: Mutex::new(0..0),
         hook: Mutex::new(None),
-        slow: AtomicU64::new(0),
     });
     let dev = Device::from_backend(probe.clone());
     (probe, dev)

@@ -135,7 +135,7 @@ struct Writer {
 }
 
 /// The longest time in nanoseconds that a batch waits for those who were there at the last one.
-const GATHER_MAX: u64 = 1_000_000;
+const GATHER_MAX: u64 = 2_000_000;
 
 /// What whoever writes a batch needs.
 #[derive(Default)]
@@ -308,13 +308,13 @@ impl Fs {
     }
 
     /// Waits a little for those who waited for the last batch, if they were several: tasks that sync again and again are about
-    /// to come back, and one batch for all of them costs as much as one for the first. It takes at most half of the time that
-    /// a batch takes, and next time only those who came count.
+    /// to come back, and one batch for all of them costs as much as one for the first. It takes as long as a batch takes at
+    /// most, and next time only those who came count.
     fn gather(&self, tools: &Tools) {
         if tools.together < 2 {
             return;
         }
-        let limit = (tools.took / 2).min(GATHER_MAX);
+        let limit = tools.took.min(GATHER_MAX);
         let begun = monotonic();
         while self.log.callers.load(SeqCst) < tools.together && monotonic().saturating_sub(begun) < limit {
             nap();

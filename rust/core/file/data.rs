@@ -120,7 +120,7 @@ impl Fs {
         if done.is_err() {
             self.release_data(rest.pblk, rest.len);
         }
-        data.landed(&self.order, alloc.lblk, alloc.len);
+        data.landed(&self.order, [alloc]);
         done
     }
 
@@ -164,9 +164,7 @@ impl Fs {
             Ok(())
         })?;
         let txg = tx.commit();
-        for (a, _) in allocs {
-            data.landed(&self.order, a.lblk, a.len);
-        }
+        data.landed(&self.order, allocs.iter().map(|(a, _)| a));
         Ok(txg)
     }
 

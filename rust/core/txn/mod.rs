@@ -20,6 +20,7 @@ pub(crate) mod order;
 #[cfg(test)]
 mod tests;
 
+use crate::btree::Around;
 use crate::btree::Env;
 use crate::btree::How;
 use crate::btree::Tree;
@@ -538,6 +539,31 @@ impl<'a> Tx<'a> {
             Some(ino)
         });
         next.ok_or(NESTED)?.ok_or(Error::NoSpace)
+    }
+
+    /// Calls `f` with the items around `k`, up to `to`, if one leaf can tell: `None` otherwise. The caller is about to change
+    /// what is there.
+    pub(crate) fn around<R>(
+        &mut self,
+        k: &Key,
+        to: &Key,
+        f: impl FnOnce(Around<'_>) -> Result<R>,
+    ) -> Result<Option<R>> {
+        let (mut f, mut found) = (Some(f), None);
+        let done = self.on_tree(|tree, env| {
+            tree.reach(env, k)?;
+            let walk = Walk {
+                source: env.source(),
+                tree,
+                anew: false,
+            };
+            walk.around(k, to, |around| {
+                found = f.take().map(|f| f(around)).transpose()?;
+                Ok(())
+            })
+        });
+        done.inspect_err(|e| self.met(e))?;
+        Ok(found)
     }
 
     /// Inserts an item.

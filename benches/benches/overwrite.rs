@@ -87,6 +87,7 @@ impl World {
         (0..SOME).map(one).collect()
     }
 
+    #[inline(never)]
     fn direct(&self, blocks: &[u64]) {
         for lblk in blocks {
             let alloc = self
@@ -100,6 +101,7 @@ impl World {
         }
     }
 
+    #[inline(never)]
     fn reserve(&self, blocks: &[u64]) {
         for lblk in blocks {
             self.fs.map(self.ino, &self.data, *lblk, 1).expect("map");
@@ -107,6 +109,7 @@ impl World {
         }
     }
 
+    #[inline(never)]
     fn write_back(&self, blocks: &[u64]) {
         let alloc = |lblk: &u64| self.fs.alloc_data_for(self.ino, &self.data, *lblk, 1).expect("space");
         let allocs: Vec<DataAlloc> = blocks.iter().map(alloc).collect();

@@ -25,6 +25,7 @@ use crate::format::Key;
 use crate::format::MAX_LEVELS;
 use crate::log::Redo;
 use crate::txn::fetch::Source;
+use crate::txn::Lists;
 use core::ops::Deref;
 use shrink::Hints;
 use undo::Undo;
@@ -79,6 +80,8 @@ pub(crate) struct Tree {
     pub(crate) redo: Redo,
     hints: Hints,
     finger: Option<Finger>,
+    /// Memory for the next transaction.
+    pub(crate) lists: Lists,
 }
 
 /// The leaf that was changed last, so that whoever stays in it finds it without a walk. Dirty nodes stay where they are; any
@@ -138,6 +141,7 @@ impl Tree {
             redo: Redo::new(),
             hints: Hints::new(),
             finger: None,
+            lists: Lists::new(),
         })
     }
 

@@ -199,12 +199,18 @@ struct Inner {
     /// Where the last allocation ended: the next one should go on there.
     last_lblk: u64,
     last_pblk: u64,
+    /// The end of the last block, in the order of the file, that was allocated.
+    reached: u64,
 }
 
 impl Inner {
-    /// Where a block that follows the last allocation should go.
-    fn goal(&self, lblk: u64) -> Option<u64> {
-        (self.last_pblk != 0 && self.last_lblk == lblk).then_some(self.last_pblk)
+    /// Where `len` blocks at `lblk` should go: behind the last allocation if they follow it, anywhere if they are a few in the
+    /// middle. `None` if the tree has to be asked.
+    fn goal(&self, lblk: u64, len: u64) -> Option<u64> {
+        if self.last_pblk != 0 && self.last_lblk == lblk {
+            return Some(self.last_pblk);
+        }
+        (lblk.saturating_add(len) < self.reached && len < FEW).then_some(0)
     }
 }
 
@@ -227,6 +233,7 @@ impl DataState {
                 ordered: Blocks::new(),
                 last_lblk: 0,
                 last_pblk: 0,
+                reached: 0,
             })?,
             sequence: AtomicU64::new(0),
         })
@@ -286,6 +293,7 @@ impl DataState {
             inner.reserved.remove(a.lblk, end);
         }
         inner.last_lblk = end;
+        inner.reached = inner.reached.max(end);
         inner.last_pblk = a.pblk.saturating_add(u64::from(a.len));
         Ok(())
     }
@@ -383,7 +391,7 @@ impl Fs {
         let (reserved, run, goal) = {
             let inner = data.inner.lock();
             let (reserved, run) = inner.reserved.run(lblk, len);
-            (reserved, run, inner.goal(lblk))
+            (reserved, run, inner.goal(lblk, run))
         };
         if !reserved {
             return Err(Error::NotFound);
@@ -399,7 +407,7 @@ impl Fs {
     /// The result may be shorter than `len`.
     pub fn alloc_data_direct(&self, ino: u64, data: &DataState, lblk: u64, len: u64) -> Result<DataAlloc> {
         let _nofs = nofs();
-        let goal = data.inner.lock().goal(lblk);
+        let goal = data.inner.lock().goal(lblk, len);
         self.alloc_run(ino, data, lblk, len, goal, false)
     }
 
@@ -442,6 +450,9 @@ impl Fs {
         Ok(left.filter(|e| e.end() == lblk).map_or(0, |e| e.pend()))
     }
 }
+
+/// So few blocks in the middle of a file are not worth asking what they follow: mostly they replace others.
+const FEW: u64 = 16;
 
 /// Blocks allocated in one piece at most: 8 MiB of the smallest blocks.
 pub(crate) const MAX_ALLOC: u32 = 2048;

@@ -13,6 +13,7 @@ use crate::inode::Inode;
 use crate::inode::Stamp;
 use crate::inode::TreeAttributes;
 use crate::ioctl;
+use crate::room::with_room;
 use crate::super_block::VexFs;
 use kernel::bindings;
 use kernel::prelude::vtable;
@@ -123,7 +124,9 @@ impl InodeOperations<VexFs> for Directory {
             return Err(Error::Permission.into());
         }
         let stamp = Stamp::new([(dir, true), (inode, false)]);
-        let after = fs(dir).link(inode.ino(), dir.ino(), dentry.name(), stamp.now())?;
+        let after = with_room(dir, || {
+            Ok(fs(dir).link(inode.ino(), dir.ino(), dentry.name(), stamp.now())?)
+        })?;
         stamp.keep(after.txg);
         inode.set_nlink(after.nlink);
         dir.set_size(dir.size().saturating_add(1));
@@ -202,13 +205,15 @@ impl InodeOperations<VexFs> for Directory {
             let (from, to) = (old_dir.ino(), new_dir.ino());
             fs(old_dir).rename(from, old.name(), to, new.name(), flags, stamp.now())
         };
-        let done = match target {
-            Some(target) if core_flags == RenameFlags::NONE && target.data().is_collection() => {
-                let over = || rename(RenameFlags::OVER_COLLECTION);
-                ioctl::collections(target).get(target.ino())?.if_empty(over)?
-            }
-            _ => rename(core_flags)?,
-        };
+        let done = with_room(old_dir, || {
+            Ok(match target {
+                Some(target) if core_flags == RenameFlags::NONE && target.data().is_collection() => {
+                    let over = || rename(RenameFlags::OVER_COLLECTION);
+                    ioctl::collections(target).get(target.ino())?.if_empty(over)?
+                }
+                _ => rename(core_flags)?,
+            })
+        })?;
         stamp.keep(done.txg);
         if let (Some(target), Some(after)) = (target, &done.replaced) {
             target.set_nlink(after.nlink);
@@ -261,7 +266,7 @@ fn make(
         xattrs.push((&label.name, &label.value))?;
     }
     let owner = new.attributes();
-    let made = create(&NewCoreInode {
+    let core = NewCoreInode {
         mode: u32::from(owner.mode),
         uid: owner.uid,
         gid: owner.gid,
@@ -269,7 +274,8 @@ fn make(
         target,
         now: time_to_core(new.set_ctime_current()),
         xattrs: &xattrs,
-    })?;
+    };
+    let made = with_room(dir, || Ok(create(&core)?))?;
     if let Some(found) = new.hash(made.ino) {
         return Ok((Made::Elsewhere(found), made));
     }
@@ -288,7 +294,12 @@ impl DirectoryOperations<VexFs> for OpenDirectory {
         // The core calls back without holding a lock.
         let end = fs(dir).readdir(dir.ino(), context.position(), &mut |position, name, ino, kind| {
             context.set_position(position);
-            context.emit(name, ino, kind)
+            let more = context.emit(name, ino, kind);
+            if more {
+                // Should there be an error before the next one, the reader has this one.
+                context.set_position(position.saturating_add(1));
+            }
+            more
         })?;
         context.set_position(end);
         Ok(())

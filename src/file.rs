@@ -21,7 +21,6 @@ use vexfs_vfs::file_ops::FileOperations;
 use vexfs_vfs::inode_ops::check_new_size;
 use vexfs_vfs::ioctl::IoctlOperations;
 use vexfs_vfs::iomap;
-use vexfs_vfs::iomap::BlockMap;
 use vexfs_vfs::iomap::FiemapInfo;
 use vexfs_vfs::kiocb::IovIter;
 use vexfs_vfs::kiocb::Kiocb;
@@ -35,6 +34,7 @@ use vexfs_vfs::Inode;
 use vexfs_vfs::NewInode;
 use vexfs_vfs::Result;
 
+use crate::room::with_room;
 use crate::super_block::VexFs;
 
 /// Largest size of a file. Half of what an offset can say, so that rounding up to blocks never overflows one.
@@ -244,7 +244,14 @@ fn write_direct(iocb: &mut Kiocb<VexFs>, from: &mut IovIter) -> Result<Option<us
         return Ok(None);
     }
     let grows = iocb.pos().saturating_add(from.count() as u64) > inode.size();
-    let written = direct_or_none(iomap::direct_write(iocb, from, grows))?;
+    let result = direct_or_none(iomap::direct_write(iocb, from, grows));
+    if result.is_err() && grows {
+        // Part of it may be recorded, and the size with it: they must not differ, or what is behind this one comes back.
+        if let Ok(stored) = inode.super_block().info().fs.inode(inode.ino()) {
+            inode.set_size(stored.size.max(inode.size()));
+        }
+    }
+    let written = result?;
     // Recorded with the data already.
     if written.is_some() && iocb.pos() > inode.size() {
         inode.set_size(iocb.pos());
@@ -254,31 +261,18 @@ fn write_direct(iocb: &mut Kiocb<VexFs>, from: &mut IovIter) -> Result<Option<us
 
 /// Writes through the page cache.
 fn write_buffered(iocb: &mut Kiocb<VexFs>, from: &mut IovIter) -> Result<usize> {
-    let mut made_room = false;
-    loop {
-        let inode = iocb.inode().grab();
-        let lock = inode.lock();
+    let inode = iocb.inode().grab();
+    with_room(&inode, || {
+        let _lock = inode.lock();
         if iocb.is_direct() {
             // Part of a block: the rest of it may be on its way around the page cache.
             inode.wait_direct();
         }
-        let result = match prepare_write(iocb, from) {
-            Ok(false) => return Ok(0),
-            Ok(true) => iomap::buffered_write(iocb, from),
-            Err(failure) => Err(failure),
-        };
-        drop(lock);
-        match result {
-            // Promises are for the worst case, and space freed is free after the next commit only.
-            Err(failure) if !made_room && failure.to_errno() == -(bindings::ENOSPC as i32) => {
-                made_room = true;
-                if !VexFs::make_room(&inode) {
-                    return Err(failure);
-                }
-            }
-            result => return result,
+        if !prepare_write(iocb, from)? {
+            return Ok(0);
         }
-    }
+        iomap::buffered_write(iocb, from)
+    })
 }
 
 impl FileOperations<VexFs> for RegularFile {
@@ -315,7 +309,13 @@ impl FileOperations<VexFs> for RegularFile {
             let written = write_buffered(iocb, from)?;
             return if written > 0 { iocb.sync_written(written) } else { Ok(0) };
         }
-        if let Some(written) = write_direct(iocb, from)? {
+        let (inode, count) = (iocb.inode().grab(), from.count());
+        let direct = with_room(&inode, || match from.count() == count {
+            true => write_direct(iocb, from),
+            // Part of it is on its way, which ended with an error all the same.
+            false => Err(Error::NoSpace.into()),
+        });
+        if let Some(written) = direct? {
             return Ok(written);
         }
         let written = write_buffered(iocb, from)?;
@@ -349,15 +349,23 @@ impl FileOperations<VexFs> for RegularFile {
 
     fn fallocate(file: &File<VexFs>, mode: u32, pos: u64, len: u64) -> Result {
         let keep_size = mode & bindings::FALLOC_FL_KEEP_SIZE != 0;
+        let inode = file.inode();
+        let end = pos.checked_add(len).ok_or(EINVAL)?;
         match mode & !bindings::FALLOC_FL_KEEP_SIZE {
             // The VFS lets it through with KEEP_SIZE only.
             bindings::FALLOC_FL_PUNCH_HOLE => {}
             bindings::FALLOC_FL_ZERO_RANGE => {}
-            // Space set aside for a block would not be used: data always goes to a new place.
+            // Space set aside for a block would not be used: data always goes to a new place. A length beyond what the process
+            // may make is said to be that first, as elsewhere.
+            bindings::FALLOC_FL_ALLOCATE_RANGE if !keep_size => {
+                let _lock = inode.lock();
+                if end > inode.size() {
+                    check_new_size(inode, end)?;
+                }
+                return Err(Error::Unsupported("preallocation").into());
+            }
             _ => return Err(Error::Unsupported("preallocation").into()),
         }
-        let inode = file.inode();
-        let end = pos.checked_add(len).ok_or(EINVAL)?;
         {
             let _lock = inode.lock();
             inode.wait_direct();
@@ -367,9 +375,9 @@ impl FileOperations<VexFs> for RegularFile {
                 check_new_size(inode, end)?;
             }
             file.modified()?;
-            punch(inode, pos, end.min(size))?;
+            with_room(inode, || punch(inode, pos, end.min(size)))?;
             if grows {
-                truncate(inode, size, end)?;
+                with_room(inode, || truncate(inode, size, end))?;
             }
         }
         if file.is_sync() {

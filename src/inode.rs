@@ -11,6 +11,7 @@
 use crate::control;
 use crate::dir;
 use crate::file;
+use crate::room::with_room;
 use crate::super_block::VexFs;
 use crate::symlink;
 use crate::xattr;
@@ -351,7 +352,7 @@ fn setattr(idmap: Idmap<'_>, dentry: &MovingDentry<VexFs>, inode: &Inode, attr: 
         if size != old && !attr.touches() {
             attr.touch(inode.set_ctime_current());
         }
-        file::truncate(inode, old, size)?;
+        with_room(inode, || file::truncate(inode, old, size))?;
     }
     let before = inode.attributes();
     inode.setattr_copy(idmap, attr);
@@ -366,11 +367,13 @@ fn setattr(idmap: Idmap<'_>, dentry: &MovingDentry<VexFs>, inode: &Inode, attr: 
         ..Default::default()
     };
     let store = || fs(inode).set_attr(inode.ino(), &new);
-    let stored = match attr.size() {
-        // The length has changed: the call must not say that it failed for a lack of memory.
-        Some(_) => fs(inode).patiently(store),
-        None => store(),
-    };
+    let stored = with_room(inode, || {
+        Ok(match attr.size() {
+            // The length has changed: the call must not say that it failed for a lack of memory.
+            Some(_) => fs(inode).patiently(store),
+            None => store(),
+        }?)
+    });
     match stored {
         Ok(txg) => {
             inode.data().note_txg(txg);
@@ -378,7 +381,7 @@ fn setattr(idmap: Idmap<'_>, dentry: &MovingDentry<VexFs>, inode: &Inode, attr: 
         }
         Err(error) => {
             inode.set_attributes(&before);
-            Err(error.into())
+            Err(error)
         }
     }
 }
@@ -446,14 +449,12 @@ fn fileattr_set(inode: &Inode, attr: &FileAttr) -> Result {
         return Err(Error::Unsupported("file flags").into());
     }
     let stamp = Stamp::new([(inode, false)]);
-    let txg = fs(inode).set_attr(
-        inode.ino(),
-        &SetAttr {
-            flags: Some(flags),
-            ctime: Some(stamp.now()),
-            ..Default::default()
-        },
-    )?;
+    let new = SetAttr {
+        flags: Some(flags),
+        ctime: Some(stamp.now()),
+        ..Default::default()
+    };
+    let txg = with_room(inode, || Ok(fs(inode).set_attr(inode.ino(), &new)?))?;
     stamp.keep(txg);
     set_flags(inode, flags);
     finish(inode, txg)

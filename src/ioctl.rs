@@ -205,6 +205,15 @@ impl Caller<'_> {
         Ok((target, collection))
     }
 
+    /// Whether rows may go from a collection that the caller may change: from a directory with the append-only flag nothing
+    /// goes.
+    pub fn check_removal(&self, dir: &Inode<VexFs>) -> Result {
+        if dir.flags() & kernel::bindings::S_APPEND != 0 {
+            return Err(EPERM.into());
+        }
+        Ok(())
+    }
+
     /// Waits until transaction group `txg` is on stable storage.
     pub fn sync(&self, txg: u64) -> Result {
         Ok(self.file.inode().super_block().info().fs.sync_txg(txg)?)

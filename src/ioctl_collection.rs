@@ -16,6 +16,7 @@ use crate::ioctl::Access;
 use crate::ioctl::Caller;
 use crate::ioctl_arg;
 use crate::ioctl_arg::Arg;
+use crate::room::with_room;
 use crate::super_block::VexFs;
 
 /// CREATE_COLLECTION.
@@ -51,7 +52,7 @@ pub fn create(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
 }
 
 fn make(dir: &Inode<VexFs>, params: &Params) -> Result {
-    let txg = collections(dir).create(dir.ino(), params)?;
+    let txg = with_room(dir, || Ok(collections(dir).create(dir.ino(), params)?))?;
     dir.data().note_txg(txg);
     dir.data().note_collection();
     Ok(())

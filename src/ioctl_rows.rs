@@ -34,6 +34,7 @@ use crate::ioctl_arg::read_array;
 use crate::ioctl_arg::read_vectors;
 use crate::ioctl_arg::Arg;
 use crate::ioctl_arg::Output;
+use crate::room::with_room;
 use crate::super_block::VexFs;
 
 /// What has been done to the vectors of a mount, since it was mounted.
@@ -126,6 +127,9 @@ pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     }
     let count = check_count(arg.count, uapi::VEXFS_BATCH_ROWS_MAX)?;
     let (target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Write)?;
+    if arg.flags & uapi::VEXFS_INSERT_UPSERT != 0 {
+        caller.check_removal(target.inode())?;
+    }
     let params = collection.params();
     check_vectors(arg.dim, arg.element, &params)?;
     let bytes = (count as u64)
@@ -161,7 +165,9 @@ pub fn insert(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
         normalize: arg.flags & uapi::VEXFS_INSERT_NORMALIZE != 0,
     };
     arg.write()?;
-    let inserted = collection.insert_with(&batch, mode, &Writes::through(caller.file))?;
+    let inserted = with_room(target.inode(), || {
+        Ok(collection.insert_with(&batch, mode, &Writes::through(caller.file))?)
+    })?;
     counters(caller)
         .inserted
         .fetch_add(inserted.count as u64, Ordering::Relaxed);
@@ -189,6 +195,7 @@ pub fn delete(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     }
     let count = check_count(arg.count, uapi::VEXFS_BATCH_ROWS_MAX)?;
     let (target, collection) = caller.collection(ioctl_arg::name(&arg.name)?, Access::Write)?;
+    caller.check_removal(target.inode())?;
     let ids: Vec<u64> = read_array(arg.ids, count)?;
     let _access = caller.file.want_write()?;
     arg.write()?;

@@ -19,6 +19,7 @@ use vexfs_vfs::iomap::TOGETHER;
 use vexfs_vfs::Inode;
 use vexfs_vfs::Result;
 
+use crate::room;
 use crate::super_block::VexFs;
 
 /// What every function here needs: the core, the file's state in it, and the size of its blocks.
@@ -100,9 +101,7 @@ impl BlockMap for VexFs {
     }
 
     fn make_room(inode: &Inode<Self>) -> bool {
-        inode.super_block().start_writeback();
-        // What this file has is what the caller is most likely waiting for.
-        inode.write_and_wait().is_ok() && inode.super_block().info().fs.sync().is_ok()
+        room::make_room(inode)
     }
 
     fn unreserve(inode: &Inode<Self>, pos: u64, len: u64) {
@@ -137,20 +136,23 @@ impl BlockMap for VexFs {
         }
     }
 
-    fn allocate(inode: &Inode<Self>, pos: u64, len: u64) -> Result<Allocation> {
+    fn allocate(inode: &Inode<Self>, pos: u64, len: u64, uptodate: bool) -> Result<Allocation> {
         let blocks = Blocks::of(inode)?;
         let (first, count) = (blocks.at(pos), blocks.count(len));
         let found = match blocks.fs.alloc_data_for(blocks.ino, blocks.data, first, count) {
             Err(Error::NotFound) => {
                 // Dirty without a promise. In a hole these are zeros behind the former end of a file that has grown since
-                // its last page was dirtied by a program. On data it is a page that was dirtied behind our back.
+                // its last page was dirtied by a program. On data it is a page that was dirtied behind our back, for which
+                // all of it had to be valid; or clean, in a folio of which another part was dirty.
                 let map = blocks.fs.map(blocks.ino, blocks.data, first, count)?;
-                if map.kind == MapKind::Hole && !map.in_flight {
-                    return Ok(Allocation::Nothing {
-                        len: blocks.bytes(map.len),
-                    });
+                let len = blocks.bytes(map.len);
+                if !uptodate || (map.kind == MapKind::Hole && !map.in_flight) {
+                    return Ok(Allocation::Nothing { len });
                 }
-                blocks.fs.alloc_data_direct(blocks.ino, blocks.data, first, map.len)
+                match blocks.fs.alloc_data_direct(blocks.ino, blocks.data, first, map.len) {
+                    Err(Error::NoSpace) => return Ok(Allocation::NoSpace { len }),
+                    found => found,
+                }
             }
             found => found,
         }?;

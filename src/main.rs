@@ -32,6 +32,7 @@ mod ioctl_index;
 mod ioctl_rows;
 mod ioctl_search;
 mod iomap;
+mod room;
 mod stats;
 #[path = "super.rs"]
 mod super_block;

@@ -21,6 +21,7 @@ impl Show for Stats {
         print("inodes", space.inodes);
         let counters = self.0.counters();
         print("promised_blocks", counters.promised_blocks);
+        print("rooms_made", counters.rooms_made);
         print("committed_txg", counters.committed_txg);
         print("open_txg", counters.open_txg);
         print("commits", counters.commits);

@@ -301,23 +301,24 @@ impl FileSystem for VexFs {
         }
         match read_only {
             Some(true) => {
-                info.set_commits(false)?;
                 if let Err(error) = info.fs.set_read_only(true) {
                     // After an abort nothing is written any more, which is what is wanted. Otherwise the mount stays as
                     // it was.
                     if info.fs.abort_reason().is_none() {
-                        info.set_commits(true)?;
                         return Err(error.into());
                     }
                 }
+                info.set_commits(None);
             }
             Some(false) => {
                 if sb.has_unlinked_inodes() {
                     // After a forced remount (sysrq): going on would delete them under their users.
                     return Err(Error::Busy.into());
                 }
+                // They find nothing to do until there are changes.
+                let commits = info.start_commits()?;
                 info.fs.set_read_only(false)?;
-                info.set_commits(true)?;
+                info.set_commits(Some(commits));
             }
             None if !sb.is_read_only() && info.fs.abort_reason().is_some() => return Err(Error::ReadOnly.into()),
             None => {}
@@ -477,15 +478,13 @@ impl Info {
         Repeating::start(committer, seconds.saturating_mul(1000))
     }
 
-    /// Starts or stops the periodic commits.
-    fn set_commits(&self, on: bool) -> Result {
-        let new = if on { Some(self.start_commits()?) } else { None };
+    /// Takes over periodic commits that were started, or ends them.
+    fn set_commits(&self, new: Option<Repeating<Committer>>) {
         let old = match &mut *self.background.lock() {
             Some(background) => core::mem::replace(&mut background.commits, new),
             None => new,
         };
         // Outside the lock: this waits for a commit in progress.
         drop(old);
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use crate::inode::finish;
 use crate::inode::fs;
 use crate::inode::Inode;
 use crate::inode::Stamp;
+use crate::room::with_room;
 use crate::super_block::VexFs;
 use vexfs_core::xattr::XattrMode;
 use vexfs_host::mem::Vec;
@@ -44,10 +45,12 @@ impl XattrOperations<VexFs> for TreeXattrs {
             SetMode::Create => XattrMode::Create,
             SetMode::Replace => XattrMode::Replace,
         };
-        let txg = match value {
-            Some(value) => fs(inode).set_xattr(inode.ino(), name, value, mode, stamp.now())?,
-            None => fs(inode).remove_xattr(inode.ino(), name, stamp.now())?,
-        };
+        let txg = with_room(inode, || {
+            Ok(match value {
+                Some(value) => fs(inode).set_xattr(inode.ino(), name, value, mode, stamp.now()),
+                None => fs(inode).remove_xattr(inode.ino(), name, stamp.now()),
+            }?)
+        })?;
         stamp.keep(txg);
         finish(inode, txg)
     }

@@ -24,6 +24,7 @@ use crate::log::Log;
 use crate::log::LogCounters;
 use crate::orphan;
 use crate::space::pins::Pins;
+use crate::space::room::Room;
 use crate::space::Run;
 use crate::space::Space;
 use crate::space::SpaceInfo;
@@ -115,6 +116,8 @@ pub struct Counters {
     pub levels: u32,
     /// Blocks promised to data that has none yet.
     pub promised_blocks: u64,
+    /// Times that dirty data was written back to make room.
+    pub rooms_made: u64,
     /// Times that damage was met since the mount.
     pub damage_met: u64,
     /// The intent log.
@@ -133,6 +136,7 @@ pub struct Fs {
     pub(crate) order: Order,
     pub(crate) log: Box<Log>,
     pub(crate) pins: Pins,
+    pub(crate) room: Room,
     /// The last transaction group on the device.
     pub(crate) committed: AtomicU64,
     pub(crate) dirty_limit: usize,
@@ -274,8 +278,12 @@ impl Fs {
     pub fn mount(dev: Device, options: MountOptions) -> Result<Arc<Fs>> {
         let _shared = shared();
         let chosen = read_superblock(&dev, options.read_only)?;
+        let maybe_older = chosen.maybe_older;
         let fs = Fs::assemble(dev, chosen, &options)?;
-        if !options.norecovery && replay(&fs)? {
+        if maybe_older {
+            // The log need not have what came between this state and a newer one, on which what it has may build.
+            log!(warn, "what the intent log may hold is not shown");
+        } else if !options.norecovery && replay(&fs)? {
             // A read-only mount has it in memory only, and nothing to write.
             fs.log.replayed.store(true, SeqCst);
             fs.tree.write().changed = false;
@@ -340,6 +348,7 @@ impl Fs {
             space,
             committed: AtomicU64::new(txg),
             pins: Pins::new(),
+            room: Room::new()?,
             dirty_limit: options.dirty_nodes.max(64),
             commits: AtomicU64::new(0),
             nodes_written: AtomicU64::new(0),
@@ -489,6 +498,7 @@ impl Fs {
             nodes_written: self.nodes_written.load(Relaxed),
             levels: tree.levels(),
             promised_blocks,
+            rooms_made: self.rooms_made(),
             damage_met: self.store.damage.met(),
             log: self.log.counters(),
         }
@@ -584,8 +594,12 @@ impl Fs {
             self.commit_at_once()?;
             done = self.on_space(|space| f(space).map(Some));
         }
-        done.and_then(|done| done.ok_or(Error::NoSpace))
-            .inspect_err(|e| self.met_changing(e))
+        done.and_then(|done| done.ok_or(Error::NoSpace)).inspect_err(|e| {
+            if *e == Error::NoSpace {
+                self.room.refused();
+            }
+            self.met_changing(e);
+        })
     }
 
     /// Allocates up to `want` blocks in a row for data that is about to be written, near block `goal` (0: anywhere).
@@ -638,7 +652,7 @@ impl Fs {
     /// Takes back a promise of `n` blocks.
     pub fn unreserve_blocks(&self, n: u64) {
         let _nofs = nofs();
-        self.space.lock().unpromise(n);
+        self.space.lock().take_back(n);
     }
 
     /// Numbers about space.

@@ -102,15 +102,28 @@ unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file
     }
 }
 
+/// The superblock of the file that a request is about, for when its call returns: a request that nobody waits for may be over
+/// then, and gone.
+///
+/// # Safety
+///
+/// Whoever made the request keeps the file for longer than `'a`.
+unsafe fn super_block<'a, T: BlockMap>(iocb: &Kiocb<T>) -> &'a SuperBlock<T> {
+    // SAFETY: A live inode; its superblock stays for as long as the file is open.
+    unsafe { SuperBlock::from_raw((*iocb.inode().as_ptr()).i_sb) }
+}
+
 unsafe extern "C" fn read_iter<T: BlockMap, O: FileOperations<T>>(
     iocb: *mut bindings::kiocb,
     to: *mut bindings::iov_iter,
 ) -> isize {
     // SAFETY: The VFS passes a request on an open file of ours and the memory it is about, both for the call alone.
     let (iocb, to) = unsafe { (Kiocb::<T>::from_raw(iocb), IovIter::from_raw(to)) };
+    // SAFETY: The VFS's callers hold the file until their call has returned.
+    let sb = unsafe { super_block(iocb) };
     match O::read_iter(iocb, to) {
         Ok(read) => read as isize,
-        Err(failure) => fail(iocb.inode().super_block(), failure) as isize,
+        Err(failure) => fail(sb, failure) as isize,
     }
 }
 
@@ -120,9 +133,11 @@ unsafe extern "C" fn write_iter<T: BlockMap, O: FileOperations<T>>(
 ) -> isize {
     // SAFETY: As for `read_iter`.
     let (iocb, from) = unsafe { (Kiocb::<T>::from_raw(iocb), IovIter::from_raw(from)) };
+    // SAFETY: As for `read_iter`.
+    let sb = unsafe { super_block(iocb) };
     match O::write_iter(iocb, from) {
         Ok(written) => written as isize,
-        Err(failure) => fail(iocb.inode().super_block(), failure) as isize,
+        Err(failure) => fail(sb, failure) as isize,
     }
 }
 
@@ -202,10 +217,11 @@ impl<T: BlockMap> Inode<T> {
 }
 
 impl<T: BlockMap> SuperBlock<T> {
-    /// Writes back what is dirty, unless the filesystem is just being mounted, frozen or unmounted.
-    pub fn start_writeback(&self) {
+    /// Writes back the data of all files and waits for it; the caller may hold inode locks. False if the filesystem is just
+    /// being mounted, frozen or unmounted: who does that may be waiting for the caller.
+    pub fn write_back(&self) -> bool {
         // SAFETY: A live superblock; the caller holds no locks that writeback needs.
-        unsafe { bindings::try_to_writeback_inodes_sb(self.as_ptr(), bindings::wb_reason_WB_REASON_FS_FREE_SPACE) };
+        unsafe { bindings::vexfs_write_back(self.as_ptr()) }
     }
 
     /// Writes everything out and waits for it, like syncfs(2).

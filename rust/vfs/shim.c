@@ -338,6 +338,16 @@ size_t vexfs_folio_size(struct folio *folio)
 	return folio_size(folio);
 }
 
+bool vexfs_folio_test_uptodate(struct folio *folio)
+{
+	return folio_test_uptodate(folio);
+}
+
+void vexfs_mapping_set_error(struct address_space *mapping, int error)
+{
+	mapping_set_error(mapping, error);
+}
+
 void vexfs_folio_zero_range(struct folio *folio, size_t start, size_t length)
 {
 	folio_zero_range(folio, start, length);
@@ -495,6 +505,15 @@ int vexfs_sync_filesystem(struct super_block *sb)
 	error = sync_filesystem(sb);
 	up_read(&sb->s_umount);
 	return error;
+}
+
+bool vexfs_write_back(struct super_block *sb)
+{
+	if (!down_read_trylock(&sb->s_umount))
+		return false;
+	sync_inodes_sb(sb);
+	up_read(&sb->s_umount);
+	return true;
 }
 
 void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func)

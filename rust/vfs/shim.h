@@ -69,6 +69,8 @@ void *vexfs_kmap_local_folio(struct folio *folio, size_t offset);
 void vexfs_kunmap_local(const void *addr);
 loff_t vexfs_folio_pos(struct folio *folio);
 size_t vexfs_folio_size(struct folio *folio);
+bool vexfs_folio_test_uptodate(struct folio *folio);
+void vexfs_mapping_set_error(struct address_space *mapping, int error);
 void vexfs_folio_zero_range(struct folio *folio, size_t start, size_t length);
 size_t vexfs_iov_iter_count(const struct iov_iter *iter);
 void vexfs_sb_start_pagefault(struct super_block *sb);
@@ -103,6 +105,7 @@ int vexfs_security_inode_init_security(struct inode *inode, struct inode *dir, c
 				       initxattrs initxattrs, void *fs_data);
 void vexfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len);
 int vexfs_sync_filesystem(struct super_block *sb);
+bool vexfs_write_back(struct super_block *sb);
 void vexfs_init_delayed_work(struct delayed_work *work, work_func_t func);
 bool vexfs_queue_delayed_work(struct delayed_work *work, unsigned int msecs);
 

@@ -257,7 +257,6 @@ impl Fs {
         })?;
         let txg = tx.commit();
         self.unreserve(data, 0, 1);
-        data.bump();
         Ok(txg)
     }
 

@@ -341,6 +341,8 @@ impl Fs {
         let back = inner.reserved.remove(lblk, lblk.saturating_add(len));
         if back > 0 {
             self.unreserve_blocks(back);
+            // Whoever has seen the reservation must look again.
+            data.bump();
         }
     }
 

@@ -11,12 +11,16 @@
 //! known about which operation depends on which other one. Whoever syncs writes for all; who waits for the log meanwhile finds
 //! itself covered, or writes one batch for everybody who waited.
 //!
+//! Two batches may be on their way at once: tasks whose batch has just become durable work towards the next one while the
+//! device is busy with that of others, and its flush begins when theirs ends. A batch is durable, and its callers are told so,
+//! when the one before it is, too. If one cannot be written, the one behind it does not count either.
+//!
 //! A batch is written with FUA. If it speaks of data written since the last flush, that has to be durable, too, and a batch that
 //! reached the medium before such data must not show what was in those blocks before. Small runs of blocks have a checksum in
-//! the batch: one flush behind the batch makes both durable, and a mount leaves a last batch out whose data is not there, as
-//! one that is torn: no flush followed it, so nobody was told that it is durable. A batch that another one follows had its
-//! flush. Where a run has no checksum, because it is large or because the memory it is written from may change meanwhile, the
-//! device is flushed before the batch.
+//! the batch: one flush behind the batch makes both durable, and a mount leaves out a batch whose data is not there, with what
+//! follows it, as one that is torn: nobody was told that it is durable. That can be one of the last two only, since a batch is
+//! taken when the last but one before it is durable. Where a run has no checksum, because it is large or because the memory it
+//! is written from may change meanwhile, the device is flushed before the batch.
 //!
 //! A commit takes no notice of the log but for two numbers. At the seal of transaction group N, the superblock of N gets the
 //! place of the next batch: all before it is in N. Batches go on being written while N is, with operations of N and N + 1: a
@@ -28,8 +32,8 @@
 //! commit would write, one for which the region has no room. A commit follows a batch with which more than half of the region
 //! is in use.
 //!
-//! Locks: whoever writes a batch is alone with that, but holds no lock of the log's; it takes the tree's. That of the commit is
-//! never taken meanwhile.
+//! Locks: one task at a time takes what was noted, but none holds the log's lock while it does that or writes; it takes the
+//! tree's. That of the commit is never taken meanwhile.
 
 mod end;
 mod read;
@@ -54,6 +58,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::SeqCst;
 use redo::Batch;
 use redo::Steal;
+use vexfs_host::device::Device;
 use vexfs_host::device::Write;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
@@ -99,6 +104,17 @@ impl Region {
         let before = left.saturating_mul(LOG_UNIT as u64).min(bytes as u64);
         Ok((before as usize, offset, self.start))
     }
+
+    /// Reads what lies at `position`, in two parts where the region ends.
+    fn read(&self, dev: &Device, position: u64, buf: &mut [u8]) -> Result<()> {
+        let (before, offset, start) = self.split(position, buf.len())?;
+        let (first, second) = buf.split_at_mut_checked(before).ok_or(NO_LOG)?;
+        dev.read(offset, first)?;
+        match second {
+            [] => Ok(()),
+            second => dev.read(start, second),
+        }
+    }
 }
 
 const NO_LOG: Error = Error::corrupt("intent log: no room for it", u64::MAX, 0);
@@ -110,15 +126,18 @@ pub(crate) struct Log {
     /// Where the log began at the mount.
     tail: u64,
     writer: Mutex<Writer>,
-    /// A batch was written, or could not be.
+    /// A batch was written, or could not be, or the next one may be taken.
     written: CondVar,
-    /// How many wait for a batch, or write it.
+    /// How many are in a sync, and how many of them came since a batch was taken last.
     callers: AtomicU64,
+    waiting: AtomicU64,
     /// Number of the last operation, and of the last one that would survive a power cut. Both count from the mount.
     last: AtomicU64,
     durable: AtomicU64,
     /// Runs of blocks adopted without a checksum by the operations so far.
     adopted: AtomicU64,
+    /// As many of them had their data flushed.
+    flushed: AtomicU64,
     /// The state in memory has what the log held, but the device has not: the mount may not write.
     pub(crate) replayed: AtomicBool,
     batches: AtomicU64,
@@ -127,27 +146,58 @@ pub(crate) struct Log {
     fallbacks: AtomicU64,
 }
 
+/// Batches on their way at once.
+const AT_ONCE: u64 = 2;
+
 /// What the log's lock protects.
-struct Writer {
-    /// Somebody writes a batch, and has the rest.
-    busy: bool,
-    tools: Tools,
-}
-
-/// The longest time in nanoseconds that a batch waits for those who were there at the last one.
-const GATHER_MAX: u64 = 1_000_000;
-
-/// What whoever writes a batch needs.
 #[derive(Default)]
-struct Tools {
-    /// How many waited when the last batch was written, and how long that took in nanoseconds.
+struct Writer {
+    /// Somebody is about to take what was noted.
+    busy: bool,
+    /// Batches taken since the mount, and how many of them, in their order, are durable or were given up.
+    taken: u64,
+    done: u64,
+    /// The last one of those was given up.
+    failed: bool,
+    /// Where the last batch taken lies, and its last operation.
+    place: u64,
+    covered: u64,
+    /// How many were in a sync when the last batch was done, and how long writing it took in nanoseconds.
     together: u64,
     took: u64,
-    /// Memory for the next batch.
-    spare: Vec<u8>,
-    /// As many runs adopted without a checksum had their data flushed.
-    flushed: u64,
+    /// Memory for next batches.
+    spares: [Vec<u8>; AT_ONCE as usize],
 }
+
+impl Writer {
+    /// Whether a batch can be taken now.
+    fn is_free(&self) -> bool {
+        !self.busy && self.in_flight() < AT_ONCE
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.taken.saturating_sub(self.done)
+    }
+
+    /// The larger of the spares.
+    fn take_spare(&mut self) -> Vec<u8> {
+        let [a, b] = &mut self.spares;
+        core::mem::take(if b.capacity() > a.capacity() { b } else { a })
+    }
+
+    /// Keeps the memory of a batch, if there is none that is larger.
+    fn keep_spare(&mut self, mut spare: Vec<u8>) {
+        spare.clear();
+        let [a, b] = &mut self.spares;
+        let place = if b.capacity() < a.capacity() { b } else { a };
+        if spare.capacity() > place.capacity() {
+            *place = spare;
+        }
+    }
+}
+
+/// The longest time in nanoseconds that a batch waits for others.
+const GATHER_MAX: u64 = 1_000_000;
 
 /// What the log did since the mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,10 +224,6 @@ enum Logged {
 
 impl Log {
     pub(crate) fn new(sb: &DiskSuperblock, geo: &Geometry) -> Result<Log> {
-        let writer = Writer {
-            busy: false,
-            tools: Tools::default(),
-        };
         Ok(Log {
             region: Region::new(sb, geo),
             identity: LogIdentity {
@@ -185,12 +231,14 @@ impl Log {
                 hash_key: sb.hash_key.map(|k| k.get()),
             },
             tail: sb.log_head.get(),
-            writer: Mutex::new(writer)?,
+            writer: Mutex::new(Writer::default())?,
             written: CondVar::new()?,
             callers: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
             last: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             adopted: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
             replayed: AtomicBool::new(false),
             batches: AtomicU64::new(0),
             ops: AtomicU64::new(0),
@@ -282,102 +330,155 @@ impl Fs {
 
     /// Waits for the batch that covers operation `end`, or writes one for everybody who waits.
     fn sync_together(&self, end: u64) -> Result<Logged> {
-        let mut writer = self.log.writer.lock();
+        let log = &self.log;
+        let mut writer = log.writer.lock();
+        let mut counted = false;
         loop {
-            if self.log.is_durable(end) {
+            if log.is_durable(end) {
                 return Ok(Logged::Done);
             }
-            if !writer.busy {
+            let covered = end <= writer.covered;
+            if !covered && !counted {
+                log.waiting.fetch_add(1, SeqCst);
+                counted = true;
+            }
+            if !covered && writer.is_free() {
                 break;
             }
-            writer = self.log.written.wait(writer);
+            writer = log.written.wait(writer);
         }
         writer.busy = true;
-        let mut tools = core::mem::take(&mut writer.tools);
+        let before = (writer.in_flight() > 0).then_some(writer.place);
+        let (together, took) = (writer.together, writer.took);
+        let mut spare = writer.take_spare();
         drop(writer);
-        self.gather(&tools);
-        let begun = monotonic();
-        let done = self.write_next(&mut tools);
-        // Those it covers are still there, and those who came too late for it.
-        tools.together = self.log.callers.load(SeqCst);
-        tools.took = monotonic().saturating_sub(begun);
-        let mut writer = self.log.writer.lock();
-        (writer.busy, writer.tools) = (false, tools);
-        self.log.written.notify_all();
-        done
+        self.gather(together, took);
+        // Who comes from here on may be too late for it.
+        let waited = log.waiting.swap(0, SeqCst);
+        let taken = self.take(&mut spare, before);
+        let mut writer = log.writer.lock();
+        writer.busy = false;
+        let batch = match taken {
+            Ok(Steal::Batch(batch)) => batch,
+            none => {
+                writer.keep_spare(spare);
+                log.waiting.fetch_add(waited.saturating_sub(1), SeqCst);
+                log.written.notify_all();
+                return none.map(|none| match none {
+                    Steal::Refused => Logged::Refused,
+                    _ => Logged::Done,
+                });
+            }
+        };
+        writer.taken = writer.taken.saturating_add(1);
+        let number = writer.taken;
+        (writer.place, writer.covered) = (batch.head.position.get(), batch.lsn);
+        if log.waiting.load(SeqCst) > 0 {
+            log.written.notify_all();
+        }
+        drop(writer);
+        self.write_taken(batch, number, before.is_some())
     }
 
-    /// Waits a little for those who waited for the last batch, if they were several: tasks that sync again and again are about
-    /// to come back, and one batch for all of them costs as much as one for the first. It takes at most half of the time that
-    /// a batch takes, and next time only those who came count.
-    fn gather(&self, tools: &Tools) {
-        if tools.together < 2 {
-            return;
-        }
-        let limit = (tools.took / 2).min(GATHER_MAX);
+    /// Waits a little for others, if several wait for batches: tasks that sync again and again are about to come back, and one
+    /// batch for many of them costs as much as one for the first. It waits for half of those who were there when the last
+    /// batch was done, who come back while the batch of the other half is written, and for half of the time that a batch takes
+    /// at most; next time only those who came count.
+    fn gather(&self, together: u64, took: u64) {
+        let wanted = together.div_ceil(2);
+        let limit = (took / 2).min(GATHER_MAX);
         let begun = monotonic();
-        while self.log.callers.load(SeqCst) < tools.together && monotonic().saturating_sub(begun) < limit {
+        while self.log.waiting.load(SeqCst) < wanted && monotonic().saturating_sub(begun) < limit {
             nap();
         }
     }
 
-    /// Writes what was noted since the last batch.
-    fn write_next(&self, tools: &mut Tools) -> Result<Logged> {
-        let stolen = {
-            let mut tree = self.tree.write();
-            // Who stops the filesystem because of what is in memory holds this lock: nothing of that is written after it.
+    /// Takes what was noted since the last batch. `before` is the place of one that is on its way.
+    fn take(&self, spare: &mut Vec<u8>, before: Option<u64>) -> Result<Steal> {
+        let mut tree = self.tree.write();
+        // Who stops the filesystem because of what is in memory holds this lock: nothing of that is written after it.
+        if let Some(e) = self.abort_reason() {
+            return Err(e);
+        }
+        let nodes = tree.dirty.len().saturating_add(tree.writing.len()) as u64;
+        let commit_bytes = nodes.saturating_mul(u64::from(self.store.geo.node_size));
+        Ok(tree.redo.steal(spare, commit_bytes, before))
+    }
+
+    /// Writes the batch that was taken as the one with this number, while the one before it may be on its way (`follows`).
+    fn write_taken(&self, mut batch: Batch, number: u64, follows: bool) -> Result<Logged> {
+        let log = &self.log;
+        let last = batch.head.last_txg.get();
+        let lose = || self.tree.write().redo.lose(last);
+        let begun = monotonic();
+        let written = self.write_batch(&mut batch);
+        let took = monotonic().saturating_sub(begun);
+        if written.is_err() {
+            lose();
+        }
+        let mut failed = written.is_err();
+        let mut writer = log.writer.lock();
+        while writer.done.saturating_add(1) < number {
+            writer = log.written.wait(writer);
+        }
+        if !failed && follows && writer.failed {
+            // Whoever reads the log does not come to this one.
+            drop(writer);
+            lose();
+            failed = true;
+            writer = log.writer.lock();
+        }
+        if failed {
+            // Whoever relied on it has to find another way.
+            writer.covered = log.durable.load(SeqCst);
+        } else {
+            log.settled(batch.lsn);
+            log.batches.fetch_add(1, Relaxed);
+            log.ops.fetch_add(u64::from(batch.head.ops.get()), Relaxed);
+            log.bytes.fetch_add(batch.bytes.len() as u64, Relaxed);
+        }
+        (writer.done, writer.failed) = (number, failed);
+        // Those it covers are still there.
+        (writer.together, writer.took) = (log.callers.load(SeqCst), took);
+        writer.keep_spare(batch.bytes);
+        log.written.notify_all();
+        drop(writer);
+        if failed {
             if let Some(e) = self.abort_reason() {
                 return Err(e);
             }
-            let nodes = tree.dirty.len().saturating_add(tree.writing.len()) as u64;
-            let commit_bytes = nodes.saturating_mul(u64::from(self.store.geo.node_size));
-            tree.redo.steal(&mut tools.spare, commit_bytes)
-        };
-        let mut batch = match stolen {
-            Steal::Covered => return Ok(Logged::Done),
-            Steal::Refused => return Ok(Logged::Refused),
-            Steal::Batch(batch) => batch,
-        };
-        let written = self.write_batch(tools, &mut batch);
-        let (bytes, half_full) = (batch.bytes.len() as u64, batch.half_full);
-        batch.bytes.clear();
-        tools.spare = batch.bytes;
-        if let Err(e) = written {
-            self.tree.write().redo.give_up();
-            if let Some(e) = self.abort_reason() {
-                return Err(e);
+            if let Err(e) = written {
+                log!(warn, "the intent log could not be written: {}; committing instead", e);
             }
-            log!(warn, "the intent log could not be written: {}; committing instead", e);
             return Ok(Logged::Refused);
         }
-        self.log.settled(batch.lsn);
-        self.log.batches.fetch_add(1, Relaxed);
-        self.log.ops.fetch_add(u64::from(batch.head.ops.get()), Relaxed);
-        self.log.bytes.fetch_add(bytes, Relaxed);
-        Ok(match half_full {
+        Ok(match batch.half_full {
             true => Logged::HalfFull,
             false => Logged::Done,
         })
     }
 
     /// Writes `batch` durably, and makes durable first what it refers to.
-    fn write_batch(&self, tools: &mut Tools, batch: &mut Batch) -> Result<()> {
-        let dev = &self.store.dev;
-        let adopted = self.log.adopted.load(SeqCst);
+    fn write_batch(&self, batch: &mut Batch) -> Result<()> {
+        let (log, dev) = (&self.log, &self.store.dev);
         // As in a commit: nobody can tell what a failed flush left out.
-        let flush = || dev.flush().inspect_err(|e| self.abort(*e));
+        let flush = || {
+            let adopted = log.adopted.load(SeqCst);
+            dev.flush().inspect_err(|e| self.abort(*e))?;
+            log.flushed.fetch_max(adopted, SeqCst);
+            Ok(())
+        };
         let mut checked = batch.checked;
-        if batch.adopted > tools.flushed {
+        if batch.adopted > log.flushed.load(SeqCst) {
             flush()?;
-            tools.flushed = adopted;
             checked = false;
         }
         // Whoever stopped the filesystem meanwhile has been told that nothing more reaches the device.
         if let Some(e) = self.abort_reason() {
             return Err(e);
         }
-        self.log.identity.seal(&mut batch.bytes, batch.used, &batch.head);
-        let region = &self.log.region;
+        log.identity.seal(&mut batch.bytes, batch.used, &batch.head);
+        let region = &log.region;
         let (before, offset, start) = region.split(batch.head.position.get(), batch.bytes.len())?;
         let (first, second) = batch.bytes.split_at_checked(before).ok_or(NO_LOG)?;
         if second.is_empty() && !checked {
@@ -392,9 +493,7 @@ impl Fs {
         ];
         let used = 1 + usize::from(!second.is_empty());
         dev.write_batch(parts.get(..used).unwrap_or(&parts))?;
-        flush()?;
-        tools.flushed = adopted;
-        Ok(())
+        flush()
     }
 
     /// Commits, so that the log has room again. Who called has what it wanted: it neither waits for a commit under way nor

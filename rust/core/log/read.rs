@@ -3,7 +3,6 @@
 
 use super::End;
 use super::Region;
-use super::NO_LOG;
 use crate::format::log::*;
 use vexfs_host::device::Device;
 use vexfs_host::mem::Vec;
@@ -60,8 +59,7 @@ impl<'a> Reader<'a> {
         }
         self.buf.clear();
         self.buf.resize(LOG_UNIT, 0)?;
-        let (_, offset, _) = self.region.split(self.position, LOG_UNIT)?;
-        self.dev.read(offset, &mut self.buf)?;
+        self.region.read(self.dev, self.position, &mut self.buf)?;
         let Some(head) = self.identity.header(&self.buf, self.position) else {
             return Ok(None);
         };
@@ -70,12 +68,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         self.buf.resize(head.bytes(), 0)?;
-        let (before, offset, start) = self.region.split(self.position, head.bytes())?;
-        let (first, second) = self.buf.split_at_mut_checked(before).ok_or(NO_LOG)?;
-        self.dev.read(offset, first)?;
-        if !second.is_empty() {
-            self.dev.read(start, second)?;
-        }
+        self.region.read(self.dev, self.position, &mut self.buf)?;
         if !self.identity.is_whole(&head, &self.buf) {
             return Ok(None);
         }

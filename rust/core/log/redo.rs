@@ -170,10 +170,20 @@ impl Redo {
         }
     }
 
-    /// Forgets what was noted, or taken and not written: all done so far can only become durable by a commit.
-    pub(crate) fn give_up(&mut self) {
+    /// Forgets what was noted: all done so far can only become durable by a commit.
+    fn give_up(&mut self) {
         self.incomplete = self.txg;
         self.empty();
+    }
+
+    /// A batch that was taken, whose last operation is of `txg`, is not in the log: only a commit of that transaction group
+    /// makes it durable.
+    pub(crate) fn lose(&mut self, txg: u64) {
+        if txg >= self.txg {
+            self.give_up();
+        } else {
+            self.incomplete = self.incomplete.max(txg);
+        }
     }
 
     fn empty(&mut self) {
@@ -300,8 +310,9 @@ impl Redo {
     }
 
     /// Takes the whole operations that were noted, as a batch that has its place, and leaves the memory of `spare` with what an
-    /// open one has noted. `commit_bytes` is what a commit would write instead.
-    pub(crate) fn steal(&mut self, spare: &mut Vec<u8>, commit_bytes: u64) -> Steal {
+    /// open one has noted. `commit_bytes` is what a commit would write instead, `before` the place of a batch that is still
+    /// being written: even if a commit has made it unnecessary, this one must not lie there.
+    pub(crate) fn steal(&mut self, spare: &mut Vec<u8>, commit_bytes: u64, before: Option<u64>) -> Steal {
         if !self.on || self.incomplete > self.durable {
             return Steal::Refused;
         }
@@ -312,7 +323,8 @@ impl Redo {
         let used = if open == 0 { self.buf.len() } else { open };
         let bytes = used.checked_next_multiple_of(LOG_UNIT).unwrap_or(usize::MAX);
         let units = (bytes / LOG_UNIT) as u64;
-        let end = self.in_use().saturating_add(units);
+        let oldest = before.unwrap_or(self.tail).min(self.tail);
+        let end = self.head.saturating_sub(oldest).saturating_add(units);
         if bytes as u64 > commit_bytes || end > self.units {
             return Steal::Refused;
         }
@@ -378,7 +390,7 @@ mod tests {
     }
 
     fn stolen(redo: &mut Redo) -> Option<Batch> {
-        match redo.steal(&mut Vec::new(), u64::MAX) {
+        match redo.steal(&mut Vec::new(), u64::MAX, None) {
             Steal::Batch(batch) => Some(batch),
             Steal::Covered => None,
             Steal::Refused => panic!("refused"),
@@ -411,7 +423,7 @@ mod tests {
         }
         assert!(redo.is_half_full());
         one(&mut redo, 1);
-        assert!(matches!(redo.steal(&mut Vec::new(), u64::MAX), Steal::Refused));
+        assert!(matches!(redo.steal(&mut Vec::new(), u64::MAX, None), Steal::Refused));
         // It is still there, for when there is room.
         assert_eq!(redo.seal(), 110);
         redo.committed();
@@ -492,7 +504,7 @@ mod tests {
         for _ in 0..300 {
             one(&mut redo, 3800);
         }
-        let refused = |redo: &mut Redo| matches!(redo.steal(&mut Vec::new(), u64::MAX), Steal::Refused);
+        let refused = |redo: &mut Redo| matches!(redo.steal(&mut Vec::new(), u64::MAX, None), Steal::Refused);
         assert!(refused(&mut redo) && redo.buf.is_empty());
         one(&mut redo, 1);
         assert!(redo.buf.is_empty());

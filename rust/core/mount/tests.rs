@@ -248,6 +248,32 @@ fn a_mount_beside_a_superblock_slot_that_could_not_be_read_never_becomes_writabl
 }
 
 #[test]
+fn the_log_is_left_alone_beside_a_superblock_slot_that_could_not_be_read() {
+    let (ram, fs) = fresh(16, 4096);
+    let put = |k: u64| {
+        let mut tx = fs.begin(Reserve::items(1)).unwrap();
+        tx.put(&key(k), b"x").unwrap();
+        tx.commit();
+    };
+    put(1);
+    fs.commit().unwrap();
+    let older = items(&fs.view().unwrap());
+    // What the commit has is not in the log; what comes next builds upon it.
+    put(2);
+    fs.commit().unwrap();
+    let mut tx = fs.begin(Reserve::items(1)).unwrap();
+    tx.remove(&key(2)).unwrap();
+    let txg = tx.commit();
+    fs.sync_txg(txg).unwrap();
+    let mut bytes = vec![0; 16 << 20];
+    ram.load(0, &mut bytes);
+    let newest = read_superblock(&device_of(&bytes), true).unwrap().slot;
+    let dev = Device::from_backend(BadSector::new(&bytes, SUPERBLOCK_OFFSETS[newest]));
+    let fs = Fs::mount(dev, READ_ONLY()).unwrap();
+    assert!(items(&fs.view().unwrap()) == older);
+}
+
+#[test]
 fn an_unreadable_superblock_slot_beside_a_damaged_one_is_an_error_of_the_device() {
     let good = image(16);
     for (n, slot) in SUPERBLOCK_OFFSETS.into_iter().enumerate() {

@@ -22,6 +22,7 @@
 mod bits;
 pub(crate) mod group;
 pub(crate) mod pins;
+pub(crate) mod room;
 mod seal;
 mod search;
 #[cfg(test)]
@@ -70,6 +71,8 @@ pub(crate) struct Space {
     emergency: u64,
     /// Blocks promised to data.
     promised: u64,
+    /// Of these, those that were made since dirty data was last written back to make room.
+    new_promises: u64,
     /// Places promised to open operations.
     reserved: u64,
     /// Freed by the open transaction group.
@@ -139,6 +142,7 @@ impl Space {
             places: 0,
             emergency: 0,
             promised: 0,
+            new_promises: 0,
             reserved: 0,
             pending: Vec::new(),
             deferred: 0,
@@ -326,17 +330,35 @@ impl Space {
             return false;
         }
         self.promised += n;
+        self.new_promises += n;
         true
     }
 
-    /// Takes back a promise of `n` blocks.
-    pub(crate) fn unpromise(&mut self, n: u64) {
+    /// Ends a promise of `n` blocks, which are allocated.
+    fn unpromise(&mut self, n: u64) {
         self.promised = self.promised.saturating_sub(n);
+    }
+
+    /// Takes back a promise of `n` blocks.
+    pub(crate) fn take_back(&mut self, n: u64) {
+        self.unpromise(n);
+        self.new_promises = self.new_promises.saturating_sub(n);
+    }
+
+    /// The promises made since the last call, of which writing back may make room.
+    pub(crate) fn take_new_promises(&mut self) -> u64 {
+        core::mem::take(&mut self.new_promises)
+    }
+
+    /// Undoes [`Space::take_new_promises`].
+    pub(crate) fn put_new_promises(&mut self, n: u64) {
+        self.new_promises = self.new_promises.saturating_add(n);
     }
 
     /// Renews a promise of `n` blocks that were allocated out of it and have just been released.
     pub(crate) fn promise_again(&mut self, n: u64) {
         self.promised += n;
+        self.new_promises += n;
     }
 
     /// Allocates a node.

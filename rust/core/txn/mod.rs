@@ -409,6 +409,7 @@ impl Fs {
                     });
                 }
                 if commits > 1 || !space.has_pending() {
+                    self.room.refused();
                     return Err(Error::NoSpace);
                 }
             }

@@ -45,7 +45,7 @@ struct Size {
 }
 
 impl Collection {
-    /// Takes the right to change, with a tail below its hard limit.
+    /// Takes the right to add rows, with a tail below its hard limit.
     pub(super) fn writer_with_room<'a>(
         &'a self,
         permit: &'a dyn Permit,
@@ -53,6 +53,9 @@ impl Collection {
         loop {
             let permitted = Permitted::by(permit)?;
             let mut writer = self.writer.write_killable()?;
+            if writer.is_removed {
+                return Err(Error::NotFound);
+            }
             let image = self.loaded(&mut writer)?;
             let full = self.tail_reaches(&writer, &image, self.tuning.tail_rows_max, self.tuning.tail_bytes_max);
             let room = image.segments.len() < SEGMENTS_MAX;
@@ -61,6 +64,8 @@ impl Collection {
                 return Ok((permitted, writer));
             }
             if room {
+                // A crash may have left files whose space this needs.
+                self.remove_leftovers(&mut writer);
                 self.seal(&mut writer)?;
                 return Ok((permitted, writer));
             }
@@ -136,9 +141,9 @@ impl Collection {
                     urgent: true,
                     ..Update::default()
                 };
-                self.publish(&mut writer, update)?;
+                let published = self.publish(&mut writer, update);
                 self.remove_leftovers(&mut writer);
-                return Ok(true);
+                return published.map(|_| true);
             }
             self.due(&image, &writer.item.index)?
         };
@@ -241,9 +246,10 @@ impl Collection {
                 urgent: true,
                 ..Update::default()
             };
-            has_dead && may_lack_space(self.publish(&mut writer, update))? && {
+            has_dead && {
+                let published = self.publish(&mut writer, update);
                 self.remove_leftovers(&mut writer);
-                true
+                may_lack_space(published)?
             }
         };
         loop {

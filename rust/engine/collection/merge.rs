@@ -17,6 +17,7 @@ use crate::bits::Bits;
 use crate::fields;
 use crate::index::Build;
 use crate::index::IndexParams;
+use crate::index::Kind;
 use crate::index::Sections;
 use crate::segment::assemble;
 use crate::segment::find_id;
@@ -100,8 +101,20 @@ impl Collection {
     }
 
     /// Moves the live rows of the tail into a segment without an index. The image must be loaded.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    ///
+    /// # Errors
+    ///
+    /// Those of writing; what was written until then is gone again: the next attempt needs its space.
     pub(super) fn seal(&self, writer: &mut Writer) -> Result<Txg> {
+        let sealed = self.seal_tail(writer);
+        if sealed.is_err() {
+            self.remove_leftovers(writer);
+        }
+        sealed
+    }
+
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn seal_tail(&self, writer: &mut Writer) -> Result<Txg> {
         let image = self.image.read().clone().ok_or(Error::Overflow)?;
         let material = {
             let state = image.state.read();
@@ -118,7 +131,7 @@ impl Collection {
             return self.publish(writer, Update::default());
         };
         let (file, number) = self.new_segment_file(writer)?;
-        let flat = IndexParams::new(crate::index::Kind::Flat);
+        let flat = IndexParams::new(Kind::Flat);
         let more = self.sections(&material, &flat, None, &Work::quiet(&Always))?;
         let how = Writing {
             permit: &Always,
@@ -156,8 +169,11 @@ impl Collection {
         };
         let mut sections = fields::build(material.count(), material)?;
         let of_index = Index::build(&build, base);
-        self.build_done.store(0, Ordering::Relaxed);
-        self.build_total.store(0, Ordering::Relaxed);
+        // Sealing builds none: another thread may be at it.
+        if params.kind != Kind::Flat {
+            self.build_done.store(0, Ordering::Relaxed);
+            self.build_total.store(0, Ordering::Relaxed);
+        }
         for section in of_index? {
             sections.push(section)?;
         }
@@ -166,8 +182,24 @@ impl Collection {
 
     /// Merges segments into one, which has an index if they ask for one. The caller holds `maintenance`, and neither the
     /// permit nor `writer`.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading, computing and writing; what was written until then is gone again if that can be.
     pub(super) fn merge(&self, plan: Plan, work: &Work<'_>) -> Result<Txg> {
+        let merged = self.merge_and_publish(plan, work);
+        // Nobody uses what was merged any more, or what was to be it, so that the files can go.
+        if let Ok(_permitted) = Permitted::by(work.permit) {
+            // Who cannot wait leaves it to the next change.
+            if let Ok(mut writer) = self.writer.write_killable() {
+                self.remove_leftovers(&mut writer);
+            }
+        }
+        merged
+    }
+
+    #[inline(never)] // Its frame is not to be part of every caller's.
+    fn merge_and_publish(&self, plan: Plan, work: &Work<'_>) -> Result<Txg> {
         let urgent = plan.urgent;
         let (file, number) = {
             let _permitted = Permitted::by(work.permit)?;
@@ -177,7 +209,7 @@ impl Collection {
         };
         let (inputs, new) = self.merged(&plan, file, number, work)?;
         drop(plan);
-        let txg = {
+        {
             let _permitted = Permitted::by(work.permit)?;
             let mut writer = self.writer.write_killable()?;
             self.loaded(&mut writer)?;
@@ -192,17 +224,8 @@ impl Collection {
                 let dead = self.late_kills(&inputs, &new)?;
                 update.new = Some((new, dead));
             }
-            self.publish(&mut writer, update)?
-        };
-        // What was merged is used no more, so that its files can go.
-        drop(inputs);
-        if let Ok(_permitted) = Permitted::by(work.permit) {
-            // Who cannot wait leaves it to the next change.
-            if let Ok(mut writer) = self.writer.write_killable() {
-                self.remove_leftovers(&mut writer);
-            }
+            self.publish(&mut writer, update)
         }
-        Ok(txg)
     }
 
     /// Writes the segment that others are merged into, `None` if they have no live rows.

@@ -115,6 +115,8 @@ struct Writer {
     end: Option<TailEnd>,
     /// Where records are put together; kept between changes while it is small.
     record: Vec<u8>,
+    /// The directory was removed because there were no rows: none may come any more.
+    is_removed: bool,
 }
 
 /// The end of a tail whose records are in the image.
@@ -288,6 +290,7 @@ impl Collection {
             item,
             end: None,
             record: Vec::new(),
+            is_removed: false,
         };
         Ok(Self {
             fs,
@@ -326,17 +329,20 @@ impl Collection {
         self.info_locked(&writer)
     }
 
-    /// Runs `f`, which removes the collection, if there are no rows, and keeps rows from coming until it is through.
+    /// Runs `f`, which removes the collection, if there are no rows, and keeps rows from coming: until it is through, and for
+    /// good if it succeeds. Who found the collection before that would otherwise be told that his rows are there.
     ///
     /// # Errors
     ///
     /// `NotEmpty` if there are rows; those of counting them and of `f`.
     pub fn if_empty<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
-        let writer = self.writer.write_killable()?;
+        let mut writer = self.writer.write_killable()?;
         if self.info_locked(&writer)?.rows != 0 {
             return Err(Error::NotEmpty);
         }
-        f()
+        let done = f()?;
+        writer.is_removed = true;
+        Ok(done)
     }
 
     #[inline(never)] // Its frame is not to be part of every caller's.

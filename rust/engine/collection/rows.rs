@@ -261,20 +261,28 @@ impl Rows {
         self.reserve_payloads(new.payload_lens)
     }
 
+    /// The arena that is filled next. Those behind it are empty: what was reserved for rows that did not come is there still.
+    fn filling(&self) -> usize {
+        self.arenas.iter().rposition(|arena| !arena.is_empty()).unwrap_or(0)
+    }
+
     /// Takes the arenas that payloads of these lengths will fill, in the order in which they will.
     fn reserve_payloads(&mut self, lens: &[u32]) -> Result {
-        let mut free = self.arenas.last().map_or(0, |arena| arena.capacity() - arena.len());
+        let (mut next, mut free) = (self.filling(), 0);
         for (i, len) in lens.iter().enumerate() {
             let len = *len as usize;
-            if len > free {
-                let rest = lens.get(i..).unwrap_or_default();
-                let rest = rest.iter().fold(0usize, |sum, len| sum.saturating_add(*len as usize));
-                // Small batches grow a small arena: start at 4 KiB and double.
-                let last = self.arenas.last().map_or(2048, Vec::capacity);
-                let size = rest.clamp(last.saturating_mul(2).min(ARENA), ARENA).max(len);
-                self.arenas.push(Vec::with_capacity(size)?)?;
-                free = self.arenas.last().map_or(0, Vec::capacity);
-                self.bytes += free as u64;
+            while len > free {
+                if next >= self.arenas.len() {
+                    let rest = lens.get(i..).unwrap_or_default();
+                    let rest = rest.iter().fold(0usize, |sum, len| sum.saturating_add(*len as usize));
+                    // Small batches grow a small arena: start at 4 KiB and double.
+                    let last = self.arenas.last().map_or(2048, Vec::capacity);
+                    let size = rest.clamp(last.saturating_mul(2).min(ARENA), ARENA).max(len);
+                    self.arenas.push(Vec::with_capacity(size)?)?;
+                    self.bytes += self.arenas.last().map_or(0, Vec::capacity) as u64;
+                }
+                free = self.arenas.get(next).map_or(0, |arena| arena.capacity() - arena.len());
+                next += 1;
             }
             free -= len;
         }
@@ -325,8 +333,7 @@ impl Rows {
     fn append_payloads(&mut self, new: &NewRows<'_>) -> Result {
         let mut rest = new.payloads;
         let first = self.count - new.ids.len();
-        // The arena to fill: what `reserve_payloads` added comes after it.
-        let mut arena = self.arenas.iter().rposition(|arena| !arena.is_empty()).unwrap_or(0);
+        let mut arena = self.filling();
         for (i, len) in new.payload_lens.iter().enumerate() {
             let (payload, after) = rest
                 .split_at_checked(*len as usize)

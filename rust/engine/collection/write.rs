@@ -346,9 +346,16 @@ impl Collection {
             payload_lens,
             payloads: batch.payloads,
         };
-        image.index.write().reserve(count)?;
-        image.state.write().rows.reserve(&new)?;
-        let txg = self.write_record(writer, &bytes, next_id, false)?;
+        let mut done = image.index.write().reserve(count);
+        if done.is_ok() {
+            done = image.state.write().rows.reserve(&new);
+        }
+        let written = done.and_then(|()| self.write_record(writer, &bytes, next_id, false));
+        if written.is_err() {
+            // What was taken stays, for the next attempt.
+            image.account();
+        }
+        let txg = written?;
         let killed = kills.count;
         let (published, before) = {
             let mut index = image.index.write();

@@ -55,19 +55,26 @@ impl Check<'_> {
     /// Whether the test is true for one of the values.
     #[inline(never)] // Its frame is not to be part of the caller's.
     fn accepts_one(&self, values: Option<Values<'_>>, work: &mut usize) -> Result<bool> {
-        *work = work.saturating_add(FIND);
+        did(FIND, work)?;
         for value in values.into_iter().flatten() {
             if self.accepts(value) {
                 return Ok(true);
             }
-            *work = work.saturating_add(1);
-            if *work >= WORK {
-                *work = 0;
-                relax()?;
-            }
+            did(1, work)?;
         }
         Ok(false)
     }
+}
+
+/// Counts what was done since the last cooperative point.
+#[inline]
+fn did(some: usize, work: &mut usize) -> Result {
+    *work = work.saturating_add(some);
+    if *work >= WORK {
+        *work = 0;
+        relax()?;
+    }
+    Ok(())
 }
 
 /// A group whose answer is not known yet.

@@ -3,7 +3,8 @@
 //!
 //! Rows are taken in blocks that fit a core's cache, and each block meets all queries, so that a batch of queries reads
 //! memory once. The rows' lock is held for one group of queries and one block, at most [`WORK`] bytes (well under
-//! 100 µs), and between two holds the scan may be rescheduled or stopped. What it returns is the state of its snapshot all
+//! 100 µs), and between two holds the scan may be rescheduled or stopped. A filter takes far longer than comparing, up to
+//! milliseconds a row: with one, a hold is for few rows and one query. What the scan returns is the state of its snapshot all
 //! the same: later rows are beyond its count, and a row that died later counts as alive (see `collection::rows`).
 
 mod topk;
@@ -33,6 +34,10 @@ const BLOCK: usize = 128 * 1024;
 const BLOCK_ROWS: usize = 2048;
 /// Bytes compared between two cooperative points.
 const WORK: usize = 1 << 20;
+/// Most rows of one block if there is a filter.
+const FILTERED_ROWS: usize = 128;
+/// Payloads that a filter is applied to between two cooperative points, besides those within one.
+const EVALUATED: u64 = 16;
 
 /// How a scan is divided.
 struct Plan {
@@ -46,10 +51,15 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(row_bytes: usize, queries: usize) -> Result<Self> {
-        let block = (BLOCK / row_bytes.max(1)).clamp(1, BLOCK_ROWS);
+    fn new(row_bytes: usize, queries: usize, is_filtered: bool) -> Result<Self> {
+        let (rows_max, group_max) = if is_filtered {
+            (FILTERED_ROWS, 1)
+        } else {
+            (BLOCK_ROWS, 16)
+        };
+        let block = (BLOCK / row_bytes.max(1)).clamp(1, rows_max);
         let group = (WORK / (block * row_bytes.max(1)).max(1))
-            .clamp(1, 16)
+            .clamp(1, group_max)
             .min(queries.max(1));
         let mut keys = Vec::new();
         keys.resize(block * group, 0u32)?;
@@ -97,7 +107,7 @@ impl Scan<'_> {
         let count = self.snapshot.count;
         let (mut cost, mut evaluated) = (Cost::default(), 0u64);
         let row_bytes = queries.first().map_or(1, |query| query.bytes().len());
-        let mut plan = Plan::new(row_bytes, queries.len())?;
+        let mut plan = Plan::new(row_bytes, queries.len(), self.filter.is_some())?;
         let mut first = 0;
         while first < count {
             if (self.stop)() {
@@ -127,6 +137,9 @@ impl Scan<'_> {
                         }
                         if let Some(filter) = self.filter {
                             evaluated = evaluated.saturating_add(1);
+                            if evaluated % EVALUATED == 0 {
+                                relax()?;
+                            }
                             if !filter.matches(guard.rows.payload(row).unwrap_or_default())? {
                                 continue;
                             }

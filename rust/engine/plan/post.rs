@@ -46,6 +46,9 @@ impl Decided {
             Decided::Some { known, matching, room } => {
                 if !known.get(row) {
                     *evaluated = evaluated.saturating_add(1);
+                    if *evaluated % 32 == 0 {
+                        relax()?;
+                    }
                     if program.matches(view.payloads.payload(row, room)?)? {
                         matching.set(row);
                     }

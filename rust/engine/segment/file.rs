@@ -22,6 +22,7 @@ use vexfs_host::log;
 use vexfs_host::mem::Buffer;
 use vexfs_host::mem::U64Map;
 use vexfs_host::mem::Vec;
+use vexfs_host::nofs;
 use vexfs_host::relax;
 use vexfs_host::sync::Arc;
 use vexfs_host::sync::Mutex;
@@ -52,6 +53,8 @@ impl Leases {
     }
 
     fn take(&self, file: Ino) -> Result {
+        // Memory pressure gives files back.
+        let _nofs = nofs();
         let mut users = self.users.lock();
         let count = users.get(file).copied().unwrap_or(0);
         users.insert(file, count.saturating_add(1)).map(|_| ())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Fallible facades over the kernel crate's `KVVec` and `KBox`.
+//! Fallible facades over the kernel crate's vectors and `KBox`.
 //!
 //! Memory is charged to the memory cgroup of the task that asks for it: what users can grow must count against their limits,
 //! and the containers do not know who uses them. What serves everybody is allocated in a [`shared`](crate::shared) section
@@ -7,17 +7,21 @@
 
 use crate::Error;
 use crate::Result;
+use core::alloc::Layout;
 use core::fmt;
 use core::ops::Deref;
 use core::ops::DerefMut;
+use core::ptr::NonNull;
 use kernel::alloc::allocator::KVmalloc;
+use kernel::alloc::allocator::Vmalloc;
 use kernel::alloc::flags::__GFP_NOWARN;
 use kernel::alloc::flags::GFP_KERNEL_ACCOUNT;
 use kernel::alloc::AllocError;
+use kernel::alloc::Allocator;
 use kernel::alloc::Flags;
 use kernel::alloc::IntoIter;
 use kernel::alloc::KBox;
-use kernel::alloc::KVVec;
+use kernel::alloc::NumaNode;
 
 /// How everything on this side of the seam is allocated.
 pub(super) fn gfp() -> Flags {
@@ -28,21 +32,46 @@ pub(super) fn no_memory(_: AllocError) -> Error {
     Error::NoMemory
 }
 
+/// `KVmalloc` without its limit: the vectors of a segment may be more than `INT_MAX` bytes, which `kvmalloc` never gives.
+pub struct Memory;
+
+// SAFETY: what `KVmalloc` promises of its memory it promises here. New memory that `Vmalloc` allocates stays until it is passed
+// to `realloc` again, and what `KVmalloc` does with it there is right: kvrealloc() and kvfree() take any memory of vmalloc().
+unsafe impl Allocator for Memory {
+    const MIN_ALIGN: usize = KVmalloc::MIN_ALIGN;
+
+    #[inline]
+    unsafe fn realloc(
+        ptr: Option<NonNull<u8>>,
+        layout: Layout,
+        old_layout: Layout,
+        flags: Flags,
+        nid: NumaNode,
+    ) -> core::result::Result<NonNull<[u8]>, AllocError> {
+        let is_new = ptr.is_none() || old_layout.size() == 0;
+        if is_new && layout.size() > i32::MAX as usize {
+            return Vmalloc::alloc(layout, flags, nid);
+        }
+        // SAFETY: the caller's promise; see above for memory of `Vmalloc`.
+        unsafe { KVmalloc::realloc(ptr, layout, old_layout, flags, nid) }
+    }
+}
+
 /// Says that the memory of `v` will be read in random order. The kernel's allocator chooses page sizes by itself.
 pub(crate) fn expect_random_access<T>(_v: &mut Vec<T>) {}
 
 /// A growable array whose growth can fail.
-pub struct Vec<T>(KVVec<T>);
+pub struct Vec<T>(kernel::alloc::Vec<T, Memory>);
 
 impl<T> Vec<T> {
     /// An empty array, which holds no memory.
     pub const fn new() -> Self {
-        Vec(KVVec::new())
+        Vec(kernel::alloc::Vec::new())
     }
 
     /// An empty array with room for `n` elements.
     pub fn with_capacity(n: usize) -> Result<Self> {
-        KVVec::with_capacity(n, gfp()).map(Vec).map_err(no_memory)
+        kernel::alloc::Vec::with_capacity(n, gfp()).map(Vec).map_err(no_memory)
     }
 
     /// The number of elements there is room for.
@@ -170,7 +199,7 @@ impl<T> DerefMut for Vec<T> {
 
 impl<T> IntoIterator for Vec<T> {
     type Item = T;
-    type IntoIter = IntoIter<T, KVmalloc>;
+    type IntoIter = IntoIter<T, Memory>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()

@@ -13,7 +13,9 @@
 //!
 //! # Invariants
 //!
-//! - A dirty block of the page cache has a promise, or is data of a mapping that was dirtied behind the filesystem's back.
+//! - A dirty block of the page cache has a promise, or was dirtied behind the filesystem's back in a folio that is all valid,
+//!   or is not dirty but for its bit: folios become dirty as a whole when somebody writes to a mapping of them, and when
+//!   writeback has to come again.
 //! - A mapping handed to a write carries the sequence number it was made under, and is dropped if that has changed once
 //!   the folio is locked: an old address might have been freed, an old hole filled.
 //!
@@ -82,8 +84,14 @@ pub enum Allocation {
         /// Length, a multiple of the block size, at most what was asked for.
         len: u64,
     },
-    /// There is nothing to write in the next `len` bytes: they lie in a hole and nobody promised space for them.
+    /// There is nothing to write in the next `len` bytes: nobody promised space for them, and they lie in a hole or cannot
+    /// have changed.
     Nothing {
+        /// Length, a multiple of the block size, at most what was asked for.
+        len: u64,
+    },
+    /// Nobody promised space for the next `len` bytes, which may have changed, and there is none.
+    NoSpace {
         /// Length, a multiple of the block size, at most what was asked for.
         len: u64,
     },
@@ -126,7 +134,7 @@ pub trait BlockMap: FileSystem {
     fn reserve(inode: &Inode<Self>, pos: u64, len: u64) -> Result;
 
     /// Turns promises into what they are used for and makes freed space available, after [`Self::reserve`] found none.
-    /// Returns whether it may find some now. Called without locked folios.
+    /// Returns whether it may find some now. Called without locked folios and invalidate locks.
     fn make_room(inode: &Inode<Self>) -> bool;
 
     /// Takes back the promises in a range.
@@ -139,8 +147,9 @@ pub trait BlockMap: FileSystem {
     /// promise for its first block. False if it should be written to a block after all.
     fn write_inline(inode: &Inode<Self>, len: usize, copy: &mut dyn FnMut(&mut [u8])) -> Result<bool>;
 
-    /// Allocates space for a range of dirty data, using up its promise.
-    fn allocate(inode: &Inode<Self>, pos: u64, len: u64) -> Result<Allocation>;
+    /// Allocates space for a range of dirty data, using up its promise. `uptodate` says whether all of the folio that it is in
+    /// is valid; if not, only what has a promise is.
+    fn allocate(inode: &Inode<Self>, pos: u64, len: u64, uptodate: bool) -> Result<Allocation>;
 
     /// Allocates space for a direct write: where, and how many bytes of the range. Promises are left alone.
     fn allocate_direct(inode: &Inode<Self>, pos: u64, len: u64) -> Result<(u64, u64)>;

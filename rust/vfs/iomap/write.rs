@@ -117,7 +117,11 @@ fn map_write<T: BlockMap>(
     let mut end = mapping.offset + mapping.length;
     let start = pos / block * block;
     let mut new = false;
-    if !mapping.reserved {
+    if flags & bindings::IOMAP_FAULT != 0 {
+        // A fault makes all blocks of its folio dirty with the first mapping of it. If there is no room for some, the others,
+        // which may have promises, must not become dirty along with those.
+        T::reserve(inode, start, (pos + len).div_ceil(block) * block - start)?;
+    } else if !mapping.reserved {
         end = end.min((pos + len).div_ceil(block) * block);
         end = reserve_some(inode, start, end, block)?;
         new = true;

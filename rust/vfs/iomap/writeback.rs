@@ -10,6 +10,7 @@ use core::ptr;
 
 use kernel::error::code::EIO;
 use kernel::error::code::ENOMEM;
+use kernel::error::code::ENOSPC;
 use kernel::ffi::c_int;
 use kernel::ffi::c_uint;
 use vexfs_bindings as bindings;
@@ -119,9 +120,19 @@ unsafe fn write_range<T: BlockMap>(
             return Ok(len as isize);
         }
     }
-    let (addr, length) = match T::allocate(inode, pos, u64::from(len))? {
+    // SAFETY: The folio is locked.
+    let uptodate = unsafe { bindings::vexfs_folio_test_uptodate(folio) };
+    let (addr, length) = match T::allocate(inode, pos, u64::from(len), uptodate)? {
         Allocation::Disk { addr, len } => (addr, len),
         Allocation::Nothing { len } => {
+            mapping.length = len;
+            describe(inode, iomap, &mapping);
+            return Ok(len as isize);
+        }
+        Allocation::NoSpace { len } => {
+            // Passed over, so that the rest of the folio, which may have promises, is written.
+            // SAFETY: A live inode's mapping.
+            unsafe { bindings::vexfs_mapping_set_error(inode.mapping(), ENOSPC.to_errno()) };
             mapping.length = len;
             describe(inode, iomap, &mapping);
             return Ok(len as isize);
@@ -244,6 +255,8 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
         // SAFETY: The context is ours; nobody else refers to it between calls.
         let skipped = unsafe { core::mem::replace(&mut (*context).skipped, false) };
         if skipped {
+            // All of its blocks become dirty, those too that are not even valid: what was skipped has its promise still, which
+            // tells it from the others.
             // SAFETY: A locked folio of this mapping.
             unsafe { bindings::iomap_dirty_folio(mapping, folio) };
             // SAFETY: The control block is the caller's, and ours for the call. Without this the VFS would take the inode

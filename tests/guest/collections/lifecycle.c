@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/fs.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -209,6 +210,28 @@ static void stranger(void)
 	expect(dir, EACCES, "a collection behind a closed directory cannot be opened");
 }
 
+/* The flags of chattr(1) are for the owner and for root, too. */
+static void flagged(void)
+{
+	const __u64 id = 0;
+	int dir = open(path("writable"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int flags = FS_APPEND_FL;
+
+	expect(ioctl(dir, FS_IOC_SETFLAGS, &flags), 0, "a collection becomes append-only");
+	expect(insert("writable", 2, 1, one, NULL, 0), 0, "rows come to an append-only collection");
+	expect(insert("writable", 2, 1, one, &id, VEXFS_INSERT_UPSERT), EPERM, "none is replaced");
+	expect(delete_rows("writable", 1, &id, NULL), EPERM, "none is deleted");
+	expect(drop("writable"), EPERM, "and it is not dropped");
+	flags = FS_IMMUTABLE_FL;
+	expect(ioctl(dir, FS_IOC_SETFLAGS, &flags), 0, "a collection becomes immutable");
+	expect(insert("writable", 2, 1, one, NULL, 0), EPERM, "no row comes to an immutable collection");
+	expect(delete_rows("writable", 1, &id, NULL), EPERM, "and none goes");
+	flags = 0;
+	expect(ioctl(dir, FS_IOC_SETFLAGS, &flags), 0, "a collection becomes an ordinary one again");
+	expect(delete_rows("writable", 1, &id, NULL), 0, "rows may go again");
+	close(dir);
+}
+
 void test_permissions(void)
 {
 	static const char *const names[] = { "private", "readable", "writable" };
@@ -229,6 +252,7 @@ void test_permissions(void)
 		die("make the directories");
 	close(dir);
 	as_user(stranger);
+	flagged();
 	result(stat(path("home/theirs"), &st) == 0 && st.st_uid == 1000 && st.st_gid == 1000, "what a user creates is theirs");
 	for (i = 0; i < 3; i++)
 		drop(names[i]);

@@ -23,6 +23,10 @@ inside() {
 		echo "ok $name: nothing is killed"
 	else
 		echo "not ok $name: nothing is killed"
+		# What the memory was used for.
+		dmesg | sed -n 's/.*Memory cgroup stats/stats/;/^stats/,/Tasks state/p' | sed 's/^\[[^]]*\] //' | grep -v ' 0$' |
+			tr '\n' ' ' | sed 's/^/# /'
+		echo
 	fi
 	rmdir $group/small
 }

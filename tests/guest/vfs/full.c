@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +23,64 @@ static char *map(int fd)
 	if (at == MAP_FAILED)
 		die("mmap");
 	return at;
+}
+
+/* A megabyte at a time goes to folios as large as that, where there are any. */
+#define FOLIO (1 << 20)
+#define WRITTEN (200 * PAGE)
+#define LITTLE (16 * PAGE)
+
+/*
+ * A write to a mapping that finds no room for all of a large folio leaves alone
+ * what had been written to another part of that.
+ */
+static void test_full_folio(void)
+{
+	int fd = must_open(path("folio"), O_RDWR | O_CREAT), filler = must_open(path("filler"), O_RDWR | O_CREAT), status;
+	static char data[FOLIO], block[PAGE] __attribute__((aligned(PAGE)));
+	size_t i, right = 0;
+	off_t filled;
+	pid_t child;
+	char *at;
+
+	memset(data, 'o', sizeof(data));
+	if (write(fd, data, FOLIO) != FOLIO || fsync(fd) != 0)
+		die("write");
+	for (i = 0; i < 3; i++) {
+		while (write(filler, data, i == 0 ? FOLIO : PAGE) > 0)
+			;
+		fsync(filler);
+	}
+	filled = lseek(filler, 0, SEEK_END);
+	if (ftruncate(filler, filled - LITTLE) != 0)
+		die("ftruncate");
+	fsync(filler);
+	memset(block, 'w', PAGE);
+	if (pwrite(fd, block, PAGE, WRITTEN) != PAGE)
+		die("pwrite");
+	child = fork();
+	if (child == 0) {
+		at = mmap(NULL, FOLIO, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (at == MAP_FAILED)
+			die("mmap");
+		at[0] = 'n';
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	result((WIFEXITED(status) && WEXITSTATUS(status) == 0) || (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS),
+	       "a write to a mapping is made or refused on a disk that is all but full");
+	expect(fsync(fd), 0, "what was written to the file before is written back");
+	close(fd);
+	fd = must_open(path("folio"), O_RDONLY | O_DIRECT);
+	if (pread(fd, block, PAGE, WRITTEN) != PAGE)
+		die("pread");
+	for (i = 0; i < PAGE; i++)
+		right += block[i] == 'w';
+	result(right == PAGE, "it is on the disk");
+	close(fd);
+	close(filler);
+	unlink(path("folio"));
+	unlink(path("filler"));
 }
 
 void test_full_disk(void)
@@ -64,4 +123,5 @@ void test_full_disk(void)
 	close(filler);
 	unlink(path("mapped"));
 	unlink(path("filler"));
+	test_full_folio();
 }

@@ -38,6 +38,17 @@ mount -t vexfs -o commit=3600 /dev/vdb /mnt || exit
 vfs scattered-found /mnt
 clean "scattered blocks" /dev/vdb
 
+# With a group of tasks that gets no memory.
+mkdir -p /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control || exit
+mount -t vexfs -o commit=3600 /dev/vdb /mnt || exit
+vfs filled /mnt
+umount /mnt || exit
+mount -t vexfs -o commit=3600 /dev/vdb /mnt || exit
+vfs starved /mnt
+clean "a sync without memory" /dev/vdb
+
 mkdir -p /under
 mkfs.vexfs -q /dev/vdc || exit
 mount -t vexfs /dev/vdc /under || exit

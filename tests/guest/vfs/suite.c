@@ -219,6 +219,7 @@ int main(int argc, char **argv)
 		{ "full", test_full_disk },  { "stuck", test_stuck_disk },     { "shutdown", test_shutdown },
 		{ "shut", verify_shutdown }, { "direct", test_direct },
 		{ "scattered", test_scattered }, { "scattered-found", verify_scattered },
+		{ "filled", prepare_starved }, { "starved", test_starved },
 	};
 	size_t i;
 

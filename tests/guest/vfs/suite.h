@@ -73,6 +73,8 @@ void verify_scattered(void);
 void test_builds(void);
 void test_direct(void);
 void test_full_disk(void);
+void prepare_starved(void);
+void test_starved(void);
 void test_stuck_disk(void);
 void test_shutdown(void);
 void verify_shutdown(void);

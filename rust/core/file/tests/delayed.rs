@@ -46,6 +46,20 @@ fn reserved_blocks_become_extents_when_they_are_written() {
 }
 
 #[test]
+fn whoever_has_seen_a_reservation_learns_that_it_was_given_back() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    let data = DataState::new().unwrap();
+    fs.fs.reserve(ino, &data, 3, 1).unwrap();
+    let seq = data.sequence();
+    assert!(fs.fs.map(ino, &data, 3, 1).unwrap().reserved);
+    fs.fs.unreserve(&data, 4, 10);
+    assert_eq!(data.sequence(), seq, "nothing was given back");
+    fs.fs.unreserve(&data, 0, 10);
+    assert_ne!(data.sequence(), seq);
+}
+
+#[test]
 fn the_size_on_the_device_grows_only_with_the_data() {
     let fs = TestFs::new();
     let ino = fs.root_file("f");

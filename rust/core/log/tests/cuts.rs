@@ -3,8 +3,6 @@
 
 use super::*;
 use crate::txn::Read;
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::SeqCst;
 
 /// The item that numbers the states.
 const NUMBER: u64 = 60_000;
@@ -19,14 +17,14 @@ pub(super) fn durable_until(rec: &RecordingBackend, at: usize, image: &RamBacken
     }
 }
 
-fn apply(image: &RamBackend, event: &Event) {
+pub(super) fn apply(image: &RamBackend, event: &Event) {
     if let Event::Write { offset, data, .. } = event {
         image.store(*offset, data);
     }
 }
 
 /// Goes through a stream of events and says what may be on the device.
-struct Cuts {
+pub(super) struct Cuts {
     durable: RamBackend,
     volatile: Vec<Event>,
     /// What became durable.
@@ -34,7 +32,7 @@ struct Cuts {
 }
 
 impl Cuts {
-    fn new(start: RamBackend) -> Cuts {
+    pub(super) fn new(start: RamBackend) -> Cuts {
         Cuts {
             durable: start,
             volatile: Vec::new(),
@@ -42,7 +40,7 @@ impl Cuts {
         }
     }
 
-    fn advance(&mut self, event: &Event) {
+    pub(super) fn advance(&mut self, event: &Event) {
         match event {
             Event::Flush => {
                 for e in self.volatile.drain(..) {
@@ -60,7 +58,7 @@ impl Cuts {
     }
 
     /// Images that a cut may leave before `next` is done.
-    fn images(&self, next: Option<&Event>, rng: &mut Rng) -> Vec<RamBackend> {
+    pub(super) fn images(&self, next: Option<&Event>, rng: &mut Rng) -> Vec<RamBackend> {
         let whole = self.durable.duplicate();
         self.volatile.iter().for_each(|e| apply(&whole, e));
         let some = self.durable.duplicate();
@@ -309,7 +307,7 @@ fn a_last_batch_without_its_data_is_left_out_and_stays_out() {
 }
 
 #[test]
-fn data_of_a_batch_that_another_follows_is_not_looked_at() {
+fn data_of_a_batch_that_two_others_follow_is_not_looked_at() {
     let (rec, dev) = recorded(16);
     let fs = mount(&dev);
     fs.sync_txg(put_checked(&fs, 1, 2, 1)).unwrap();
@@ -318,6 +316,7 @@ fn data_of_a_batch_that_another_follows_is_not_looked_at() {
         _ => panic!("no write"),
     };
     put_sync(&fs, 2, b"follows");
+    put_sync(&fs, 3, b"follows, too");
     // Such damage is the reader's to find: the promise of the file's existence, and of what came after, stands.
     let image = rec.rec.contents();
     image.store(data, &[9; 512]);

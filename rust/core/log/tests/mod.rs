@@ -5,6 +5,7 @@ mod cuts;
 mod format;
 mod mounts;
 mod sync;
+mod together;
 
 use crate::format::Key;
 use crate::mount::MountOptions;
@@ -13,6 +14,8 @@ use crate::txn::Reserve;
 use crate::Fs;
 use core::ops::Deref;
 use core::ops::Range;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::SeqCst;
 use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
@@ -42,6 +45,8 @@ struct Probe {
     rec: RecordingBackend,
     bad: Mutex<Range<u64>>,
     hook: Mutex<Option<Hook>>,
+    /// Microseconds that a flush takes once it has begun.
+    slow: AtomicU64,
 }
 
 /// Gets the offset of a write, or `None` for a flush; returns whether it wants to be called again.
@@ -100,7 +105,9 @@ impl Backend for Probe {
 
     fn flush(&self) -> Result<()> {
         self.call(None)?;
-        self.rec.flush()
+        let done = self.rec.flush();
+        std::thread::sleep(std::time::Duration::from_micros(self.slow.load(SeqCst)));
+        done
     }
 
     fn write_fua(&self, offset: u64, data: &[u8]) -> Result<()> {
@@ -130,6 +137,7 @@ fn on(ram: RamBackend) -> (StdArc<Probe>, Device) {
         rec: RecordingBackend::from_ram(ram),
         bad: Mutex::new(0..0),
         hook: Mutex::new(None),
+        slow: AtomicU64::new(0),
     });
     let dev = Device::from_backend(probe.clone());
     (probe, dev)

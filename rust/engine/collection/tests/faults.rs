@@ -75,6 +75,96 @@ fn a_full_device_refuses_a_batch_and_keeps_what_there_is() {
 }
 
 #[test]
+fn inserts_that_are_refused_again_and_again_take_no_more_memory() {
+    silence();
+    let mut random = Random(4);
+    let world = World::on(Arc::new(RamBackend::new(16 << 20)), 4, Metric::L2);
+    let collection = world.collection();
+    let mut rows = Rows::default();
+    for id in 0..96 {
+        let mut payload = crate::payload::Builder::new();
+        let text = "x".repeat(60_000);
+        payload.add("t", crate::payload::Value::Text(&text)).unwrap();
+        rows.push(id, &random.vector(4), &payload.finish().unwrap());
+    }
+    let mut held = std::vec![];
+    while held.len() < 5 {
+        match collection.insert(&rows.without_ids(), PLAIN) {
+            Ok(_) => {}
+            Err(Error::NoSpace) => {
+                let image = collection.image().unwrap();
+                assert_eq!(image.counter.bytes(), image.memory_bytes(), "all of it is counted");
+                held.push(image.memory_bytes());
+            }
+            Err(e) => panic!("{e}"),
+        }
+    }
+    assert!(held.iter().all(|bytes| *bytes == held[0]), "{held:?}");
+}
+
+#[test]
+fn what_is_half_written_when_the_device_is_full_goes_again() {
+    silence();
+    let mut random = Random(5);
+    let tuning = crate::Tuning {
+        tail_rows_max: 12_000,
+        ..crate::Tuning::default()
+    };
+    let world = World::tuned(
+        Arc::new(RamBackend::new(64 << 20)),
+        &super::support::params(256, Metric::L2),
+        tuning,
+    );
+    let collection = world.collection();
+    for n in 0..3u64 {
+        let rows = Rows::random(&mut random, n * 4000..n * 4000 + 4000, 256);
+        collection.insert(&rows.batch(), PLAIN).unwrap();
+    }
+    // Less than a segment of all that, and more than the first piece of one.
+    let new = vexfs_core::inode::NewInode {
+        mode: 0o100644,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        target: None,
+        now: crate::Time::now(),
+        xattrs: &[],
+    };
+    let filler = world.fs.create(super::support::ROOT, b"filler", &new).unwrap().ino;
+    let room = |world: &World| {
+        world.fs.sync().unwrap();
+        world.fs.sync().unwrap();
+        world.fs.space_info().available * u64::from(world.fs.block_size())
+    };
+    let mut at = 0;
+    while room(&world) > 11 << 20 {
+        world.fs.write(filler, at, &[1; 1 << 20], crate::Time::now()).unwrap();
+        at += 1 << 20;
+    }
+    let before = room(&world);
+    let one = Rows::random(&mut random, [20_000], 256);
+    for n in 0..3 {
+        assert_eq!(collection.insert(&one.batch(), PLAIN), Err(Error::NoSpace));
+        assert_eq!(world.hidden_files(), [world.tail()], "after {n} attempts");
+        assert!(room(&world) + (64 << 10) > before, "after {n} attempts");
+    }
+    // So is an index that nobody waits for any more.
+    world.fs.truncate(filler, 0, crate::Time::now()).unwrap();
+    let room_before = room(&world);
+    for points in [50, 400, 2000] {
+        vexfs_host::interrupt_after(Some(points));
+        let built = collection.build_index(&IndexParams::new(Kind::Ivf), 1, &|_, _| ());
+        vexfs_host::interrupt_after(None);
+        assert_eq!(built, Err(Error::Interrupted));
+        let files = 1 + collection.info().unwrap().segments as usize;
+        assert_eq!(world.hidden_files().len(), files, "after {points} points");
+    }
+    assert!(room(&world) < room_before, "a segment of the tail was written");
+    collection.insert(&one.batch(), PLAIN).unwrap();
+    assert_eq!(collection.info().unwrap().rows, 12_001);
+}
+
+#[test]
 fn rows_can_be_deleted_on_a_full_device_and_their_space_comes_back() {
     silence();
     for in_segments in [false, true] {

@@ -5,7 +5,10 @@ use super::support::Oracle;
 use super::support::Random;
 use super::support::Rows;
 use super::support::World;
+use super::support::PLAIN;
 use super::support::UPSERT;
+use crate::filter::testing::Expr;
+use crate::filter::Program;
 use crate::IndexParams;
 use crate::Kind;
 use crate::Search;
@@ -98,4 +101,38 @@ fn a_signal_anywhere_leaves_a_collection_of_before_or_after() {
     assert_eq!(world.fs.abort_reason(), None);
     drop(collection);
     oracle.check_all(&world.remount().collection());
+}
+
+#[test]
+fn a_long_filter_is_applied_in_stretches() {
+    let world = World::new(DIM, Metric::L2);
+    let collection = world.collection();
+    let mut random = Random(4);
+    let mut rows = Rows::default();
+    let mut payload = crate::payload::Builder::new();
+    for field in 0..256 {
+        let name = std::format!("f{field:03}");
+        payload.add(&name, crate::payload::Value::Bool(true)).unwrap();
+    }
+    let payload = payload.finish().unwrap();
+    for id in 0..300 {
+        rows.push(id, &random.vector(DIM), &payload);
+    }
+    collection.insert(&rows.batch(), PLAIN).unwrap();
+    // None of the fields is there: each test looks through all names.
+    let tests = (0..1000).map(|n| Expr::Exists(std::format!("z{n:04}"))).collect();
+    let program = Program::parse(&Expr::Or(tests).encode()).unwrap();
+    let query = random.vector(DIM);
+    let search = Search {
+        queries: &query,
+        k: 5,
+        filter: Some(&program),
+        ..Search::default()
+    };
+    // A million fields are looked at between so many points, at most.
+    let points = 300 * 1000 * 256 / 1_000_000;
+    vexfs_host::interrupt_after(Some(points));
+    let found = collection.search(&search).map(|found| found.hits.len());
+    vexfs_host::interrupt_after(None);
+    assert_eq!(found, Err(Error::Interrupted));
 }

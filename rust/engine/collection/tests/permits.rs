@@ -239,6 +239,26 @@ fn who_waits_behind_a_build_can_be_killed() {
 }
 
 #[test]
+fn a_tail_that_is_sealed_meanwhile_does_not_make_a_build_look_done() {
+    let world = World::small(DIM, Metric::L2);
+    let collection = world.collection();
+    let mut random = Random(8);
+    let rows = Rows::random(&mut random, 0..900, DIM);
+    collection.insert(&rows.batch(), PLAIN).unwrap();
+    while_building(&collection, || {
+        let total = collection.info().unwrap().build_total;
+        assert_eq!(total, 900);
+        for ids in [1000..2600, 3000..3001] {
+            let rows = Rows::random(&mut random, ids, DIM);
+            collection.insert(&rows.batch(), PLAIN).unwrap();
+        }
+        let info = collection.info().unwrap();
+        assert_eq!((info.segments, info.build_total), (2, total));
+    });
+    assert_eq!(collection.info().unwrap().build_total, 0);
+}
+
+#[test]
 fn rows_that_all_die_while_their_segment_is_merged_do_not_end_the_merge() {
     let world = World::small(DIM, Metric::L2);
     let collection = world.collection();

@@ -11,6 +11,7 @@ use crate::limits;
 use crate::Batch;
 use crate::InsertMode;
 use crate::Search;
+use crate::Time;
 use std::vec;
 use std::vec::Vec;
 use vexfs_host::Error;
@@ -41,8 +42,9 @@ fn a_collection_counts_as_empty_exactly_while_it_has_no_live_rows() {
     let mut random = Random(9);
     let world = World::small(2, Metric::L2);
     let collection = world.collection();
-    let empty = || collection.if_empty(|| Ok("removed"));
-    assert_eq!(empty(), Ok("removed"));
+    // What it asks comes to nothing, so the collection stays.
+    let empty = || collection.if_empty(|| Err::<(), _>(Error::NoSpace));
+    assert_eq!(empty(), Err(Error::NoSpace));
     let rows = Rows::random(&mut random, 0..400, 2);
     for sealed in [false, true] {
         collection.insert(&rows.batch(), UPSERT).unwrap();
@@ -56,14 +58,11 @@ fn a_collection_counts_as_empty_exactly_while_it_has_no_live_rows() {
         collection.delete(&rows.ids[1..]).unwrap();
         assert_eq!(empty(), Err(Error::NotEmpty), "one row is enough");
         collection.delete(&rows.ids[..1]).unwrap();
-        assert_eq!(empty(), Ok("removed"));
+        assert_eq!(empty(), Err(Error::NoSpace));
         collection.drop_cache();
-        assert_eq!(empty(), Ok("removed"));
+        assert_eq!(empty(), Err(Error::NoSpace));
     }
-    assert_eq!(
-        collection.if_empty(|| Err::<(), _>(Error::NoSpace)),
-        Err(Error::NoSpace)
-    );
+    assert_eq!(collection.if_empty(|| Ok("removed")), Ok("removed"));
 }
 
 #[test]
@@ -395,6 +394,27 @@ fn what_is_no_collection_is_said_to_be_none() {
         world.all.create(world.dir, &world.collection().params()).err(),
         Some(Error::Exists)
     );
+}
+
+#[test]
+fn no_row_comes_to_a_collection_that_was_removed_for_having_none() {
+    let world = World::new(1, Metric::L2);
+    let collection = world.collection();
+    let one = Batch {
+        vectors: &bytes([1.0]),
+        ..Batch::default()
+    };
+    // A removal that fails removes nothing.
+    let refused = collection.if_empty(|| Err::<(), _>(Error::NoSpace));
+    assert_eq!(refused, Err(Error::NoSpace));
+    collection.insert(&one, PLAIN).unwrap();
+    assert_eq!(collection.if_empty(|| Ok(())), Err(Error::NotEmpty));
+    collection.delete(&[0]).unwrap();
+    let remove = || world.fs.remove_collection(super::support::ROOT, b"c", Time::now());
+    collection.if_empty(remove).unwrap();
+    // Somebody found it before that, and waited for the lock.
+    assert_eq!(collection.insert(&one, PLAIN), Err(Error::NotFound));
+    assert_eq!(collection.info().unwrap().rows, 0);
 }
 
 #[test]

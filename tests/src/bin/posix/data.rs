@@ -7,6 +7,8 @@ use crate::tests;
 use crate::Env;
 use crate::Test;
 use libc::*;
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal;
 use std::fs;
 use std::io::Read;
 use std::io::Seek;
@@ -29,6 +31,7 @@ pub const TESTS: &[Test] = tests![
     seek_data_and_seek_hole_find_the_edges,
     fiemap_covers_the_data,
     fallocate_and_punch_work_or_say_unsupported,
+    fallocate_beyond_a_limit_is_efbig,
     vectored_and_copied_data_arrive,
     writes_beyond_the_largest_file_are_efbig,
     descriptors_guard_their_access_mode,
@@ -362,6 +365,37 @@ fn fallocate_and_punch_work_or_say_unsupported(e: &Env) {
     }
     fails(sys::fallocate(&f, 0, 0, 0), EINVAL);
     fails(sys::fallocate(&f, 0, -1, 10), EINVAL);
+}
+
+fn fallocate_beyond_a_limit_is_efbig(e: &Env) {
+    let f = sys::rw(e.p("f"));
+    let mut before = rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the limits live for the calls.
+    let set = |limit: &rlimit| sys::cvt(unsafe { setrlimit(RLIMIT_FSIZE, limit) }).unwrap();
+    // SAFETY: as above.
+    sys::cvt(unsafe { getrlimit(RLIMIT_FSIZE, &mut before) }).unwrap();
+    let signals = SigSet::from(Signal::SIGXFSZ);
+    signals.thread_block().unwrap();
+    set(&rlimit {
+        rlim_cur: 1000,
+        ..before
+    });
+    let inside = sys::fallocate(&f, 0, 0, 1000);
+    let beyond = sys::fallocate(&f, 0, 999, 2);
+    let now = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the set and the time live for the call, and no information about the signal is asked for.
+    let signal = unsafe { sigtimedwait(signals.as_ref(), std::ptr::null_mut(), &now) };
+    set(&before);
+    signals.thread_unblock().unwrap();
+    if let Err(err) = inside {
+        assert_eq!(err.raw_os_error(), Some(EOPNOTSUPP));
+    }
+    fails(beyond, EFBIG);
+    assert_eq!(signal, SIGXFSZ);
+    fails(sys::fallocate(&f, 0, i64::MAX - 1, 1), EFBIG);
 }
 
 fn vectored_and_copied_data_arrive(e: &Env) {

@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use vexfs_tests::collection::Collection;
 
-fn is_full(e: &io::Error) -> bool {
+pub fn is_full(e: &io::Error) -> bool {
     e.raw_os_error() == Some(libc::ENOSPC)
 }
 
@@ -37,7 +37,7 @@ fn small_name(n: u64) -> String {
     format!("d{}/f{n}", n / 2000)
 }
 
-fn set_attribute(file: &File, n: u64, value: &[u8]) -> io::Result<()> {
+pub fn set_attribute(file: &File, n: u64, value: &[u8]) -> io::Result<()> {
     let name = CString::new(format!("user.attribute{n}")).map_err(io::Error::other)?;
     // SAFETY: the name ends with a NUL and the value is as long as it says.
     match unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) } {
@@ -56,7 +56,7 @@ fn remove_attribute(file: &File, n: u64) -> io::Result<()> {
 }
 
 /// Fills `mount`; returns what has to work while it is full, under its names.
-type Checks = Vec<(&'static str, io::Result<()>)>;
+pub type Checks = Vec<(&'static str, io::Result<()>)>;
 
 fn small(mount: &Path) -> io::Result<Checks> {
     let mut made = 0;
@@ -175,6 +175,7 @@ pub fn run(args: &Arguments) -> Result<bool, String> {
     let fresh = free(mount).map_err(text)?;
     let checks = match kind {
         "small" => small(mount),
+        "promised" => crate::promised::run(mount),
         "big" => big(mount),
         "xattrs" => xattrs(mount),
         "rows" => rows(mount),

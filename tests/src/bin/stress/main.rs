@@ -8,7 +8,7 @@
 //! - `stress adopt MOUNT TABLES`: after a device failed, all that was promised is there;
 //! - `stress exercise FILE COPY --mode buffered|mapped|direct|mixed --operations N --seed N`: one file against a copy in memory;
 //! - `stress mix MOUNT --seconds N --workers N --seed N`: processes that do everything to one tree;
-//! - `stress fill MOUNT --kind small|big|xattrs|rows`: fills a new filesystem, uses it while full, and empties it;
+//! - `stress fill MOUNT --kind small|promised|big|xattrs|rows`: fills a new filesystem, uses it while full, and empties it;
 //! - `stress many DIR --files N`: many small files;
 //! - `stress alike DIR DIR`: two trees are the same;
 //! - `stress clear MOUNT`: removes everything;
@@ -18,6 +18,7 @@ mod exercise;
 mod faults;
 mod fill;
 mod mix;
+mod promised;
 mod seats;
 mod storm;
 mod tree;

@@ -25,6 +25,7 @@ use crate::format::Key;
 use crate::format::MAX_LEVELS;
 use crate::log::Redo;
 use crate::txn::fetch::Source;
+use crate::txn::Lists;
 use core::ops::Deref;
 use shrink::Hints;
 use undo::Undo;
@@ -78,6 +79,19 @@ pub(crate) struct Tree {
     /// What was done, for the intent log.
     pub(crate) redo: Redo,
     hints: Hints,
+    finger: Option<Finger>,
+    /// Memory for the next transaction.
+    pub(crate) lists: Lists,
+}
+
+/// The leaf that was changed last, so that whoever stays in it finds it without a walk. Dirty nodes stay where they are; any
+/// change of what leads to which keys ends it, and so does the transaction group.
+struct Finger {
+    block: u64,
+    txg: u64,
+    /// As in [`Leaf`].
+    lower: Option<Key>,
+    upper: Option<Key>,
 }
 
 /// A borrowed node, wherever it is.
@@ -126,6 +140,8 @@ impl Tree {
             undo: Undo::new(),
             redo: Redo::new(),
             hints: Hints::new(),
+            finger: None,
+            lists: Lists::new(),
         })
     }
 
@@ -164,8 +180,30 @@ impl Tree {
         }
     }
 
+    /// The leaf that was changed last, if `key` belongs into it.
+    #[inline]
+    fn at_finger(&self, key: &Key) -> Option<&Finger> {
+        self.finger.as_ref().filter(|at| {
+            at.txg == self.txg
+                && at.lower.as_ref().is_none_or(|lower| lower <= key)
+                && at.upper.as_ref().is_none_or(|upper| key < upper)
+        })
+    }
+
     /// The leaf into which `key` belongs.
     pub(crate) fn leaf(&self, source: Source<'_>, key: &Key) -> Result<Leaf<'_>> {
+        if let Some(at) = self.at_finger(key) {
+            return Ok(Leaf {
+                node: NodeRef::Held(self.own(at.block)?),
+                lower: at.lower,
+                upper: at.upper,
+            });
+        }
+        self.walk(source, key)
+    }
+
+    /// The same, from the root.
+    fn walk(&self, source: Source<'_>, key: &Key) -> Result<Leaf<'_>> {
         let mut leaf = Leaf {
             node: self.node(source, &self.root)?,
             lower: None,
@@ -196,6 +234,16 @@ impl Tree {
         }
         Err(Error::corrupt("tree too deep", self.root.block, 0))
     }
+}
+
+/// An item and its neighbours.
+pub(crate) struct Around<'a> {
+    /// The last item before the key.
+    pub(crate) before: Option<(Key, &'a [u8])>,
+    /// The value of the key.
+    pub(crate) at: Option<&'a [u8]>,
+    /// The first item behind the key. If there is none, none up to the end that was asked for, inclusive.
+    pub(crate) after: Option<(Key, &'a [u8])>,
 }
 
 /// What a reader holds on to: a tree that does not change, and where its clean nodes come from.
@@ -253,6 +301,26 @@ impl Walk<'_> {
                 _ => return Ok(()),
             }
             vexfs_host::cond_resched();
+        }
+    }
+
+    /// Calls `f` with the items around `key`, up to `to`, if one leaf can tell.
+    pub(crate) fn around(&self, key: &Key, to: &Key, f: impl FnOnce(Around<'_>) -> Result<()>) -> Result<()> {
+        let leaf = self.tree.leaf(self.source, key)?;
+        let (node, items) = (&leaf.node, leaf.node.items());
+        let found = node.find(key);
+        let (Ok(at) | Err(at)) = found;
+        let value = |at: usize| items.get(at).map(|item| (item.key(), node.data(item)));
+        let around = Around {
+            before: at.checked_sub(1).and_then(value),
+            at: found.ok().and_then(value).map(|(_, data)| data),
+            after: value(at + usize::from(found.is_ok())),
+        };
+        let whole = (around.before.is_some() || leaf.lower.is_none())
+            && (around.after.is_some() || leaf.upper.is_none_or(|upper| upper > *to));
+        match whole {
+            true => f(around),
+            false => Ok(()),
         }
     }
 

@@ -47,6 +47,11 @@ struct Path {
 }
 
 impl Tree {
+    /// Whether the last transaction left nothing nearly empty.
+    pub(crate) fn is_tidy(&self) -> bool {
+        self.hints.keys.is_empty()
+    }
+
     /// Merges what the last transaction left nearly empty.
     pub(crate) fn tidy(&mut self, env: Env<'_>) {
         self.hints.last = u64::MAX;

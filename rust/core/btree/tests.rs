@@ -3,6 +3,7 @@
 
 use crate::format::Key;
 use crate::testing::*;
+use crate::txn::fetch::Source;
 use crate::txn::Read;
 use crate::txn::Reserve;
 use crate::Fs;
@@ -81,6 +82,46 @@ fn transact(fs: &Fs, rng: &mut Rng, model: &mut Model, keys: u64) {
     }
 }
 
+/// The leaf that is remembered is the one to which a walk from the root comes. Returns whether there is one.
+fn remembers_a_leaf(fs: &Fs) -> bool {
+    let tree = fs.tree.read();
+    let source = Source {
+        store: &fs.store,
+        fetched: None,
+    };
+    let Some(finger) = tree.finger.as_ref().filter(|f| f.txg == tree.txg) else {
+        return false;
+    };
+    let lowest = finger.lower.unwrap_or(Key::MIN);
+    let highest = finger.upper.map_or(Key::MAX, |k| k.pred().unwrap());
+    for k in [lowest, highest] {
+        let leaf = tree.walk(source, &k).unwrap();
+        assert_eq!(
+            (leaf.node.block(), leaf.lower, leaf.upper),
+            (finger.block, finger.lower, finger.upper)
+        );
+    }
+    true
+}
+
+/// The items around a key are those around it, or one leaf cannot tell. Returns whether it could.
+fn sees_neighbours(fs: &Fs, model: &Model, k: &Key, to: &Key) -> bool {
+    let mut tx = fs.begin(Reserve::items(1)).unwrap();
+    let owned = |found: Option<(Key, &[u8])>| found.map(|(k, v)| (k, v.to_vec()));
+    let found = tx.around(k, to, |a| {
+        Ok((owned(a.before), a.at.map(<[u8]>::to_vec), owned(a.after)))
+    });
+    let Some((before, at, after)) = found.unwrap() else {
+        return false;
+    };
+    let model_before = model.range(..k).next_back().map(|(k, v)| (*k, v.clone()));
+    let model_after = model.iter().find(|(other, _)| *other > k).map(|(k, v)| (*k, v.clone()));
+    assert_eq!(before.filter(|(k, _)| k.obj >= 1000), model_before);
+    assert_eq!(at.as_ref(), model.get(k));
+    assert_eq!(after.filter(|(k, _)| k <= to), model_after.filter(|(k, _)| k <= to));
+    true
+}
+
 fn look_around(fs: &Fs, rng: &mut Rng, model: &Model, keys: u64) {
     let view = fs.view().unwrap();
     for _ in 0..20 {
@@ -113,8 +154,12 @@ fn against_the_model(seed: u64, block_size: u32, rounds: u32, keys: u64) {
     let mut rng = Rng(seed);
     let (ram, mut fs) = fresh(64, block_size);
     let mut model = Model::new();
+    let (mut remembered, mut told) = (0, 0);
     for round in 0..rounds {
         transact(&fs, &mut rng, &mut model, keys);
+        remembered += u32::from(remembers_a_leaf(&fs));
+        let (a, b) = (rng.below(keys), rng.below(30));
+        told += u32::from(sees_neighbours(&fs, &model, &key(a), &key(a + b)));
         if round % 50 == 0 {
             look_around(&fs, &mut rng, &model, keys);
         }
@@ -131,6 +176,8 @@ fn against_the_model(seed: u64, block_size: u32, rounds: u32, keys: u64) {
         }
     }
     assert!(items(&fs.view().unwrap()) == model);
+    assert!(remembered > rounds / 4, "{remembered} of {rounds}");
+    assert!(told > rounds / 4, "{told} of {rounds}");
     fs.unmount().unwrap();
     let fs = mount(&device(&ram));
     assert!(items(&fs.view().unwrap()) == model);

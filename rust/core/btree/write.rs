@@ -7,6 +7,7 @@
 
 use super::node::Node;
 use super::undo::Undo as TakenBack;
+use super::Finger;
 use super::NodeRef;
 use super::Slot;
 use super::Tree;
@@ -105,6 +106,8 @@ impl Tree {
 
     /// Allocates a block and calls `make` for the node in it; if that fails, the block is free again.
     fn add_node(&mut self, env: Env<'_>, make: impl FnOnce(&mut Self, u64) -> Result<Node>) -> Result<u64> {
+        // Whoever adds a node puts others in new places.
+        self.finger = None;
         self.dirty.reserve(1)?;
         let block = env.space(Space::alloc_node)?;
         let made = make(self, block).and_then(UniqueArc::new);
@@ -135,6 +138,7 @@ impl Tree {
 
     /// Drops a node that nothing points to any more. [`Space::prepare_free`] was called for it.
     pub(super) fn drop_node(&mut self, env: Env<'_>, ptr: &NodePtr) {
+        self.finger = None;
         let now = ptr.birth == self.txg;
         env.space.lock().free(env.run(ptr.block), now);
         if now {
@@ -190,6 +194,23 @@ impl Tree {
         Ok(right)
     }
 
+    /// Makes the way to `key` dirty.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stops nodes from being read, allocated or copied. The tree says the same as before.
+    pub(crate) fn reach(&mut self, env: Env<'_>, key: &Key) -> Result<()> {
+        self.dirty_leaf_of(env, key).map(|_| ())
+    }
+
+    /// The leaf into which `key` belongs, which is dirty then.
+    fn dirty_leaf_of(&mut self, env: Env<'_>, key: &Key) -> Result<u64> {
+        match self.at_finger(key) {
+            Some(at) => Ok(at.block),
+            None => self.descend(env, key, false).map(|place| place.leaf),
+        }
+    }
+
     /// Makes the way to `key` dirty. With `grow`, no internal node on it is full afterwards.
     fn descend(&mut self, env: Env<'_>, key: &Key, grow: bool) -> Result<Place> {
         if self.root.birth != self.txg {
@@ -200,10 +221,17 @@ impl Tree {
         }
         let mut at = self.root.block;
         let mut parent = None;
+        let (mut lower, mut upper) = (None, None);
         for _ in 0..MAX_LEVELS {
             let node = self.own(at)?;
             let level = node.level();
             if level == 0 {
+                self.finger = Some(Finger {
+                    block: at,
+                    txg: self.txg,
+                    lower,
+                    upper,
+                });
                 return Ok(Place { leaf: at, parent });
             }
             let mut index = node.child_of(key);
@@ -228,6 +256,13 @@ impl Tree {
                     child = self.dirty_ptr(right, child.level);
                 }
             }
+            let entries = self.own(at)?.entries();
+            if let Some(next) = entries.get(index + 1) {
+                upper = Some(next.key());
+            }
+            if let Some(entry) = entries.get(index).filter(|_| index > 0) {
+                lower = Some(entry.key());
+            }
             parent = Some((at, index));
             at = child.block;
         }
@@ -243,17 +278,21 @@ impl Tree {
         if data.len() > ITEM_MAX {
             return Err(Error::TooBig("tree item"));
         }
-        let mut place = self.descend(env, key, true)?;
-        let found = self.own(place.leaf)?.find(key);
-        if found.is_ok() && how == How::Insert {
-            return Err(Error::Exists);
-        }
+        // The leaf that was changed last may have room; only a walk sees to it that there is room for a split above it.
+        let mut known = self.at_finger(key).map(|at| at.block);
+        let mut place = match known {
+            Some(leaf) => Place { leaf, parent: None },
+            None => self.descend(env, key, true)?,
+        };
         // At most one split is needed: each half has room for the largest item.
-        for _ in 0..2 {
+        for _ in 0..3 {
             let Some(Slot::Own(leaf)) = self.dirty.get_mut(place.leaf) else {
                 return Err(LOST);
             };
             let found = leaf.find(key);
+            if found.is_ok() && how == How::Insert {
+                return Err(Error::Exists);
+            }
             let done = match found {
                 Ok(at) => {
                     let old = leaf.items().get(at).map(|i| leaf.data(i));
@@ -271,7 +310,10 @@ impl Tree {
                 return Ok(());
             }
             self.undo.pop();
-            place = self.split_leaf(env, place, key, found)?;
+            place = match known.take() {
+                Some(_) => self.descend(env, key, true)?,
+                None => self.split_leaf(env, place, key, found)?,
+            };
         }
         Err(Error::corrupt(
             "tree leaf without room after a split",
@@ -320,8 +362,8 @@ impl Tree {
         key: &Key,
         f: impl FnOnce(&mut [u8]) -> Result<R>,
     ) -> Result<Option<R>> {
-        let place = self.descend(env, key, false)?;
-        let Some(Slot::Own(leaf)) = self.dirty.get_mut(place.leaf) else {
+        let block = self.dirty_leaf_of(env, key)?;
+        let Some(Slot::Own(leaf)) = self.dirty.get_mut(block) else {
             return Err(LOST);
         };
         let Ok(at) = leaf.find(key) else { return Ok(None) };
@@ -353,8 +395,8 @@ impl Tree {
     ///
     /// `NotFound`, and as for [`Tree::insert`].
     pub(crate) fn remove(&mut self, env: Env<'_>, key: &Key) -> Result<()> {
-        let place = self.descend(env, key, false)?;
-        let Some(Slot::Own(leaf)) = self.dirty.get_mut(place.leaf) else {
+        let block = self.dirty_leaf_of(env, key)?;
+        let Some(Slot::Own(leaf)) = self.dirty.get_mut(block) else {
             return Err(LOST);
         };
         let Ok(at) = leaf.find(key) else {
@@ -363,7 +405,7 @@ impl Tree {
         self.undo.note(key, leaf.items().get(at).map(|i| leaf.data(i)))?;
         leaf.remove(at);
         if leaf.used() < leaf.capacity() / 4 {
-            self.hints.note(key, place.leaf);
+            self.hints.note(key, block);
         }
         self.redo.remove(key);
         self.changed = true;

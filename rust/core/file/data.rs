@@ -14,11 +14,13 @@ use crate::format::items::state;
 use crate::format::items::INLINE_MAX;
 use crate::inode;
 use crate::inode::change;
+use crate::inode::change_contents;
 use crate::inode::Ino;
 use crate::inode::Txg;
 use crate::mount::Fs;
 use crate::txn::Reserve;
 use crate::txn::Tx;
+use core::cell::Cell;
 use vexfs_host::nofs;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -120,7 +122,7 @@ impl Fs {
         if done.is_err() {
             self.release_data(rest.pblk, rest.len);
         }
-        data.landed(&self.order, alloc.lblk, alloc.len);
+        data.landed(&self.order, [alloc]);
         done
     }
 
@@ -155,7 +157,7 @@ impl Fs {
             let delta = replace_all(&mut tx, ino, a, *csum, self.units_per_block(), IN_THE_WAY)?;
             total.add(&delta);
         }
-        change(&mut tx, ino, |d| {
+        change_contents(&mut tx, ino, |d| {
             if d.state.get() & state::TRUNCATING != 0 {
                 return Err(Error::Busy);
             }
@@ -164,9 +166,7 @@ impl Fs {
             Ok(())
         })?;
         let txg = tx.commit();
-        for (a, _) in allocs {
-            data.landed(&self.order, a.lblk, a.len);
-        }
+        data.landed(&self.order, allocs.iter().map(|(a, _)| a));
         Ok(txg)
     }
 
@@ -209,10 +209,10 @@ impl Fs {
         if rest.lblk == 0 && done > 0 {
             delta.lost = delta.lost.saturating_add(inline::remove(&mut tx, ino)?);
         }
-        let mut cutting = false;
-        let changed = change(&mut tx, ino, |d| {
-            cutting = d.state.get() & state::TRUNCATING != 0;
-            if cutting {
+        let cutting = Cell::new(false);
+        let changed = change_contents(&mut tx, ino, |d| {
+            cutting.set(d.state.get() & state::TRUNCATING != 0);
+            if cutting.get() {
                 // Old blocks behind the size must be gone before the size may grow over them.
                 return Err(Error::Busy);
             }
@@ -222,7 +222,7 @@ impl Fs {
             }
             Ok(())
         });
-        if cutting {
+        if cutting.get() {
             drop(tx);
             truncate::resume(self, ino)?;
             return Ok(None);

@@ -199,6 +199,19 @@ struct Inner {
     /// Where the last allocation ended: the next one should go on there.
     last_lblk: u64,
     last_pblk: u64,
+    /// The end of the last block, in the order of the file, that was allocated.
+    reached: u64,
+}
+
+impl Inner {
+    /// Where `len` blocks at `lblk` should go: behind the last allocation if they follow it, anywhere if they are a few in the
+    /// middle. `None` if the tree has to be asked.
+    fn goal(&self, lblk: u64, len: u64) -> Option<u64> {
+        if self.last_pblk != 0 && self.last_lblk == lblk {
+            return Some(self.last_pblk);
+        }
+        (lblk.saturating_add(len) < self.reached && len < FEW).then_some(0)
+    }
 }
 
 /// What the host remembers about the contents of one inode in memory.
@@ -220,6 +233,7 @@ impl DataState {
                 ordered: Blocks::new(),
                 last_lblk: 0,
                 last_pblk: 0,
+                reached: 0,
             })?,
             sequence: AtomicU64::new(0),
         })
@@ -249,22 +263,18 @@ impl DataState {
     }
 
     /// Takes blocks out of flight.
-    pub(crate) fn landed(&self, order: &Order, lblk: u64, len: u32) {
-        let end = lblk.saturating_add(u64::from(len));
+    pub(crate) fn landed<'a>(&self, order: &Order, allocs: impl IntoIterator<Item = &'a DataAlloc>) {
         let mut inner = self.inner.lock();
-        inner.in_flight.remove(lblk, end);
-        if inner.direct.count > 0 {
-            inner.direct.remove(lblk, end);
+        for a in allocs {
+            let end = a.lblk.saturating_add(u64::from(a.len));
+            inner.in_flight.remove(a.lblk, end);
+            if inner.direct.count > 0 {
+                inner.direct.remove(a.lblk, end);
+            }
+            if inner.ordered.count > 0 && inner.ordered.remove(a.lblk, end) > 0 && inner.ordered.count == 0 {
+                order.landed();
+            }
         }
-        if inner.ordered.remove(lblk, end) > 0 && inner.ordered.count == 0 {
-            order.landed();
-        }
-    }
-
-    /// Where a block that follows the last allocation should go.
-    fn goal(&self, lblk: u64) -> Option<u64> {
-        let inner = self.inner.lock();
-        (inner.last_pblk != 0 && inner.last_lblk == lblk).then_some(inner.last_pblk)
     }
 
     /// Notes an allocation: it is in flight and, if the allocator took it out of a promise, no longer reserved.
@@ -283,6 +293,7 @@ impl DataState {
             inner.reserved.remove(a.lblk, end);
         }
         inner.last_lblk = end;
+        inner.reached = inner.reached.max(end);
         inner.last_pblk = a.pblk.saturating_add(u64::from(a.len));
         Ok(())
     }
@@ -379,11 +390,15 @@ impl Fs {
     /// `NotFound` when `lblk` is not reserved; `NoMemory`, and others, after which it is reserved as before.
     pub fn alloc_data_for(&self, ino: u64, data: &DataState, lblk: u64, len: u64) -> Result<DataAlloc> {
         let _nofs = nofs();
-        let (reserved, run) = data.inner.lock().reserved.run(lblk, len);
+        let (reserved, run, goal) = {
+            let inner = data.inner.lock();
+            let (reserved, run) = inner.reserved.run(lblk, len);
+            (reserved, run, inner.goal(lblk, run))
+        };
         if !reserved {
             return Err(Error::NotFound);
         }
-        let alloc = self.alloc_run(ino, data, lblk, run, true);
+        let alloc = self.alloc_run(ino, data, lblk, run, goal, true);
         // Whoever has seen the reservation must look again.
         data.bump();
         alloc
@@ -394,19 +409,28 @@ impl Fs {
     /// The result may be shorter than `len`.
     pub fn alloc_data_direct(&self, ino: u64, data: &DataState, lblk: u64, len: u64) -> Result<DataAlloc> {
         let _nofs = nofs();
-        self.alloc_run(ino, data, lblk, len, false)
+        let goal = data.inner.lock().goal(lblk, len);
+        self.alloc_run(ino, data, lblk, len, goal, false)
     }
 
     /// Gives back blocks that could not be written.
     pub fn abort_data(&self, data: &DataState, alloc: DataAlloc) {
         let _nofs = nofs();
-        data.landed(&self.order, alloc.lblk, alloc.len);
+        data.landed(&self.order, [&alloc]);
         self.release_data(alloc.pblk, alloc.len);
     }
 
     /// Allocates up to `len` blocks near what the file has before `lblk`; `promised` ones are reserved.
-    fn alloc_run(&self, ino: u64, data: &DataState, lblk: u64, len: u64, promised: bool) -> Result<DataAlloc> {
-        let goal = match data.goal(lblk) {
+    fn alloc_run(
+        &self,
+        ino: u64,
+        data: &DataState,
+        lblk: u64,
+        len: u64,
+        goal: Option<u64>,
+        promised: bool,
+    ) -> Result<DataAlloc> {
+        let goal = match goal {
             Some(goal) => goal,
             None => self.goal_for(ino, lblk)?,
         };
@@ -428,6 +452,9 @@ impl Fs {
         Ok(left.filter(|e| e.end() == lblk).map_or(0, |e| e.pend()))
     }
 }
+
+/// So few blocks in the middle of a file are not worth asking what they follow: mostly they replace others.
+const FEW: u64 = 16;
 
 /// Blocks allocated in one piece at most: 8 MiB of the smallest blocks.
 pub(crate) const MAX_ALLOC: u32 = 2048;

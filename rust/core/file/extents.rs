@@ -10,6 +10,7 @@
 
 use super::DataAlloc;
 use crate::format::items::DiskExtent;
+use crate::format::Key;
 use crate::format::Kind;
 use crate::inode::key;
 use crate::inode::Ino;
@@ -196,6 +197,31 @@ fn neighbours(r: &impl Read, ino: Ino, e: &Extent) -> Result<(Option<Extent>, Op
     Ok((left, right))
 }
 
+/// What there is around the first block of a range.
+struct Near {
+    /// The last extent that starts before it.
+    before: Option<Extent>,
+    /// The one that starts with it.
+    at: Option<Extent>,
+    /// The first one that starts behind it; none may also mean none that starts in the range or right behind.
+    after: Option<Extent>,
+}
+
+/// What there is around `lblk`, the first block of a range up to `end` that is about to change, if that can be told at once.
+fn near(tx: &mut Tx<'_>, ino: Ino, lblk: u64, end: u64) -> Result<Option<Near>> {
+    let extent = |found: Option<(Key, &[u8])>| match found {
+        Some((k, data)) if k.obj == ino && k.kind == Kind::EXTENT => Extent::parse(data, ino, k.offset).map(Some),
+        _ => Ok(None),
+    };
+    tx.around(&key::extent(ino, lblk), &key::extent(ino, end), |around| {
+        Ok(Near {
+            before: extent(around.before)?,
+            at: around.at.map(|data| Extent::parse(data, ino, lblk)).transpose()?,
+            after: extent(around.after)?,
+        })
+    })
+}
+
 /// Makes `pblk..pblk+len` the contents of the blocks from `lblk` on of inode `ino`: frees what was there, up to `budget`
 /// extents, and adopts the new blocks.
 ///
@@ -210,23 +236,50 @@ pub(crate) fn replace(
 ) -> Result<(u32, u64)> {
     let DataAlloc { lblk, pblk, len } = *new;
     let end = lblk.checked_add(u64::from(len)).ok_or(Error::FileTooBig)?;
-    let before = last_at_or_before(tx, ino, end)?;
     let birth = tx.txg();
     let mut new = Extent { lblk, pblk, len, birth };
-    // Appending, the usual case: nothing overlaps and nothing follows directly.
-    if before.is_none_or(|e| e.end() <= lblk) {
-        tx.adopt_extent(pblk, len, csum)?;
-        add(tx, ino, new, before, None)?;
-        return Ok((len, 0));
-    }
-    // The same range once more, as random writes of blocks come to: its item stays where it is.
-    if let Some(old) = last_at_or_before(tx, ino, lblk)?.filter(|e| e.lblk == lblk && e.len == len) {
-        let (left, right) = neighbours(tx, ino, &new)?;
-        if left.is_none_or(|l| !l.continues(&new)) && right.is_none_or(|r| !new.continues(&r)) {
-            tx.adopt_extent(pblk, len, csum)?;
-            tx.free_extent(old.pblk, old.len, old.birth)?;
-            tx.put(&key::extent(ino, lblk), new.to_disk().as_bytes())?;
-            return Ok((len, u64::from(len)));
+    if let Some(Near { before, at, after }) = near(tx, ino, lblk, end)? {
+        let follows = after.filter(|e| e.lblk <= end);
+        match (at, before.filter(|e| e.end() > lblk)) {
+            // Nothing overlaps: appending, the usual case, or filling a hole.
+            (None, None) if follows.is_none_or(|e| e.lblk == end) => {
+                tx.adopt_extent(pblk, len, csum)?;
+                add(tx, ino, new, before, follows)?;
+                return Ok((len, 0));
+            }
+            // The same range once more, as random writes of blocks come to: its item stays where it is.
+            (Some(old), _)
+                if old.len == len
+                    && before.is_none_or(|l| !l.continues(&new))
+                    && after.is_none_or(|r| !new.continues(&r)) =>
+            {
+                tx.adopt_extent(pblk, len, csum)?;
+                tx.free_extent(old.pblk, old.len, old.birth)?;
+                tx.put(&key::extent(ino, lblk), new.to_disk().as_bytes())?;
+                return Ok((len, u64::from(len)));
+            }
+            // Out of the middle of an extent, of whose parts neither continues what was written elsewhere.
+            (None, Some(old)) if old.end() > end => {
+                let cut = lblk.saturating_sub(old.lblk);
+                let left = old.end().saturating_sub(end);
+                let head = Extent {
+                    len: u32::try_from(cut).map_err(|_| Error::Overflow)?,
+                    ..old
+                };
+                let tail = Extent {
+                    lblk: end,
+                    pblk: old.pend().saturating_sub(left),
+                    len: u32::try_from(left).map_err(|_| Error::Overflow)?,
+                    birth: old.birth,
+                };
+                tx.adopt_extent(pblk, len, csum)?;
+                tx.free_extent(old.pblk.saturating_add(cut), len, old.birth)?;
+                tx.put(&key::extent(ino, head.lblk), head.to_disk().as_bytes())?;
+                tx.insert(&key::extent(ino, end), tail.to_disk().as_bytes())?;
+                tx.insert(&key::extent(ino, lblk), new.to_disk().as_bytes())?;
+                return Ok((len, u64::from(len)));
+            }
+            _ => {}
         }
     }
     let taken = take_out(tx, ino, lblk, end, budget)?;

@@ -121,7 +121,7 @@ pub struct DiskInode {
     pub generation: U64,
     /// Directory: its parent. Hidden file: the directory whose collection owns it. Otherwise 0.
     pub parent: U64,
-    /// Grows with each change of contents or attributes.
+    /// Grows with each change of attributes, and with the first one of contents in a txg.
     pub change: U64,
     /// The txg of the last change.
     pub txg: U64,

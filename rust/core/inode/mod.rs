@@ -33,6 +33,7 @@ use vexfs_host::Error;
 use vexfs_host::Result;
 use zerocopy::little_endian::I64;
 use zerocopy::little_endian::U32;
+use zerocopy::IntoBytes as _;
 
 pub(crate) use create::insert;
 pub use create::NewInode;
@@ -289,7 +290,24 @@ pub(crate) fn change<R>(tx: &mut Tx<'_>, ino: Ino, f: impl FnOnce(&mut DiskInode
     done.ok_or(Error::NotFound)
 }
 
-/// The same for an inode that an item of the tree refers to: its absence is damage.
+/// The same for what has become of the contents, which often changes nothing that the inode says: it stays as it is then if
+/// the transaction group has a change of it already.
+pub(crate) fn change_contents(tx: &mut Tx<'_>, ino: Ino, f: impl Fn(&mut DiskInode) -> Result<()>) -> Result<()> {
+    let txg = tx.txg();
+    let same = tx.get(&key::inode(ino), |data| {
+        let now = DiskInode::parse(data, ino)?;
+        let mut then = *now;
+        f(&mut then)?;
+        Ok(now.txg.get() == txg && now.as_bytes() == then.as_bytes())
+    })?;
+    match same {
+        Some(true) => Ok(()),
+        Some(false) => change(tx, ino, f),
+        None => Err(Error::NotFound),
+    }
+}
+
+/// [`change`] for an inode that an item of the tree refers to: its absence is damage.
 pub(crate) fn change_linked<R>(tx: &mut Tx<'_>, ino: Ino, f: impl FnOnce(&mut DiskInode) -> Result<R>) -> Result<R> {
     change(tx, ino, f).map_err(|e| match e {
         Error::NotFound => tx.damaged("reference to an inode that does not exist", ino),

@@ -20,6 +20,7 @@ pub(crate) mod order;
 #[cfg(test)]
 mod tests;
 
+use crate::btree::Around;
 use crate::btree::Env;
 use crate::btree::How;
 use crate::btree::Tree;
@@ -46,10 +47,37 @@ use vexfs_host::Result;
 use vexfs_host::SharedScope;
 
 /// Blocks of data that become part of the tree.
-struct Adopted {
+pub(crate) struct Adopted {
     run: Run,
     /// Checksum of what was written to them, if the intent log is to have it.
     csum: Option<u32>,
+}
+
+/// Memory for what an operation adopts and frees, which the next one uses again.
+#[derive(Default)]
+pub(crate) struct Lists {
+    adopted: Vec<Adopted>,
+    freed: Vec<Run>,
+}
+
+impl Lists {
+    /// Entries for which memory is kept.
+    const KEEP: usize = 256;
+
+    pub(crate) const fn new() -> Lists {
+        Lists {
+            adopted: Vec::new(),
+            freed: Vec::new(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.adopted.clear();
+        self.freed.clear();
+        if self.adopted.capacity().max(self.freed.capacity()) > Self::KEEP {
+            *self = Lists::new();
+        }
+    }
 }
 
 /// Reading the tree, in a [`View`] or within a [`Tx`].
@@ -290,8 +318,7 @@ pub struct Tx<'a> {
     fetched: Fetched,
     txg: u64,
     places: Places,
-    adopted: Vec<Adopted>,
-    freed: Vec<Run>,
+    lists: Lists,
     /// `next_ino` and `inode_count` at the beginning.
     before: (u64, u64),
     /// Whether it finishes what is left of an orphan: damage then keeps only that from being done.
@@ -360,7 +387,7 @@ impl Fs {
             let patient = r.of_data && self.order.is_outstanding();
             let limit = self.dirty_limit.saturating_mul(if patient { 2 } else { 1 });
             let writer = self.writer.lock();
-            let tree = self.tree.write();
+            let mut tree = self.tree.write();
             let mut space = self.space.lock();
             // What is dirty cannot be reclaimed; a bitmap and its copy take half a small node.
             let full = tree.dirty.len() >= limit || space.dirty_groups() >= limit;
@@ -373,8 +400,7 @@ impl Fs {
                         fetched: Fetched::new(),
                         txg: tree.txg,
                         places,
-                        adopted: Vec::new(),
-                        freed: Vec::new(),
+                        lists: core::mem::take(&mut tree.lists),
                         before: (tree.next_ino, tree.inode_count),
                         of_orphan: false,
                         done: false,
@@ -403,7 +429,7 @@ impl Fs {
     pub(crate) fn begin_replay(&self, items: usize) -> Result<Tx<'_>> {
         let shared = shared();
         let writer = self.writer.lock();
-        let tree = self.tree.write();
+        let mut tree = self.tree.write();
         let nodes = Reserve::items(items).nodes(tree.levels());
         let places = self.space.lock().begin_op(nodes, Class::Urgent).ok_or(Error::NoSpace)?;
         Ok(Tx {
@@ -412,8 +438,7 @@ impl Fs {
             fetched: Fetched::new(),
             txg: tree.txg,
             places,
-            adopted: Vec::new(),
-            freed: Vec::new(),
+            lists: core::mem::take(&mut tree.lists),
             before: (tree.next_ino, tree.inode_count),
             of_orphan: false,
             done: false,
@@ -541,6 +566,31 @@ impl<'a> Tx<'a> {
         next.ok_or(NESTED)?.ok_or(Error::NoSpace)
     }
 
+    /// Calls `f` with the items around `k`, up to `to`, if one leaf can tell: `None` otherwise. The caller is about to change
+    /// what is there.
+    pub(crate) fn around<R>(
+        &mut self,
+        k: &Key,
+        to: &Key,
+        f: impl FnOnce(Around<'_>) -> Result<R>,
+    ) -> Result<Option<R>> {
+        let (mut f, mut found) = (Some(f), None);
+        let done = self.on_tree(|tree, env| {
+            tree.reach(env, k)?;
+            let walk = Walk {
+                source: env.source(),
+                tree,
+                anew: false,
+            };
+            walk.around(k, to, |around| {
+                found = f.take().map(|f| f(around)).transpose()?;
+                Ok(())
+            })
+        });
+        done.inspect_err(|e| self.met(e))?;
+        Ok(found)
+    }
+
     /// Inserts an item.
     ///
     /// # Errors
@@ -600,7 +650,7 @@ impl<'a> Tx<'a> {
             return Err(Error::corrupt("blocks that were not being written", pblk, 0));
         }
         let checked = u64::from(len).saturating_mul(u64::from(self.fs.block_size())) <= LOG_CHECKED_MAX;
-        self.adopted.push(Adopted {
+        self.lists.adopted.push(Adopted {
             run,
             csum: csum.filter(|_| checked),
         })
@@ -616,7 +666,7 @@ impl<'a> Tx<'a> {
     #[inline(never)]
     pub fn free_extent(&mut self, pblk: u64, len: u32, _birth: u64) -> Result<()> {
         let run = Run { block: pblk, len };
-        self.freed.reserve(1)?;
+        self.lists.freed.reserve(1)?;
         self.on_tree(|_, env| env.space(|space| space.prepare_free(run, true)))
             .inspect_err(|e| {
                 if *e != Error::NoMemory {
@@ -624,13 +674,16 @@ impl<'a> Tx<'a> {
                 }
                 self.met(e);
             })?;
-        self.freed.push(run)
+        self.lists.freed.push(run)
     }
 
     /// Ends the operation for the intent log.
     fn note(&self, tree: &mut Tree) {
-        self.adopted.iter().for_each(|new| tree.redo.adopt(&new.run, new.csum));
-        self.freed.iter().for_each(|run| tree.redo.free(run));
+        self.lists
+            .adopted
+            .iter()
+            .for_each(|new| tree.redo.adopt(&new.run, new.csum));
+        self.lists.freed.iter().for_each(|run| tree.redo.free(run));
         let lsn = tree.redo.end(tree.next_ino, tree.inode_count);
         self.fs.log.happened(lsn, tree.redo.adopted());
     }
@@ -644,7 +697,7 @@ impl<'a> Tx<'a> {
         let Some(mut tree) = self.tree.take() else {
             return self.txg;
         };
-        let changed = tree.has_undo() || !self.adopted.is_empty() || !self.freed.is_empty();
+        let changed = tree.has_undo() || !self.lists.adopted.is_empty() || !self.lists.freed.is_empty();
         if changed || self.before != (tree.next_ino, tree.inode_count) {
             tree.changed = true;
             self.note(&mut tree);
@@ -653,17 +706,25 @@ impl<'a> Tx<'a> {
         let mut sound = true;
         {
             let mut space = self.fs.space.lock();
-            for new in self.adopted.iter() {
+            for new in self.lists.adopted.iter() {
                 sound &= space.adopt(new.run);
             }
-            for run in self.freed.iter() {
+            for run in self.lists.freed.iter() {
                 sound &= space.free(*run, false);
             }
             space.end_deferred();
+            if tree.is_tidy() {
+                space.end_op(self.places);
+            }
         }
         if !sound {
             self.fs
                 .abort(Error::corrupt("blocks adopted or freed twice", u64::MAX, 0));
+        }
+        self.lists.clear();
+        tree.lists = core::mem::take(&mut self.lists);
+        if tree.is_tidy() {
+            return self.txg;
         }
         tree.tidy(self.env());
         self.fs.space.lock().end_op(self.places);
@@ -684,6 +745,8 @@ impl Drop for Tx<'_> {
         }
         tree.keep();
         tree.redo.rollback();
+        self.lists.clear();
+        tree.lists = core::mem::take(&mut self.lists);
         (tree.next_ino, tree.inode_count) = self.before;
         {
             let mut space = self.fs.space.lock();

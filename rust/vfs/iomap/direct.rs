@@ -64,7 +64,30 @@ struct Run {
 ///
 /// The caller of [`direct_write`] has them on its stack until all I/O has ended. iomap hands them to the functions that map
 /// (`iomap_iter.private`), and `kiocb.private` to the one that completes.
-type Runs = Vec<Run>;
+#[derive(Default)]
+struct Runs {
+    /// Most writes have no other: it needs no memory.
+    first: Option<Run>,
+    more: Vec<Run>,
+}
+
+impl Runs {
+    fn push(&mut self, run: Run) -> vexfs_host::Result<()> {
+        if self.first.is_some() {
+            return self.more.push(run);
+        }
+        self.first = Some(run);
+        Ok(())
+    }
+
+    fn last_mut(&mut self) -> Option<&mut Run> {
+        self.more.last_mut().or(self.first.as_mut())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Run> {
+        self.first.iter().chain(&self.more)
+    }
+}
 
 /// The runs of the write that a mapping is for; none if nobody waits for it.
 ///
@@ -175,6 +198,7 @@ unsafe extern "C" fn direct_done<T: BlockMap>(
         }
     };
     let mut error = error;
+    let runs = core::mem::take(runs);
     for run in runs.iter().filter(|run| run.len > 0) {
         if error != 0 {
             T::release(inode, run.pos, run.len, run.addr);
@@ -182,7 +206,6 @@ unsafe extern "C" fn direct_done<T: BlockMap>(
             error = fail(inode.super_block(), failure);
         }
     }
-    runs.clear();
     error
 }
 
@@ -246,7 +269,7 @@ pub fn direct_write<T: BlockMap>(iocb: &mut Kiocb<T>, from: &mut IovIter, wait: 
         });
     }
     // Completing here rather than in the work item saves two switches between threads.
-    let mut runs = Runs::new();
+    let mut runs = Runs::default();
     let runs = &raw mut runs;
     // SAFETY: As above, and the runs outlive the I/O, which has ended when the call returns. Polling, the other user of
     // `private`, is for asynchronous I/O.

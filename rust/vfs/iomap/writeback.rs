@@ -37,7 +37,12 @@ struct Context {
     wpc: bindings::iomap_writepage_ctx,
     /// Part of the present folio was skipped for a lack of memory.
     skipped: bool,
+    /// Runs whose checksums were taken.
+    checked: u32,
 }
+
+/// Runs of one writeback whose checksums are taken at most. They save a flush, and those of many cost more than it does.
+const CHECKED_RUNS: u32 = 64;
 
 struct Tables<T>(core::marker::PhantomData<T>);
 
@@ -151,7 +156,7 @@ unsafe extern "C" fn writeback_submit<T: BlockMap>(wpc: *mut bindings::iomap_wri
     unsafe {
         let ioend = (*wpc).wb_ctx.cast::<bindings::iomap_ioend>();
         (*ioend).io_bio.bi_end_io = Some(end_bio::<T>);
-        take_csum::<T>((*wpc).wbc, ioend);
+        take_csum::<T>(wpc, ioend);
         bindings::iomap_ioend_writeback_submit(wpc, error)
     }
 }
@@ -160,15 +165,18 @@ unsafe extern "C" fn writeback_submit<T: BlockMap>(wpc: *mut bindings::iomap_wri
 ///
 /// # Safety
 ///
-/// `wbc` is that of a writeback, `ioend` is ready to be submitted by it.
-unsafe fn take_csum<T: BlockMap>(wbc: *const bindings::writeback_control, ioend: *mut bindings::iomap_ioend) {
+/// `wpc` is that of a [`Context`] of a writeback, `ioend` is ready to be submitted by it.
+unsafe fn take_csum<T: BlockMap>(wpc: *mut bindings::iomap_writepage_ctx, ioend: *mut bindings::iomap_ioend) {
     // SAFETY: By the caller's promise. The folios of the bio are under writeback, so that nobody writes to them but who has
     // them pinned, and they stay in the bio when it is split or advanced.
     unsafe {
+        let context = wpc.byte_sub(offset_of!(Context, wpc)).cast::<Context>();
         let whole = (*ioend).io_bio.bi_iter.bi_size as usize;
         let block = 1usize << (*(*ioend).io_inode).i_blkbits;
         let small = whole as u64 <= T::CHECKED_MAX && (*ioend).io_size.next_multiple_of(block) == whole;
-        if small && (*wbc).sync_mode == bindings::writeback_sync_modes_WB_SYNC_ALL {
+        let waited_for = (*(*wpc).wbc).sync_mode == bindings::writeback_sync_modes_WB_SYNC_ALL;
+        if small && waited_for && (*context).checked < CHECKED_RUNS {
+            (*context).checked += 1;
             if let Some(csum) = csum_of(&raw const (*ioend).io_bio) {
                 (*ioend).io_private = private_csum(csum);
             }
@@ -229,6 +237,7 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
             ..Default::default()
         },
         skipped: false,
+        checked: 0,
     };
     // `writeback_range` finds the whole by its part.
     let context = &raw mut context;
@@ -288,7 +297,7 @@ unsafe fn submit_last<T: BlockMap>(wpc: *mut bindings::iomap_writepage_ctx) -> c
         if !alone || (*ioend).io_size as u64 > T::CHECKED_MAX {
             return writeback_submit::<T>(wpc, 0);
         }
-        take_csum::<T>(wbc, ioend);
+        take_csum::<T>(wpc, ioend);
         // What is recorded is everybody's, and no lack of memory of the caller's may keep it from being so.
         let _shared = vexfs_host::shared();
         // The error is in the bio, where `complete` looks for it; the mapping keeps it for who asks.

@@ -326,3 +326,32 @@ fn data_and_holes_are_found() {
     assert_eq!(fs.fs.next_hole(ino, None, 10 * B, 11 * B).unwrap(), Some(11 * B));
     fs.fs.release_data_state(&data);
 }
+
+#[test]
+fn the_inode_of_overwritten_contents_changes_once_in_a_txg_and_says_which_txg_to_sync() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    fs.fs.write(ino, 0, &pattern(1, 8 * B as usize), t(1)).unwrap();
+    let mut contents = fs.contents(ino);
+    let data = DataState::new().unwrap();
+    let mut last = fs.fs.inode(ino).unwrap();
+    for lblk in [2, 5] {
+        fs.fs.sync().unwrap();
+        let old = last;
+        for at in [lblk, lblk + 1, lblk] {
+            let a = fs.fs.alloc_data_direct(ino, &data, at, 1).unwrap();
+            let new = pattern(at + last.change, B as usize);
+            fs.fs.dev().write(a.pblk * B, &new).unwrap();
+            let txg = fs.fs.finish_data(ino, &data, &a, Some(8 * B), None).unwrap();
+            contents[(at * B) as usize..][..B as usize].copy_from_slice(&new);
+            last = fs.fs.inode(ino).unwrap();
+            assert_eq!((last.txg, last.change), (txg, old.change + 1));
+        }
+        assert!(last.txg > old.txg);
+        // All that somebody has who opens the file anew.
+        fs.fs.sync_txg(last.txg).unwrap();
+        let crashed = fs.after_crash();
+        assert!(crashed.contents(ino) == contents);
+        crashed.check();
+    }
+}

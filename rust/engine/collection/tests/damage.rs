@@ -19,7 +19,7 @@ const ONES: [u8; 8] = [0, 0, 0x80, 0x3f, 0, 0, 0x80, 0x3f];
 
 /// A collection of three changes, and the bytes of its tail.
 fn sample() -> (World, Vec<u8>) {
-    vexfs_host::set_log_hook(Some(std::boxed::Box::new(|_, _| ())));
+    super::support::quiet();
     let mut random = Random(1);
     let world = World::new(2, Metric::Cosine);
     let collection = world.collection();

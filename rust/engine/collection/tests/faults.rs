@@ -29,7 +29,7 @@ use vexfs_host::Error;
 use vexfs_simd::Metric;
 
 fn silence() {
-    vexfs_host::set_log_hook(Some(std::boxed::Box::new(|_, _| ())));
+    super::support::quiet();
 }
 
 fn assert_consistent(dev: &Device) {

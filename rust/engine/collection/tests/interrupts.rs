@@ -38,7 +38,7 @@ fn kill(mut operation: impl FnMut() -> Result<()>, mut check: impl FnMut()) -> u
 
 #[test]
 fn a_signal_anywhere_leaves_a_collection_of_before_or_after() {
-    vexfs_host::set_log_hook(Some(std::boxed::Box::new(|_, _| ())));
+    super::support::quiet();
     let world = World::small(DIM, Metric::L2);
     let collection = world.collection();
     let mut random = Random(3);

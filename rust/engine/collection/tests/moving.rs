@@ -46,7 +46,7 @@ const TINY: Tuning = Tuning {
 };
 
 fn silence() {
-    vexfs_host::set_log_hook(Some(std::boxed::Box::new(|_, _| ())));
+    super::support::quiet();
 }
 
 fn small_graph() -> IndexParams {

@@ -216,7 +216,7 @@ fn place_of(world: &World, bytes: &[u8]) -> (u64, u64) {
 
 #[test]
 fn a_damaged_row_is_an_error_and_never_a_wrong_answer() {
-    vexfs_host::set_log_hook(Some(std::boxed::Box::new(|_, _| ())));
+    super::support::quiet();
     for read_before in [false, true] {
         let (_, world, oracle) = sample(None);
         let collection = world.collection();

@@ -369,21 +369,15 @@ fn files_that_cannot_be_removed_are_spoken_of_once() {
     let item = crate::collection::item::Item::new(&collection.params(), world.tail() + 1000);
     world.fs.update_collection(world.dir, &item.encode().unwrap()).unwrap();
     world.all.forget(world.dir);
-    let spoken = std::sync::Arc::new(std::sync::Mutex::new(std::vec::Vec::new()));
-    let hear = spoken.clone();
-    let prefix = std::format!("collection {}:", world.dir);
-    vexfs_host::set_log_hook(Some(std::boxed::Box::new(move |_, text: &str| {
-        if text.starts_with(&prefix) && text.contains("hidden file") || text.contains("read again") {
-            hear.lock().unwrap().push(std::string::String::from(text));
-        }
-    })));
+    super::support::quiet();
+    super::support::heard();
     collection.writer.write().end.as_mut().unwrap().is_alone = false;
     for _ in 0..43 {
         collection.insert(&one, PLAIN).unwrap();
     }
-    vexfs_host::set_log_hook(None);
-    let spoken = spoken.lock().unwrap();
-    assert_eq!(spoken.len(), 1, "{spoken:?}");
+    let spoken = super::support::heard();
+    let of_it = |text: &&std::string::String| text.contains("hidden file") || text.contains("read again");
+    assert_eq!(spoken.iter().filter(of_it).count(), 1, "{spoken:?}");
 }
 
 #[test]

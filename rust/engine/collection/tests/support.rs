@@ -397,3 +397,22 @@ fn distance(metric: Metric, a: &[u8], b: &[u8]) -> f64 {
         }
     }
 }
+
+std::thread_local! {
+    static HEARD: std::cell::RefCell<std::vec::Vec<std::string::String>> = const { std::cell::RefCell::new(std::vec::Vec::new()) };
+}
+
+/// From now on, what is logged is not printed but kept for whoever asks in the same thread: tests run side by side.
+pub fn quiet() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        vexfs_host::set_log_hook(Some(std::boxed::Box::new(|_, text: &str| {
+            HEARD.with_borrow_mut(|heard| heard.push(text.into()));
+        })));
+    });
+}
+
+/// What this thread logged since it asked last.
+pub fn heard() -> std::vec::Vec<std::string::String> {
+    HEARD.take()
+}

@@ -76,6 +76,11 @@ impl AttributeOperations<VexFs> for ControlInode {
         Ok(())
     }
 
+    fn try_store_atime(_: &Inode) -> bool {
+        // Nothing of it is stored.
+        true
+    }
+
     fn listxattr(_: &Inode, _: &mut dyn FnMut(&[u8]) -> Result) -> Result {
         Ok(())
     }

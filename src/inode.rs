@@ -472,6 +472,12 @@ impl AttributeOperations<VexFs> for TreeAttributes {
         getattr(idmap, inode, stat, request_mask)
     }
 
+    fn try_store_atime(inode: &Inode) -> bool {
+        let atime = inode.atime();
+        // If it changed meanwhile, an operation that stored a newer one may have been overtaken.
+        inode.nlink() > 0 && fs(inode).try_set_atime(inode.ino(), time_to_core(atime)) && inode.atime() == atime
+    }
+
     fn listxattr(inode: &Inode, each: &mut dyn FnMut(&[u8]) -> Result) -> Result {
         xattr::list(inode, each)
     }

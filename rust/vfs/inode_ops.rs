@@ -38,6 +38,10 @@ pub trait AttributeOperations<T: FileSystem> {
     /// Reads attributes.
     fn getattr(idmap: Idmap<'_>, inode: &Inode<T>, stat: &mut KStat, request_mask: u32) -> Result;
 
+    /// Stores when the inode was read last, if that takes no waiting; returns whether it did. The VFS keeps the inode in memory
+    /// otherwise, until it is written back.
+    fn try_store_atime(inode: &Inode<T>) -> bool;
+
     /// Calls `each` with the full name of every extended attribute until it fails.
     fn listxattr(inode: &Inode<T>, each: &mut dyn FnMut(&[u8]) -> Result) -> Result;
 
@@ -144,6 +148,7 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         rename: if O::HAS_RENAME { Some(Self::rename) } else { None },
         setattr: Some(Self::setattr),
         getattr: Some(Self::getattr),
+        update_time: Some(Self::update_time),
         listxattr: Some(Self::listxattr),
         fiemap: if O::HAS_FIEMAP { Some(Self::fiemap) } else { None },
         fileattr_get: Some(Self::fileattr_get),
@@ -386,6 +391,29 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
             inode.super_block(),
             O::Attributes::getattr(idmap, inode, stat, request_mask),
         )
+    }
+
+    unsafe extern "C" fn update_time(
+        inode: *mut bindings::inode,
+        kind: bindings::fs_update_time,
+        flags: ffi::c_uint,
+    ) -> ffi::c_int {
+        if kind != bindings::fs_update_time_FS_UPD_ATIME {
+            // SAFETY: what the VFS passes, for an inode that it would do this for by itself.
+            return unsafe { bindings::generic_update_time(inode, kind, flags) };
+        }
+        // SAFETY: as above.
+        let dirty = unsafe { bindings::inode_update_time(inode, kind, flags) };
+        // An inode that is dirty cannot be reclaimed, and one that was read has been made so for hardly anything: many files read
+        // once would fill the reader's memory cgroup. With lazytime, the VFS is asked to wait.
+        let now = dirty > 0 && dirty & bindings::inode_state_flags_enum_I_DIRTY_TIME as ffi::c_int == 0;
+        // SAFETY: called by the VFS with an inode of this filesystem.
+        if dirty <= 0 || now && O::Attributes::try_store_atime(unsafe { Inode::from_raw(inode) }) {
+            return dirty.min(0);
+        }
+        // SAFETY: as above.
+        unsafe { bindings::__mark_inode_dirty(inode, dirty) };
+        0
     }
 
     unsafe extern "C" fn listxattr(dentry: *mut bindings::dentry, buffer: *mut ffi::c_char, size: usize) -> isize {

@@ -12,6 +12,7 @@ use crate::mount::Fs;
 use crate::txn::order::Order;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
+use vexfs_host::mem::Box;
 use vexfs_host::mem::U64Map;
 use vexfs_host::nofs;
 use vexfs_host::sync::Mutex;
@@ -204,6 +205,16 @@ struct Inner {
 }
 
 impl Inner {
+    const EMPTY: Inner = Inner {
+        reserved: Blocks::new(),
+        in_flight: Blocks::new(),
+        direct: Blocks::new(),
+        ordered: Blocks::new(),
+        last_lblk: 0,
+        last_pblk: 0,
+        reached: 0,
+    };
+
     /// Where `len` blocks at `lblk` should go: behind the last allocation if they follow it, anywhere if they are a few in the
     /// middle. `None` if the tree has to be asked.
     fn goal(&self, lblk: u64, len: u64) -> Option<u64> {
@@ -214,11 +225,34 @@ impl Inner {
     }
 }
 
+/// An [`Inner`], with memory for it from the first write on: of most inodes in memory nothing is written, and what is kept for
+/// one that is only read is there as many times.
+struct Lazy(Option<Box<Inner>>);
+
+impl Lazy {
+    fn get(&self) -> &Inner {
+        static EMPTY: Inner = Inner::EMPTY;
+        self.0.as_deref().unwrap_or(&EMPTY)
+    }
+
+    /// `None` if it is empty.
+    fn get_mut(&mut self) -> Option<&mut Inner> {
+        self.0.as_deref_mut()
+    }
+
+    fn make(&mut self) -> Result<&mut Inner> {
+        if self.0.is_none() {
+            self.0 = Some(Box::new(Inner::EMPTY)?);
+        }
+        self.0.as_deref_mut().ok_or(Error::NoMemory)
+    }
+}
+
 /// What the host remembers about the contents of one inode in memory.
 ///
 /// It lives as long as the host's inode. Before it is dropped, [`Fs::release_data_state`] must give back what is reserved.
 pub struct DataState {
-    inner: Mutex<Inner>,
+    inner: Mutex<Lazy>,
     sequence: AtomicU64,
 }
 
@@ -226,15 +260,7 @@ impl DataState {
     /// The state of an inode with no dirty contents.
     pub fn new() -> Result<Self> {
         Ok(DataState {
-            inner: Mutex::new(Inner {
-                reserved: Blocks::new(),
-                in_flight: Blocks::new(),
-                direct: Blocks::new(),
-                ordered: Blocks::new(),
-                last_lblk: 0,
-                last_pblk: 0,
-                reached: 0,
-            })?,
+            inner: Mutex::new(Lazy(None))?,
             sequence: AtomicU64::new(0),
         })
     }
@@ -251,12 +277,13 @@ impl DataState {
 
     /// The number of reserved blocks.
     pub fn reserved_blocks(&self) -> u64 {
-        self.inner.lock().reserved.count
+        self.inner.lock().get().reserved.count
     }
 
     /// Whether `lblk` is reserved and in flight, and for how many blocks, up to `max`, both stay as they are.
     pub(crate) fn run(&self, lblk: u64, max: u64) -> (bool, bool, u64) {
-        let inner = self.inner.lock();
+        let state = self.inner.lock();
+        let inner = state.get();
         let (reserved, n) = inner.reserved.run(lblk, max);
         let (in_flight, n) = inner.in_flight.run(lblk, n);
         (reserved, in_flight, n)
@@ -264,7 +291,10 @@ impl DataState {
 
     /// Takes blocks out of flight.
     pub(crate) fn landed<'a>(&self, order: &Order, allocs: impl IntoIterator<Item = &'a DataAlloc>) {
-        let mut inner = self.inner.lock();
+        let mut state = self.inner.lock();
+        let Some(inner) = state.get_mut() else {
+            return;
+        };
         for a in allocs {
             let end = a.lblk.saturating_add(u64::from(a.len));
             inner.in_flight.remove(a.lblk, end);
@@ -280,11 +310,12 @@ impl DataState {
     /// Notes an allocation: it is in flight and, if the allocator took it out of a promise, no longer reserved.
     fn took_off(&self, a: &DataAlloc, promised: bool) -> Result<()> {
         let end = a.lblk.saturating_add(u64::from(a.len));
-        let mut inner = self.inner.lock();
+        let mut state = self.inner.lock();
         // What can fail comes first.
+        let inner = state.make()?;
         inner.in_flight.add(a.lblk, end)?;
         if !promised {
-            let Inner { in_flight, direct, .. } = &mut *inner;
+            let Inner { in_flight, direct, .. } = inner;
             direct.add(a.lblk, end).inspect_err(|_| {
                 in_flight.remove(a.lblk, end);
             })?;
@@ -311,14 +342,14 @@ impl Fs {
         // Promised, but not noted in the state yet.
         let mut have = 0u64;
         loop {
-            let mut inner = data.inner.lock();
-            let need = len.saturating_sub(inner.reserved.count_in(lblk, end));
+            let mut state = data.inner.lock();
+            let need = len.saturating_sub(state.get().reserved.count_in(lblk, end));
             if need <= have {
                 let added = match need {
                     0 => Ok(()),
-                    _ => inner.reserved.add(lblk, end),
+                    _ => state.make().and_then(|inner| inner.reserved.add(lblk, end)),
                 };
-                drop(inner);
+                drop(state);
                 let back = if added.is_ok() { have.saturating_sub(need) } else { have };
                 if back > 0 {
                     self.unreserve_blocks(back);
@@ -326,7 +357,7 @@ impl Fs {
                 return added;
             }
             // Making room may take a commit, which takes the tree lock and long.
-            drop(inner);
+            drop(state);
             if let Err(e) = self.reserve_blocks(need.saturating_sub(have)) {
                 self.unreserve_blocks(have);
                 return Err(e);
@@ -337,8 +368,9 @@ impl Fs {
 
     /// Gives reservations of blocks `lblk..lblk+len` back; `len` may reach beyond every file.
     pub fn unreserve(&self, data: &DataState, lblk: u64, len: u64) {
-        let mut inner = data.inner.lock();
-        let back = inner.reserved.remove(lblk, lblk.saturating_add(len));
+        let mut state = data.inner.lock();
+        let reserved = state.get_mut().map(|inner| &mut inner.reserved);
+        let back = reserved.map_or(0, |reserved| reserved.remove(lblk, lblk.saturating_add(len)));
         if back > 0 {
             self.unreserve_blocks(back);
             // Whoever has seen the reservation must look again.
@@ -348,17 +380,20 @@ impl Fs {
 
     /// Lets no commit begin before the blocks of a file that are in flight from the page cache now have landed: what is done
     /// next does not become durable without them. Those of direct writes do not count: a program that has not been told of
-    /// their end is promised nothing, and it can keep them from ending. Returns false, and registers nothing, if a commit is under way or memory is short; the caller
-    /// has to wait for the blocks itself then.
+    /// their end is promised nothing, and it can keep them from ending. Returns false, and registers nothing, if a commit is
+    /// under way or memory is short; the caller has to wait for the blocks itself then.
     pub fn order_data(&self, data: &DataState) -> bool {
         let _nofs = nofs();
-        let mut inner = data.inner.lock();
-        let Inner {
+        let mut state = data.inner.lock();
+        let Some(Inner {
             in_flight,
             direct,
             ordered,
             ..
-        } = &mut *inner;
+        }) = state.get_mut()
+        else {
+            return true;
+        };
         if in_flight.count == direct.count {
             return true;
         }
@@ -391,7 +426,8 @@ impl Fs {
     pub fn alloc_data_for(&self, ino: u64, data: &DataState, lblk: u64, len: u64) -> Result<DataAlloc> {
         let _nofs = nofs();
         let (reserved, run, goal) = {
-            let inner = data.inner.lock();
+            let state = data.inner.lock();
+            let inner = state.get();
             let (reserved, run) = inner.reserved.run(lblk, len);
             (reserved, run, inner.goal(lblk, run))
         };
@@ -409,7 +445,7 @@ impl Fs {
     /// The result may be shorter than `len`.
     pub fn alloc_data_direct(&self, ino: u64, data: &DataState, lblk: u64, len: u64) -> Result<DataAlloc> {
         let _nofs = nofs();
-        let goal = data.inner.lock().goal(lblk, len);
+        let goal = data.inner.lock().get().goal(lblk, len);
         self.alloc_run(ino, data, lblk, len, goal, false)
     }
 

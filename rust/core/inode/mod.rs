@@ -358,6 +358,22 @@ impl Fs {
         Ok(tx.commit())
     }
 
+    /// Stores when inode `ino` was read last, if that takes no waiting for others. Returns whether it did.
+    pub fn try_set_atime(&self, ino: Ino, atime: Time) -> bool {
+        let _nofs = nofs();
+        let Some(mut tx) = self.try_begin(Reserve::items(1).deleting()) else {
+            return false;
+        };
+        let stored = change(&mut tx, ino, |d| {
+            atime.store(&mut d.atime, &mut d.atime_ns);
+            Ok(())
+        });
+        if stored.is_ok() {
+            tx.commit();
+        }
+        stored.is_ok()
+    }
+
     /// Puts the target of symbolic link `ino` into `out`.
     pub fn read_link(&self, ino: Ino, out: &mut Vec<u8>) -> Result<()> {
         let _nofs = nofs();

@@ -68,6 +68,28 @@ fn set_attr_changes_what_is_given_and_nothing_else() {
 }
 
 #[test]
+fn a_time_of_access_is_stored_at_once_unless_somebody_has_to_be_waited_for() {
+    let fs = TestFs::new();
+    let ino = fs.root_file("f");
+    let before = fs.fs.inode(ino).unwrap();
+    assert!(fs.fs.try_set_atime(ino, t(7)));
+    let after = fs.fs.inode(ino).unwrap();
+    assert_eq!(
+        (after.atime, after.mtime, after.ctime),
+        (t(7), before.mtime, before.ctime)
+    );
+    let view = fs.fs.view().unwrap();
+    assert!(!fs.fs.try_set_atime(ino, t(8)));
+    drop(view);
+    let tx = fs.fs.begin(crate::txn::Reserve::items(1)).unwrap();
+    assert!(!fs.fs.try_set_atime(ino, t(8)));
+    drop(tx);
+    assert!(!fs.fs.try_set_atime(4711, t(8)));
+    assert_eq!(fs.fs.inode(ino).unwrap().atime, t(7));
+    assert!(fs.fs.try_set_atime(ino, t(8)));
+}
+
+#[test]
 fn a_symbolic_link_holds_the_longest_path_there_is() {
     let mut fs = TestFs::new();
     for len in [1, 3799, 3800, 3801, 4095] {

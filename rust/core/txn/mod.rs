@@ -387,26 +387,14 @@ impl Fs {
             let patient = r.of_data && self.order.is_outstanding();
             let limit = self.dirty_limit.saturating_mul(if patient { 2 } else { 1 });
             let writer = self.writer.lock();
-            let mut tree = self.tree.write();
+            let tree = self.tree.write();
             let mut space = self.space.lock();
             // What is dirty cannot be reclaimed; a bitmap and its copy take half a small node.
             let full = tree.dirty.len() >= limit || space.dirty_groups() >= limit;
             if !full || commits > 0 {
                 if let Some(places) = space.begin_op(r.nodes(tree.levels()), r.class) {
                     drop(space);
-                    return Ok(Tx {
-                        fs: self,
-                        _writer: writer,
-                        fetched: Fetched::new(),
-                        txg: tree.txg,
-                        places,
-                        lists: core::mem::take(&mut tree.lists),
-                        before: (tree.next_ino, tree.inode_count),
-                        of_orphan: false,
-                        done: false,
-                        tree: Cell::new(Some(tree)),
-                        _shared: shared,
-                    });
+                    return Ok(self.operation(writer, tree, places, shared));
                 }
                 if commits > 1 || !space.has_pending() {
                     self.room.refused();
@@ -429,10 +417,36 @@ impl Fs {
     pub(crate) fn begin_replay(&self, items: usize) -> Result<Tx<'_>> {
         let shared = shared();
         let writer = self.writer.lock();
-        let mut tree = self.tree.write();
+        let tree = self.tree.write();
         let nodes = Reserve::items(items).nodes(tree.levels());
         let places = self.space.lock().begin_op(nodes, Class::Urgent).ok_or(Error::NoSpace)?;
-        Ok(Tx {
+        Ok(self.operation(writer, tree, places, shared))
+    }
+
+    /// Starts an operation if that takes no waiting for others and no commit.
+    pub(crate) fn try_begin(&self, r: Reserve) -> Option<Tx<'_>> {
+        let shared = shared();
+        self.check_writable().ok()?;
+        let writer = self.writer.try_lock()?;
+        let tree = self.tree.try_write()?;
+        let mut space = self.space.lock();
+        if tree.dirty.len() >= self.dirty_limit || space.dirty_groups() >= self.dirty_limit {
+            return None;
+        }
+        let places = space.begin_op(r.nodes(tree.levels()), r.class)?;
+        drop(space);
+        Some(self.operation(writer, tree, places, shared))
+    }
+
+    /// An operation that has its locks and its room.
+    fn operation<'a>(
+        &'a self,
+        writer: MutexGuard<'a, ()>,
+        mut tree: RwLockWriteGuard<'a, Tree>,
+        places: Places,
+        shared: SharedScope,
+    ) -> Tx<'a> {
+        Tx {
             fs: self,
             _writer: writer,
             fetched: Fetched::new(),
@@ -444,7 +458,7 @@ impl Fs {
             done: false,
             tree: Cell::new(Some(tree)),
             _shared: shared,
-        })
+        }
     }
 }
 

@@ -158,7 +158,8 @@ impl Harness {
         self.state.nodes.remove(&ino);
         match self.fs.inode(ino) {
             Err(Error::NotFound) => Ok(()),
-            other => Err(format!("an evicted inode is still there: {other:?}")),
+            Ok(inode) => Err(format!("an evicted inode is still there: {inode:?}")),
+            Err(e) => Err(text("look for an evicted inode", e)),
         }
     }
 

@@ -275,12 +275,22 @@ fn make(
         now: time_to_core(new.set_ctime_current()),
         xattrs: &xattrs,
     };
-    let made = with_room(dir, || Ok(create(&core)?))?;
+    let made = make_in_core(dir, &core, create)?;
     if let Some(found) = new.hash(made.ino) {
         return Ok((Made::Elsewhere(found), made));
     }
     inode::fill(&new, &made)?;
     Ok((Made::Here(new), made))
+}
+
+/// `create`, with a second try; on a frame of its own.
+#[inline(never)]
+fn make_in_core(
+    dir: &Inode,
+    new: &NewCoreInode<'_>,
+    create: &mut dyn FnMut(&NewCoreInode<'_>) -> vexfs_host::Result<vexfs_core::inode::Inode>,
+) -> Result<vexfs_core::inode::Inode> {
+    with_room(dir, || Ok(create(new)?))
 }
 
 /// An open directory.

@@ -6,18 +6,12 @@ use criterion::criterion_group;
 use criterion::criterion_main;
 use criterion::Criterion;
 use criterion::Throughput;
-use std::sync::Arc as StdArc;
 use std::time::Duration;
+use vexfs_benches::filesystem;
 use vexfs_benches::thread_time;
 use vexfs_core::file::DataAlloc;
 use vexfs_core::file::DataState;
-use vexfs_core::inode::NewInode;
-use vexfs_core::inode::Time;
-use vexfs_core::mkfs::FormatOptions;
-use vexfs_core::mount::MountOptions;
 use vexfs_core::Fs;
-use vexfs_host::device::Device;
-use vexfs_host::device::RamBackend;
 use vexfs_host::sync::Arc;
 
 /// Blocks of the file, and how many of them one run overwrites.
@@ -36,19 +30,7 @@ struct World {
 impl World {
     /// A filesystem with a file of some extents.
     fn new(extents: u64) -> Self {
-        let dev = Device::from_backend(StdArc::new(RamBackend::new(1 << 30)));
-        Fs::format(&dev, &FormatOptions::default()).expect("format");
-        let fs = Fs::mount(dev, MountOptions::default()).expect("mount");
-        let new = NewInode {
-            mode: 0o100644,
-            uid: 0,
-            gid: 0,
-            rdev: 0,
-            target: None,
-            now: Time::now(),
-            xattrs: &[],
-        };
-        let ino = fs.create(2, b"file", &new).expect("create").ino;
+        let (fs, ino) = filesystem(1 << 30, 0o100644);
         let data = DataState::new().expect("state");
         let world = World {
             fs,

@@ -39,6 +39,24 @@ pub fn floats(seed: u64, count: usize) -> Vec<u32> {
     (0..count).map(float).collect()
 }
 
+/// A filesystem in memory of `len` bytes with one new inode of this mode; returns its number, too.
+pub fn filesystem(len: u64, mode: u32) -> (Arc<Fs>, u64) {
+    let dev = Device::from_backend(StdArc::new(RamBackend::new(len)));
+    Fs::format(&dev, &FormatOptions::default()).expect("format");
+    let fs = Fs::mount(dev, MountOptions::default()).expect("mount");
+    let new = NewInode {
+        mode,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        target: None,
+        now: Time::now(),
+        xattrs: &[],
+    };
+    let ino = fs.create(2, b"bench", &new).expect("create").ino;
+    (fs, ino)
+}
+
 /// A filesystem in memory with a collection.
 pub struct World {
     pub fs: Arc<Fs>,
@@ -49,19 +67,7 @@ pub struct World {
 impl World {
     /// An empty collection of `dim` dimensions on a device of `len` bytes; `metric` is `VEXFS_METRIC_*`.
     pub fn new(len: u64, dim: usize, metric: u32) -> Self {
-        let dev = Device::from_backend(StdArc::new(RamBackend::new(len)));
-        Fs::format(&dev, &FormatOptions::default()).expect("format");
-        let fs = Fs::mount(dev, MountOptions::default()).expect("mount");
-        let new = NewInode {
-            mode: 0o040755,
-            uid: 0,
-            gid: 0,
-            rdev: 0,
-            target: None,
-            now: Time::now(),
-            xattrs: &[],
-        };
-        let dir = fs.create(2, b"bench", &new).expect("create").ino;
+        let (fs, dir) = filesystem(len, 0o040755);
         let all = Collections::new(fs.clone()).expect("collections");
         let params = Params::new(dim as u32, 1, metric, 0).expect("parameters");
         all.create(dir, &params).expect("create collection");

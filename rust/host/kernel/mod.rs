@@ -153,6 +153,11 @@ impl Drop for SharedScope {
 }
 
 #[doc(hidden)]
+pub const fn has_log_hook() -> bool {
+    false
+}
+
+#[doc(hidden)]
 pub fn log_args(level: Level, args: fmt::Arguments<'_>) {
     let format = match level {
         Level::Err => c"\x013vexfs: %pA\n",

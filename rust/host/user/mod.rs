@@ -135,9 +135,15 @@ pub fn shared() -> SharedScope {
 type Hook = std::boxed::Box<dyn Fn(Level, &str) + Send>;
 static HOOK: Mutex<Option<Hook>> = Mutex::new(None);
 
-/// Sends log messages to `hook`; `None` restores the default: errors and warnings go to standard error.
+/// Sends every log message to `hook`; `None` restores the default: errors and warnings go to standard error,
+/// unless there are too many of one kind.
 pub fn set_log_hook(hook: Option<Hook>) {
     *HOOK.lock().unwrap_or_else(|e| e.into_inner()) = hook;
+}
+
+#[doc(hidden)]
+pub fn has_log_hook() -> bool {
+    HOOK.lock().unwrap_or_else(|e| e.into_inner()).is_some()
 }
 
 #[doc(hidden)]

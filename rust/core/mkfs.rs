@@ -4,7 +4,6 @@
 //! What was there before is made unusable first, and the superblock slots are written last, so that a power cut in between
 //! leaves no filesystem rather than a broken one.
 
-use crate::btree::Node;
 use crate::format::group::*;
 use crate::format::items::mode::S_IFDIR;
 use crate::format::node::NodePtr;
@@ -24,9 +23,10 @@ use crate::format::GROUP_HEAD_BLOCKS;
 use crate::format::ROOT_INO;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
-use crate::mount::Fs;
+use crate::fs::Fs;
+use crate::node::Node;
 use crate::space::group::fresh_descriptor;
-use crate::space::write_table;
+use crate::space::seal::write_table;
 use vexfs_host::device::Device;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;

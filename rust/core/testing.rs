@@ -2,7 +2,6 @@
 //! What the tests of the tree, transactions and space share: a device in memory, random numbers, and a plain walk of the
 //! whole tree that trusts nothing.
 
-use crate::btree::Node;
 use crate::btree::Walk;
 use crate::format::node::NodePtr;
 use crate::format::Key;
@@ -10,7 +9,8 @@ use crate::format::Kind;
 use crate::format::ROOT_INO;
 use crate::mkfs::FormatOptions;
 use crate::mount::MountOptions;
-use crate::txn::fetch::Source;
+use crate::node::fetch::Source;
+use crate::node::Node;
 use crate::txn::Read;
 use crate::Fs;
 use std::collections::BTreeMap;
@@ -105,7 +105,7 @@ pub(crate) fn shape(fs: &Fs) -> Shape {
     let guard = fs.tree.read();
     let walk = Walk {
         source: Source {
-            store: &fs.store,
+            nodes: &fs.nodes,
             fetched: None,
         },
         tree: &guard,
@@ -120,7 +120,7 @@ pub(crate) fn shape(fs: &Fs) -> Shape {
             (ptr.level, ptr.block, ptr.birth)
         );
         assert!(shape.nodes.insert(ptr.block), "node {} is reached twice", ptr.block);
-        assert!(walk.source.store.geo.is_node_place(ptr.block));
+        assert!(walk.source.nodes.io.geo.is_node_place(ptr.block));
         assert!(ptr.birth != walk.tree.txg || walk.tree.dirty.contains(ptr.block));
         if node.level() == 0 {
             shape.leaves += 1;

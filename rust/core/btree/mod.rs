@@ -3,31 +3,29 @@
 //!
 //! [`Tree`] is the tree of the open transaction group. Nodes born in it are dirty: they are in memory only, in
 //! `dirty`, and change in place. Nodes of the group that is being written are in `writing` until they are on the device.
-//! Everything older is clean and comes from the [`Store`]. A pointer's birth says which of the three a node is in.
+//! Everything older is clean and comes from the [`NodeStore`](crate::node::store::NodeStore). A pointer's birth says which of the three a node is in.
 //!
 //! Invariants: every ancestor of a dirty node is dirty; the dirty nodes are exactly those reachable from the root with
 //! `birth == txg`; a leaf may be empty, an internal node has an entry; the key of an internal node's entry `i > 0` is the
 //! lowest its child may hold (entry 0 goes down to where its parent begins).
 
-pub(crate) mod node;
+pub(crate) mod env;
+mod hints;
 mod shrink;
 #[cfg(test)]
 mod tests;
 mod undo;
 mod write;
 
-pub(crate) use node::Node;
-pub(crate) use write::Env;
-pub(crate) use write::How;
-
 use crate::format::node::NodePtr;
 use crate::format::Key;
 use crate::format::MAX_LEVELS;
-use crate::log::Redo;
-use crate::txn::fetch::Source;
-use crate::txn::Lists;
+use crate::log::redo::Redo;
+use crate::node::fetch::Source;
+use crate::node::Node;
+use crate::space::changes::BlockChanges;
 use core::ops::Deref;
-use shrink::Hints;
+use hints::Hints;
 use undo::Undo;
 use vexfs_host::mem::U64Map;
 use vexfs_host::mem::Vec;
@@ -81,7 +79,7 @@ pub(crate) struct Tree {
     hints: Hints,
     finger: Option<Finger>,
     /// Memory for the next transaction.
-    pub(crate) lists: Lists,
+    pub(crate) changes: BlockChanges,
 }
 
 /// The leaf that was changed last, so that whoever stays in it finds it without a walk. Dirty nodes stay where they are; any
@@ -92,6 +90,15 @@ struct Finger {
     /// As in [`Leaf`].
     lower: Option<Key>,
     upper: Option<Key>,
+}
+
+/// What to do about an item that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Refuse.
+    Insert,
+    /// Replace it.
+    Put,
 }
 
 /// A borrowed node, wherever it is.
@@ -141,7 +148,7 @@ impl Tree {
             redo: Redo::new(),
             hints: Hints::new(),
             finger: None,
-            lists: Lists::new(),
+            changes: BlockChanges::new(),
         })
     }
 

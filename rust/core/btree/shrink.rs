@@ -6,39 +6,12 @@
 //! merged with it, and so on up the tree. All of this is for the sake of space only: whatever cannot be had without waiting,
 //! a neighbour that is not in memory, a block, memory, ends it.
 
-use super::write::Env;
+use super::env::Env;
 use super::Slot;
 use super::Tree;
 use crate::format::node::NodePtr;
 use crate::format::Key;
 use crate::format::MAX_LEVELS;
-use crate::space::Run;
-use vexfs_host::mem::Vec;
-
-/// Leaves of one transaction that are remembered.
-const MAX_HINTS: usize = 64;
-
-/// Keys that were in leaves which are now nearly empty.
-pub(super) struct Hints {
-    keys: Vec<Key>,
-    last: u64,
-}
-
-impl Hints {
-    pub(super) const fn new() -> Hints {
-        Hints {
-            keys: Vec::new(),
-            last: u64::MAX,
-        }
-    }
-
-    /// Remembers the leaf `block`, which `key` belongs into, if there is room.
-    pub(super) fn note(&mut self, key: &Key, block: u64) {
-        if self.last != block && self.keys.len() < MAX_HINTS && self.keys.push(*key).is_ok() {
-            self.last = block;
-        }
-    }
-}
 
 /// The dirty nodes from the root to a leaf, and in each the entry that leads on.
 struct Path {
@@ -112,11 +85,7 @@ impl Tree {
     }
 
     fn prepare(&self, env: Env<'_>, block: u64) -> Option<()> {
-        let run = Run {
-            block,
-            len: env.store.geo.node_blocks,
-        };
-        env.space(|space| space.prepare_free(run, false)).ok()
+        env.space(|space| space.prepare_free(env.run(block), false)).ok()
     }
 
     /// Removes or merges dirty node `block`, to which entry `index` of dirty node `parent` leads. `None` if there was no
@@ -154,7 +123,7 @@ impl Tree {
         let clean = match self.writing.get(r.block) {
             _ if r.birth == self.txg => None,
             Some(Slot::Shared(n)) if n.birth() == r.birth => Some(n.clone()),
-            _ => Some(env.store.cache.get(r.block, r.birth)?),
+            _ => Some(env.nodes.cache.get(r.block, r.birth)?),
         };
         self.prepare(env, r.block)?;
         if l.birth != self.txg {
@@ -184,7 +153,7 @@ impl Tree {
         if let Some(n) = self.held(ptr).ok()? {
             return Some((n.used(), n.capacity()));
         }
-        let n = env.store.cache.get(ptr.block, ptr.birth)?;
+        let n = env.nodes.cache.get(ptr.block, ptr.birth)?;
         (n.level() == ptr.level).then(|| (n.used(), n.capacity()))
     }
 }

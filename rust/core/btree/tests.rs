@@ -2,8 +2,8 @@
 //! The tree against a `BTreeMap`, and its shape.
 
 use crate::format::Key;
+use crate::node::fetch::Source;
 use crate::testing::*;
-use crate::txn::fetch::Source;
 use crate::txn::Read;
 use crate::txn::Reserve;
 use crate::Fs;
@@ -86,7 +86,7 @@ fn transact(fs: &Fs, rng: &mut Rng, model: &mut Model, keys: u64) {
 fn remembers_a_leaf(fs: &Fs) -> bool {
     let tree = fs.tree.read();
     let source = Source {
-        store: &fs.store,
+        nodes: &fs.nodes,
         fetched: None,
     };
     let Some(finger) = tree.finger.as_ref().filter(|f| f.txg == tree.txg) else {

@@ -5,70 +5,22 @@
 //! on the way down, so that a split below never has to go back up. Copying and splitting do not change what the tree says;
 //! if a later step fails they simply stay. Each step gets the memory and the block it needs before it changes anything.
 
-use super::node::Node;
+use super::env::Env;
 use super::undo::Undo as TakenBack;
 use super::Finger;
+use super::How;
 use super::NodeRef;
 use super::Slot;
 use super::Tree;
-use crate::cache::Store;
 use crate::format::node::*;
 use crate::format::Key;
 use crate::format::ITEM_MAX;
 use crate::format::MAX_LEVELS;
-use crate::space::Run;
+use crate::node::Node;
 use crate::space::Space;
-use crate::txn::fetch::Fetched;
-use crate::txn::fetch::Miss;
-use crate::txn::fetch::Source;
-use vexfs_host::sync::Mutex;
 use vexfs_host::sync::UniqueArc;
 use vexfs_host::Error;
 use vexfs_host::Result;
-
-/// What changing the tree needs besides the tree.
-#[derive(Clone, Copy)]
-pub(crate) struct Env<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) space: &'a Mutex<Space>,
-    pub(crate) fetched: &'a Fetched,
-}
-
-impl Env<'_> {
-    /// Where clean nodes come from.
-    pub(crate) fn source(&self) -> Source<'_> {
-        Source {
-            store: self.store,
-            fetched: Some(self.fetched),
-        }
-    }
-
-    /// Runs `f` on the allocator, and notes what it lacks.
-    pub(crate) fn space<R>(&self, f: impl FnOnce(&mut Space) -> Result<R>) -> Result<R> {
-        let mut space = self.space.lock();
-        let done = f(&mut space);
-        match (done, space.wanted()) {
-            (Err(Error::WouldBlock), Some(group)) => Err(self.fetched.lack(Miss::Bitmap(group))),
-            (done, _) => done,
-        }
-    }
-
-    fn run(&self, block: u64) -> Run {
-        Run {
-            block,
-            len: self.store.geo.node_blocks,
-        }
-    }
-}
-
-/// What to do about an item that is there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// Refuse.
-    Insert,
-    /// Replace it.
-    Put,
-}
 
 /// Where a descent ended: a dirty leaf, its dirty parent, and which of the parent's entries leads to it.
 #[derive(Clone, Copy)]
@@ -132,7 +84,7 @@ impl Tree {
             NodeRef::Clean(n) => n.copy_to(block, txg),
         })?;
         env.space.lock().free(env.run(old.block), false);
-        env.store.cache.remove(old.block);
+        env.nodes.cache.remove(old.block);
         Ok(self.dirty_ptr(block, old.level))
     }
 
@@ -144,7 +96,7 @@ impl Tree {
         if now {
             self.dirty.remove(ptr.block);
         } else {
-            env.store.cache.remove(ptr.block);
+            env.nodes.cache.remove(ptr.block);
         }
         self.changed = true;
     }
@@ -156,7 +108,7 @@ impl Tree {
             return Err(Error::NoSpace);
         }
         let key = self.own(old.block)?.key_at(0).unwrap_or(Key::MIN);
-        let (size, txg) = (env.store.geo.node_size, self.txg);
+        let (size, txg) = (env.nodes.io.geo.node_size, self.txg);
         let block = self.add_node(env, |_, block| {
             let mut root = Node::new(size, block, txg, old.level + 1)?;
             root.insert_entry(0, &DiskEntry::new(&key, &old));
@@ -175,7 +127,7 @@ impl Tree {
         if self.own(parent)?.is_full() {
             return Err(LOST);
         }
-        let (size, txg) = (env.store.geo.node_size, self.txg);
+        let (size, txg) = (env.nodes.io.geo.node_size, self.txg);
         let right = self.add_node(env, |_, right| Node::new(size, right, txg, level))?;
         // Nothing fails from here on: items are in one of the two nodes at any time.
         let slot = self.dirty.get_mut(right).ok_or(LOST)?;

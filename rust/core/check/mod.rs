@@ -34,9 +34,9 @@ use crate::format::DiskSuperblock;
 use crate::format::Geometry;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
-use crate::log::End;
-use crate::log::Reader;
-use crate::log::Region;
+use crate::log::end::End;
+use crate::log::read::Reader;
+use crate::log::region::Region;
 use core::fmt;
 use vexfs_host::device::Device;
 use vexfs_host::mem::Vec;
@@ -296,7 +296,7 @@ impl Checker<'_> {
         let mut newer = 0u64;
         let mut read = || -> Result<()> {
             let end = End::find(self.dev, &self.geo, region, identity, tail, txg)?;
-            let mut reader = Reader::new(self.dev, region, identity, tail).until(&end);
+            let mut reader = Reader::new(self.dev, region, identity, tail).until(end.position);
             while let Some((_, mut ops)) = reader.next()? {
                 while let Some((op, mut entries)) = ops.next()? {
                     newer = newer.saturating_add(u64::from(op.txg.get() > txg));

@@ -10,6 +10,7 @@
 //! (an entry with inode number 0 and no name). A look-up therefore ends after one descent unless hashes collide, and making
 //! an entry looks for the name and inserts it in the same descent.
 
+mod create;
 mod ops;
 mod readdir;
 mod rename;
@@ -22,9 +23,9 @@ pub use rename::RenameOutcome;
 
 use crate::format::items::DiskDirent;
 use crate::format::items::NAME_MAX;
+use crate::fs::Fs;
 use crate::inode::key;
 use crate::inode::Ino;
-use crate::mount::Fs;
 use crate::txn::Read;
 use crate::txn::Tx;
 use core::mem::size_of;

@@ -6,10 +6,10 @@
 
 use super::SEQ_MASK;
 use crate::format::items::DiskDirent;
+use crate::fs::Fs;
 use crate::inode;
 use crate::inode::key;
 use crate::inode::Ino;
-use crate::mount::Fs;
 use crate::txn::Read;
 use vexfs_host::mem::Vec;
 use vexfs_host::nofs;

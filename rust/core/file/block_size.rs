@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Bytes and blocks of a file.
 
-use crate::mount::Fs;
+use crate::fs::Fs;
 
 /// The size of a block, as a power of two.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@
 //! Blocks are kept as bitmaps of 64 blocks in a hash map, so that random writes to a large file cost the same as sequential
 //! ones. Lock order: the tree lock is never taken while a `DataState` is locked.
 
-use crate::mount::Fs;
+use crate::fs::Fs;
 use crate::txn::order::Order;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;

@@ -7,9 +7,9 @@
 use super::extents;
 use crate::format::items::DiskInode;
 use crate::format::items::INLINE_MAX;
+use crate::fs::Fs;
 use crate::inode::key;
 use crate::inode::Ino;
-use crate::mount::Fs;
 use crate::txn::Read;
 use crate::txn::Tx;
 use vexfs_host::nofs;

@@ -7,9 +7,9 @@
 use super::data::MapKind;
 use super::inline;
 use crate::format::items::INLINE_MAX;
+use crate::fs::Fs;
 use crate::inode;
 use crate::inode::Ino;
-use crate::mount::Fs;
 use crate::txn::Read;
 use vexfs_host::device;
 use vexfs_host::mem::Vec;

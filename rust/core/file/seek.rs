@@ -6,8 +6,8 @@
 use super::data::MapKind;
 use super::data::Mapping;
 use super::delalloc::DataState;
+use crate::fs::Fs;
 use crate::inode::Ino;
-use crate::mount::Fs;
 use vexfs_host::nofs;
 use vexfs_host::relax;
 use vexfs_host::Result;

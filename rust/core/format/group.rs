@@ -5,7 +5,7 @@
 //! room for a header, so what makes it self-describing is in its descriptor: a checksum seeded with the filesystem, the
 //! block it was written to and the transaction group that wrote it.
 
-use super::crc_of;
+use super::csum::crc_of;
 use core::mem::offset_of;
 use core::mem::size_of;
 use zerocopy::little_endian::U32;

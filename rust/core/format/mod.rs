@@ -11,6 +11,7 @@
 #![cfg_attr(not(test), deny(clippy::expect_used))]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod csum;
 pub mod geometry;
 pub mod group;
 pub mod items;
@@ -70,12 +71,3 @@ pub const MAX_LEVELS: u8 = 8;
 
 /// The inode number of the virtual control file, which is not stored.
 pub const CONTROL_INO: Ino = 3;
-
-/// CRC-32C of data that carries no header: seeded with what a header would have said.
-pub(crate) fn crc_of(uuid: &[u8; 16], numbers: [u64; 2], data: &[u8]) -> u32 {
-    let [a, b] = numbers;
-    let mut crc = vexfs_host::crc32c(0, uuid);
-    crc = vexfs_host::crc32c(crc, &a.to_le_bytes());
-    crc = vexfs_host::crc32c(crc, &b.to_le_bytes());
-    vexfs_host::crc32c(crc, data)
-}

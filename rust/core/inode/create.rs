@@ -1,28 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Making inodes: files, directories, symbolic links, device nodes, FIFOs and sockets.
-//!
-//! A new inode, its name, its attributes and the target of a link appear in one transaction.
+//! A new inode: what it is to be, and the items that it is made of.
 
-use super::change;
 use super::key;
 use super::Ino;
 use super::Inode;
 use super::Time;
-use crate::dir;
-use crate::format::items::dtype;
 use crate::format::items::is_valid_type;
 use crate::format::items::mode;
-use crate::format::items::orphan::DELETE;
-use crate::format::items::state;
 use crate::format::items::DiskInode;
 use crate::format::items::SYMLINK_MAX;
 use crate::format::ITEM_MAX;
-use crate::mount::Fs;
-use crate::orphan;
 use crate::txn::Reserve;
 use crate::txn::Tx;
 use crate::xattr;
-use vexfs_host::nofs;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use zerocopy::FromZeros;
@@ -48,7 +38,7 @@ pub struct NewInode<'a> {
 }
 
 impl NewInode<'_> {
-    fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         if !is_valid_type(self.mode) {
             return Err(Error::Invalid("unknown file type"));
         }
@@ -64,7 +54,7 @@ impl NewInode<'_> {
     }
 
     /// The items that making it touches: at most six on top of attributes and target.
-    fn reserve(&self) -> Result<Reserve> {
+    pub(crate) fn reserve(&self) -> Result<Reserve> {
         let mut items = 6;
         for (name, value) in self.xattrs {
             items += xattr::chunks(name.len(), value.len());
@@ -120,51 +110,4 @@ pub(crate) fn insert(
         return Ok(Inode::from_disk(ino, &d));
     }
     super::expect(tx, ino)
-}
-
-impl Fs {
-    /// Makes an inode named `name` in directory `dir`.
-    ///
-    /// # Errors
-    ///
-    /// `Exists` when the name is taken, `NotFound` when the directory was removed, `TooManyLinks` when it cannot hold
-    /// another subdirectory, besides those of any change.
-    pub fn create(&self, dir: Ino, name: &[u8], new: &NewInode<'_>) -> Result<Inode> {
-        let _nofs = nofs();
-        dir::check_name(name)?;
-        new.validate()?;
-        let mut tx = self.begin(new.reserve()?)?;
-        let ino = tx.alloc_ino()?;
-        let is_dir = new.mode & mode::S_IFMT == mode::S_IFDIR;
-        // The entry first: that the name exists is by far the most likely reason to fail.
-        dir::insert_entry(&mut tx, dir, name, ino, dtype(new.mode))?;
-        change(&mut tx, dir, |d| {
-            d.expect_live_dir()?;
-            if is_dir {
-                d.add_link()?;
-            }
-            d.add_entry();
-            d.set_mtime(new.now);
-            Ok(())
-        })?;
-        let (parent, nlink) = if is_dir { (dir, 2) } else { (0, 1) };
-        let mut inode = insert(&mut tx, ino, parent, nlink, 0, new)?;
-        inode.txg = tx.commit();
-        Ok(inode)
-    }
-
-    /// Makes an inode without a name (`O_TMPFILE`): it is deleted at the next mount unless it is linked before.
-    pub fn create_tmpfile(&self, new: &NewInode<'_>) -> Result<Inode> {
-        let _nofs = nofs();
-        new.validate()?;
-        if new.mode & mode::S_IFMT == mode::S_IFDIR {
-            return Err(Error::IsDir);
-        }
-        let mut tx = self.begin(new.reserve()?)?;
-        let ino = tx.alloc_ino()?;
-        let mut inode = insert(&mut tx, ino, 0, 0, state::TMPFILE, new)?;
-        orphan::add(&mut tx, ino, DELETE)?;
-        inode.txg = tx.commit();
-        Ok(inode)
-    }
 }

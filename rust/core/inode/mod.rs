@@ -11,6 +11,7 @@
 //! lock). Directory operations need no such lock.
 
 mod create;
+mod evict;
 pub(crate) mod key;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,7 +24,7 @@ use crate::format::items::state;
 use crate::format::items::DiskInode;
 use crate::format::items::LINK_MAX;
 use crate::format::items::SYMLINK_MAX;
-use crate::mount::Fs;
+use crate::fs::Fs;
 use crate::txn::Read;
 use crate::txn::Reserve;
 use crate::txn::Tx;

@@ -11,6 +11,7 @@ use crate::format::items::mode::S_IFREG;
 use crate::format::ROOT_INO;
 use crate::mkfs::FormatOptions;
 use crate::mount::MountOptions;
+use crate::xattr::XattrMode;
 use crate::Fs;
 use std::string::String;
 use std::sync::Arc as StdArc;
@@ -116,6 +117,18 @@ impl TestFs {
 
     pub fn root_file(&self, name: &str) -> Ino {
         self.file(ROOT_INO, name)
+    }
+
+    /// A file `f` in the root that takes several transactions to delete.
+    pub fn large_file(&self) -> Ino {
+        let ino = self.root_file("f");
+        for i in 0..300 {
+            self.fs.write(ino, i * 8192, &[i as u8; 4096], t(1)).expect("writes");
+        }
+        self.fs
+            .set_xattr(ino, b"user.big", &[1; 65_536], XattrMode::Set, t(1))
+            .expect("sets an attribute");
+        ino
     }
 
     pub fn make(&self, parent: Ino, name: &str, mode: u32) -> Inode {

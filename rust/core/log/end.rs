@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Where the log ends.
 
-use super::Reader;
-use super::Region;
+use super::read::Reader;
+use super::region::Region;
 use crate::format::log::*;
 use crate::format::Geometry;
 use vexfs_host::crc32c;

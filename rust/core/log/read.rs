@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Reading the log from a device, batch by batch.
 
-use super::End;
-use super::Region;
-use super::NO_LOG;
+use super::region::Region;
+use super::region::NO_LOG;
 use crate::format::log::*;
 use vexfs_host::device::Device;
 use vexfs_host::mem::Vec;
@@ -35,12 +34,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The same, for what lies before `end`.
-    pub(crate) fn until(self, end: &End) -> Reader<'a> {
-        Reader {
-            end: end.position,
-            ..self
-        }
+    /// The same, for what lies before position `end`.
+    pub(crate) fn until(self, end: u64) -> Reader<'a> {
+        Reader { end, ..self }
     }
 
     /// Where the next batch is, or would be.

@@ -8,10 +8,10 @@
 //! A batch with the right checksum whose contents cannot be fails the mount. It was written so, or somebody made it: in either
 //! case there is no telling what was promised.
 
-use super::End;
-use super::Reader;
+use super::end::End;
+use super::read::Reader;
 use crate::format::log::*;
-use crate::mount::Fs;
+use crate::fs::Fs;
 use crate::space::Run;
 use core::sync::atomic::Ordering::SeqCst;
 use vexfs_host::log;
@@ -38,12 +38,12 @@ pub(crate) fn replay(fs: &Fs) -> Result<bool> {
         return Ok(false);
     }
     let base = fs.committed_txg();
-    let end = End::find(&fs.store.dev, &fs.store.geo, region, fs.log.identity, tail, base)?;
+    let end = End::find(fs.dev(), fs.geometry(), region, fs.log.identity, tail, base)?;
     let found = prepare(fs, &end, tail, base)?;
     if found.ops > 0 {
         fs.tree.write().txg = found.last_txg;
         let mut done = 0u64;
-        let mut reader = Reader::new(&fs.store.dev, region, fs.log.identity, tail).until(&end);
+        let mut reader = Reader::new(fs.dev(), region, fs.log.identity, tail).until(end.position);
         while let Some((_, mut ops)) = reader.next()? {
             while let Some((op, entries)) = ops.next()? {
                 if op.txg.get() > base {
@@ -76,7 +76,7 @@ pub(crate) fn replay(fs: &Fs) -> Result<bool> {
 fn prepare(fs: &Fs, end: &End, tail: u64, base: u64) -> Result<Found> {
     let mut found = Found::default();
     let mut last = 0;
-    let mut reader = Reader::new(&fs.store.dev, fs.log.region, fs.log.identity, tail).until(end);
+    let mut reader = Reader::new(fs.dev(), fs.log.region, fs.log.identity, tail).until(end.position);
     while let Some((head, mut ops)) = reader.next()? {
         while let Some((op, mut entries)) = ops.next()? {
             let txg = op.txg.get();

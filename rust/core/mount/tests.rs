@@ -2,9 +2,9 @@
 //! What mounting and reading make of damaged, foreign and impossible devices.
 
 use super::*;
-use crate::btree::Node;
 use crate::format::node::*;
 use crate::format::Key;
+use crate::node::Node;
 use crate::testing::*;
 use crate::txn::Read;
 use crate::txn::Reserve;
@@ -428,8 +428,8 @@ fn with_damaged_leaf() -> (Arc<Fs>, Key, Key) {
         .map(|k| (k.obj - 1000) * 64 + k.offset)
         .collect();
     let middle = key(keys[keys.len() / 2]);
-    let source = crate::txn::fetch::Source {
-        store: &fs.store,
+    let source = crate::node::fetch::Source {
+        nodes: &fs.nodes,
         fetched: None,
     };
     let leaf = fs.tree.read().leaf(source, &middle).unwrap().node.block();

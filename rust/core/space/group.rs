@@ -9,13 +9,12 @@
 //! are equal and equal to what is on the device. So a bitmap that a commit has sealed stays in memory until it is written.
 
 use super::bits::Bits;
-use crate::cache::Store;
+use crate::block_io::BlockIo;
 use crate::format::group::*;
 use crate::format::Geometry;
 use crate::format::BITMAP_BYTES;
 use crate::format::GROUP_BLOCKS;
 use crate::format::GROUP_HEAD_BLOCKS;
-use vexfs_host::mem::Vec;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
@@ -35,14 +34,12 @@ impl Maps {
     /// # Errors
     ///
     /// `Io`, or `Corrupt` if it is not the one that is described; `NoMemory`.
-    pub(crate) fn read(store: &Store, group: u64, disk: &DiskGroup) -> Result<Maps> {
-        let geo = &store.geo;
+    pub(crate) fn read(io: &BlockIo, group: u64, disk: &DiskGroup) -> Result<Maps> {
+        let geo = &io.geo;
         let block = geo.bitmap_block(group, disk.flags.get() & GROUP_SLOT != 0);
         let bad = |what| Err(Error::corrupt(what, block, 0));
-        let mut bytes = Vec::new();
-        bytes.resize(BITMAP_BYTES, 0)?;
-        store.dev.read(geo.byte(block), &mut bytes)?;
-        if bitmap_csum(&store.uuid, block, disk.bitmap_birth.get(), &bytes) != disk.bitmap_csum.get() {
+        let bytes = io.read_vec(block, BITMAP_BYTES)?;
+        if bitmap_csum(&io.uuid, block, disk.bitmap_birth.get(), &bytes) != disk.bitmap_csum.get() {
             return bad("free-space bitmap: wrong checksum");
         }
         let bits = Bits::load(&bytes)?;
@@ -158,17 +155,17 @@ impl Group {
 
     /// Puts the bitmap that the commit of `txg` has to write into `bytes`, updates the descriptor to it and returns the
     /// block it must be written to. Needs no memory.
-    pub(super) fn seal(&mut self, store: &Store, group: u64, txg: u64, bytes: &mut [u8]) -> u64 {
+    pub(super) fn seal(&mut self, io: &BlockIo, group: u64, txg: u64, bytes: &mut [u8]) -> u64 {
         let unwritten = self.disk.flags.get() & GROUP_UNINIT != 0;
         let second = !unwritten && self.disk.flags.get() & GROUP_SLOT == 0;
-        let block = store.geo.bitmap_block(group, second);
+        let block = io.geo.bitmap_block(group, second);
         if let Some(maps) = &self.maps {
             maps.next.store(bytes);
             self.disk = DiskGroup {
                 free_blocks: self.free.into(),
                 flags: (if second { GROUP_SLOT } else { 0 }).into(),
-                bitmap_csum: bitmap_csum(&store.uuid, block, txg, bytes).into(),
-                free_places: maps.next.free_places(store.geo.node_blocks).into(),
+                bitmap_csum: bitmap_csum(&io.uuid, block, txg, bytes).into(),
+                free_places: maps.next.free_places(io.geo.node_blocks).into(),
                 bitmap_birth: txg.into(),
                 reserved: 0.into(),
             };

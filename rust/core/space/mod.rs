@@ -20,20 +20,20 @@
 //! Relies on: [`Group`] for the bitmaps. One lock protects everything; it is taken inside the tree's lock.
 
 mod bits;
+pub(crate) mod changes;
 pub(crate) mod group;
 pub(crate) mod pins;
 pub(crate) mod room;
-mod seal;
+pub(crate) mod seal;
 mod search;
 #[cfg(test)]
 mod tests;
 
-use crate::cache::Store;
+use crate::block_io::BlockIo;
 use crate::format::group::*;
 use crate::format::Geometry;
 use group::Group;
 use group::Maps;
-pub(crate) use seal::write_table;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;
@@ -131,8 +131,8 @@ impl Space {
     ///
     /// `Io`, or `Corrupt` if a block of the table is not what the superblock says.
     #[inline(never)]
-    pub(crate) fn load(store: &Store, slot: impl Fn(u64) -> bool, csum: u32, free: u64) -> Result<Space> {
-        let geo = store.geo;
+    pub(crate) fn load(io: &BlockIo, slot: impl Fn(u64) -> bool, csum: u32, free: u64) -> Result<Space> {
+        let geo = io.geo;
         let mut space = Space {
             geo,
             groups: Vec::with_capacity(geo.group_count as usize)?,
@@ -160,8 +160,8 @@ impl Space {
         for index in 0..geo.gdt_blocks {
             let second = slot(index);
             let block = geo.table_block(index, second);
-            store.dev.read(geo.byte(block), &mut buf)?;
-            let csum = space.load_block(&buf, block, index, store)?;
+            io.read(block, &mut buf)?;
+            let csum = space.load_block(&buf, block, index, io)?;
             all = vexfs_host::crc32c(all, &csum.to_le_bytes());
             space.table.push(TableBlock {
                 csum,
@@ -196,7 +196,7 @@ impl Space {
     }
 
     #[inline(never)]
-    fn load_block(&mut self, buf: &[u8], block: u64, index: u64, store: &Store) -> Result<u32> {
+    fn load_block(&mut self, buf: &[u8], block: u64, index: u64, io: &BlockIo) -> Result<u32> {
         let bad = |what| Err(Error::corrupt(what, block, 0));
         let Ok((head, rest)) = <DiskGroupTable as zerocopy::FromBytes>::ref_from_prefix(buf) else {
             return bad("group table: too short");
@@ -208,7 +208,7 @@ impl Space {
         if head.csum.get() != csum {
             return bad("group table: wrong checksum");
         }
-        if head.uuid != store.uuid || head.block.get() != block || u64::from(head.index.get()) != index {
+        if head.uuid != io.uuid || head.block.get() != block || u64::from(head.index.get()) != index {
             return bad("group table: written for another place");
         }
         let here = groups_per_block(self.geo.block_size);

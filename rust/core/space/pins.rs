@@ -11,7 +11,6 @@
 
 use super::Run;
 use super::Space;
-use crate::mount::Fs;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use vexfs_host::log;
@@ -51,7 +50,16 @@ impl Pins {
         }
     }
 
-    fn unpin(&self, epoch: u64) {
+    /// Counts a reader until the pin is dropped.
+    pub(crate) fn pin_reads(&self) -> ReadPin<'_> {
+        ReadPin {
+            pins: self,
+            epoch: self.pin(),
+        }
+    }
+
+    /// Ends the pin of a reader that was counted in `epoch`.
+    pub(crate) fn unpin(&self, epoch: u64) {
         self.counter(epoch).fetch_sub(1, SeqCst);
     }
 
@@ -84,26 +92,11 @@ impl Drop for ReadPin<'_> {
 }
 
 impl ReadPin<'_> {
-    /// Lets the pin outlive this value: it ends when [`Fs::unpin_reads`] gets the number, once.
+    /// Lets the pin outlive this value: it ends when [`Fs::unpin_reads`](crate::Fs::unpin_reads) gets the number, once.
     pub fn into_number(self) -> u64 {
         let number = self.epoch;
         core::mem::forget(self);
         number
-    }
-}
-
-impl Fs {
-    /// Ends a pin that was turned into a number. Takes no lock: a read may end in an interrupt.
-    pub fn unpin_reads(&self, number: u64) {
-        self.pins.unpin(number);
-    }
-
-    /// Keeps data blocks that can be looked up from now on from being reused until the pin is dropped.
-    pub fn pin_reads(&self) -> ReadPin<'_> {
-        ReadPin {
-            pins: &self.pins,
-            epoch: self.pins.pin(),
-        }
     }
 }
 

@@ -3,12 +3,11 @@
 //!
 //! What is promised to dirty data is the worst case: a file of one byte is promised a block and goes into a leaf in the end.
 //! So an operation that finds no room may find some when the host has written dirty data back. It does that once and tries
-//! again: see [`Fs::make_room`].
+//! again: see [`Fs::make_room`](crate::Fs::make_room).
 //!
 //! A device that is really full must not be written back with every operation that fails. Only promises made since the last
 //! time began can give room, and what many ask for at once is done once.
 
-use crate::mount::Fs;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use vexfs_host::sync::RwLock;
@@ -38,47 +37,35 @@ impl Room {
     pub(crate) fn refused(&self) {
         self.refusals.fetch_add(1, SeqCst);
     }
-}
 
-impl Fs {
-    /// How often somebody was told that there is no room. An operation that fails with `NoSpace` while this stays the same has
-    /// met another limit, about which [`Fs::make_room`] can do nothing.
-    pub fn refusals(&self) -> u64 {
-        self.room.refusals.load(SeqCst)
+    /// How often somebody was told that there is no room.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refusals.load(SeqCst)
     }
 
     /// How often dirty data has been written back to make room.
-    pub(crate) fn rooms_made(&self) -> u64 {
-        self.room.ended.load(SeqCst)
+    pub(crate) fn made(&self) -> u64 {
+        self.ended.load(SeqCst)
     }
 
-    /// After an operation failed with `NoSpace`: whether there may be room now. `write_back` writes all dirty data back and
-    /// waits for that; it returns false if it could not.
-    ///
-    /// The caller may hold what the host locks a file or a directory with, but nothing that writing back or a commit waits
-    /// for. Waiting for somebody else who is at it ends with a fatal signal.
-    pub fn make_room(&self, write_back: &mut dyn FnMut() -> bool) -> bool {
-        let room = &self.room;
-        let (begun, ended) = (room.begun.load(SeqCst), room.ended.load(SeqCst));
-        let Ok(_turn) = room.turn.write_killable() else {
+    /// Whether there may be room now. `new_promises` takes the promises that were made since the last time; if there are any,
+    /// `write_back` gets their number and says whether it succeeded.
+    pub(crate) fn make(&self, new_promises: impl FnOnce() -> u64, write_back: impl FnOnce(u64) -> bool) -> bool {
+        let (begun, ended) = (self.begun.load(SeqCst), self.ended.load(SeqCst));
+        let Ok(_turn) = self.turn.write_killable() else {
             return false;
         };
-        if room.begun.load(SeqCst) != begun {
+        if self.begun.load(SeqCst) != begun {
             return true;
         }
-        let promised = self.space.lock().take_new_promises();
+        let promised = new_promises();
         if promised == 0 {
             // Nothing to be had, unless that has just been made room of.
-            return room.ended.load(SeqCst) != ended;
+            return self.ended.load(SeqCst) != ended;
         }
-        room.begun.fetch_add(1, SeqCst);
-        let written = write_back();
-        if !written {
-            self.space.lock().put_new_promises(promised);
-        }
-        // What the data has replaced is free after a commit.
-        let done = written && self.sync().is_ok();
-        room.ended.fetch_add(1, SeqCst);
+        self.begun.fetch_add(1, SeqCst);
+        let done = write_back(promised);
+        self.ended.fetch_add(1, SeqCst);
         done
     }
 }
@@ -220,7 +207,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!((times.load(SeqCst), fs.fs.rooms_made()), (1, 1));
+        assert_eq!((times.load(SeqCst), fs.fs.room.made()), (1, 1));
         assert!(make(&fs, "more").is_some());
     }
 }

@@ -6,7 +6,7 @@
 
 use super::Group;
 use super::Space;
-use crate::cache::Store;
+use crate::block_io::BlockIo;
 use crate::format::group::*;
 use vexfs_host::Result;
 
@@ -45,7 +45,7 @@ impl Space {
     /// has to be written to. Returns the new checksum over the table. Needs no memory.
     pub(crate) fn seal(
         &mut self,
-        store: &Store,
+        io: &BlockIo,
         txg: u64,
         bitmaps: &mut [u8],
         tables: &mut [u8],
@@ -62,7 +62,7 @@ impl Space {
             let (first, groups) = (range.start as u64, self.groups.get_mut(range).unwrap_or(&mut []));
             for (group, g) in (first..).zip(groups.iter_mut()).filter(|(_, g)| g.dirty) {
                 if let Some(bytes) = bitmaps.next() {
-                    place(false, g.seal(store, group, txg, bytes));
+                    place(false, g.seal(io, group, txg, bytes));
                 }
             }
             if let Some(bytes) = tables.next() {
@@ -70,7 +70,7 @@ impl Space {
                 table.second = !table.second;
                 let block = self.geo.table_block(index, table.second);
                 let list = groups.iter().map(Group::descriptor);
-                table.csum = write_table(bytes, &store.uuid, block, txg, index, list);
+                table.csum = write_table(bytes, &io.uuid, block, txg, index, list);
                 place(true, block);
                 slot(index, table.second);
             }

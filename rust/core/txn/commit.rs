@@ -17,7 +17,6 @@
 //!
 //! Lock order: the commit lock is held throughout and outermost. What fsync needs sooner, the log has (`log`).
 
-use crate::btree::Node;
 use crate::btree::Slot;
 use crate::btree::Tree;
 use crate::format::DiskSuperblock;
@@ -25,10 +24,11 @@ use crate::format::BITMAP_BYTES;
 use crate::format::MAX_LEVELS;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
-use crate::mount::Fs;
+use crate::fs::CommittedSuperblock;
+use crate::fs::Fs;
+use crate::node::Node;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::SeqCst;
-use vexfs_host::device::Write;
 use vexfs_host::log;
 use vexfs_host::mem::Vec;
 use vexfs_host::shared;
@@ -36,14 +36,6 @@ use vexfs_host::sync::Arc;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use zerocopy::FromBytes as _;
-
-/// What the commit lock protects: the superblock on the device.
-pub(crate) struct CommitState {
-    /// The superblock as it was written last, 4 KiB.
-    pub(crate) sb: Vec<u8>,
-    /// The slot it is in.
-    pub(crate) slot: usize,
-}
 
 /// What a commit did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +71,7 @@ impl Fs {
         self.commit().map(|_| ())
     }
 
-    pub(crate) fn commit_locked(&self, state: &mut CommitState) -> Result<Committed> {
+    pub(crate) fn commit_locked(&self, state: &mut CommittedSuperblock) -> Result<Committed> {
         let Some(sealed) = self.seal(state)? else {
             return Ok(Committed {
                 txg: self.committed.load(SeqCst),
@@ -101,7 +93,7 @@ impl Fs {
     }
 
     /// Steps 1 and 2. `None` if there is nothing to write.
-    fn seal(&self, state: &mut CommitState) -> Result<Option<Sealed>> {
+    fn seal(&self, state: &mut CommittedSuperblock) -> Result<Option<Sealed>> {
         // An operation that has given up the tree's lock to read must be over.
         let writer = self.writer.lock();
         let mut tree = self.tree.write();
@@ -119,7 +111,7 @@ impl Fs {
         }
 
         // Step 1: memory.
-        let bs = (self.store.geo.block_size as usize).max(1);
+        let bs = (self.io().geo.block_size as usize).max(1);
         let (n_bitmaps, n_tables) = space.dirty();
         let mut sealed = Sealed::with_room_for(tree.dirty.len(), n_bitmaps, n_tables, bs)?;
         space.prepare_commit()?;
@@ -127,7 +119,7 @@ impl Fs {
         // Step 2: seal.
         let txg = tree.txg;
         sealed.txg = txg;
-        if let Err(e) = seal_nodes(&mut tree, &self.store.uuid, &mut sealed.nodes) {
+        if let Err(e) = seal_nodes(&mut tree, &self.io().uuid, &mut sealed.nodes) {
             // The tree in memory is not what it must be; it stays where it is.
             drop(space);
             drop(tree);
@@ -136,10 +128,10 @@ impl Fs {
             return Err(e);
         }
         let csum = {
-            let sb = superblock(&mut state.sb)?;
+            let sb = superblock(&mut state.bytes)?;
             let (table_blocks, bitmap_blocks) = (&mut sealed.table_blocks, &mut sealed.bitmap_blocks);
             let csum = space.seal(
-                &self.store,
+                self.io(),
                 txg,
                 &mut sealed.bitmaps,
                 &mut sealed.tables,
@@ -166,7 +158,7 @@ impl Fs {
             sb.written = vexfs_host::now().0.into();
             sb.compute_csum()
         };
-        superblock(&mut state.sb)?.csum = csum.into();
+        superblock(&mut state.bytes)?.csum = csum.into();
         // `writing` is empty but keeps its memory, which the next group uses.
         let tree_now = &mut *tree;
         core::mem::swap(&mut tree_now.writing, &mut tree_now.dirty);
@@ -180,26 +172,20 @@ impl Fs {
     }
 
     /// Steps 3 and 4. Needs no memory but what the list of writes has room for.
-    fn write_sealed(&self, state: &mut CommitState, sealed: &Sealed) -> Result<()> {
-        let geo = &self.store.geo;
-        let bs = (geo.block_size as usize).max(1);
+    fn write_sealed(&self, state: &mut CommittedSuperblock, sealed: &Sealed) -> Result<()> {
+        let bs = (self.block_size() as usize).max(1);
         let nodes_at = sealed.nodes.iter().map(|n| (n.block(), n.bytes()));
         let bitmaps = sealed.bitmaps.chunks_exact(BITMAP_BYTES);
         let bitmaps_at = sealed.bitmap_blocks.iter().copied().zip(bitmaps);
         let tables_at = sealed.table_blocks.iter().copied().zip(sealed.tables.chunks_exact(bs));
-        let mut all = nodes_at.chain(bitmaps_at).chain(tables_at).map(|(block, data)| Write {
-            offset: geo.byte(block),
-            data,
-        });
-        self.store.dev.write_all(&mut all)?;
-        self.store.dev.flush()?;
+        self.io().write_durably(nodes_at.chain(bitmaps_at).chain(tables_at))?;
         // Whoever stopped the filesystem meanwhile has been told that nothing more reaches the device.
         if let Some(e) = self.abort_reason() {
             return Err(e);
         }
         let slot = 1 - state.slot.min(1);
         let offset = SUPERBLOCK_OFFSETS.get(slot).copied().unwrap_or(SUPERBLOCK_BYTES as u64);
-        self.store.dev.write_fua(offset, &state.sb)?;
+        self.io().dev.write_fua(offset, &state.bytes)?;
         state.slot = slot;
         Ok(())
     }
@@ -207,7 +193,7 @@ impl Fs {
     /// Step 5.
     fn settle(&self, sealed: &Sealed) {
         for node in sealed.nodes.iter() {
-            self.store.cache.insert(node.clone());
+            self.nodes.cache.insert(node.clone());
         }
         {
             let mut tree = self.tree.write();

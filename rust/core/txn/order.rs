@@ -2,7 +2,7 @@
 //! Commits that wait for data.
 //!
 //! Data in flight becomes part of the tree when it has been written, in whatever transaction group is open then. An operation
-//! that must not become durable before that data, such as replacing a file by rename, registers it first ([`Fs::order_data`]),
+//! that must not become durable before that data, such as replacing a file by rename, registers it first ([`Fs::order_data`](crate::Fs::order_data)),
 //! and neither a commit nor a batch of the log begins before all that is registered has landed. While one waits or is written
 //! nothing more can be registered, so that it waits for what was there when it came: the operation has to wait for its data
 //! itself then.
@@ -12,7 +12,6 @@
 //!
 //! [`Reserve::of_data`]: super::Reserve::of_data
 
-use crate::mount::Fs;
 use vexfs_host::sync::CondVar;
 use vexfs_host::sync::Mutex;
 use vexfs_host::Result;
@@ -87,12 +86,5 @@ impl Drop for Closed<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.commits = state.commits.saturating_sub(1);
-    }
-}
-
-impl Fs {
-    /// Whether a commit waits for data that is still on its way, or is under way itself.
-    pub fn is_committing(&self) -> bool {
-        self.order.is_closed()
     }
 }

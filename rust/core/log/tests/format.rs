@@ -4,7 +4,7 @@
 use super::*;
 use crate::format::log::*;
 use crate::format::Kind;
-use crate::log::Reader;
+use crate::log::read::Reader;
 use std::string::String;
 use zerocopy::FromBytes as _;
 use zerocopy::IntoBytes as _;

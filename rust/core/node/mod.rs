@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! A node in memory: the bytes it has on disk, and the few numbers of its header in native form.
 //!
+//! Clean nodes are kept by [`cache`], read by [`store`], and fetched by operations that hold no lock meanwhile ([`fetch`]).
+//! Dirty ones belong to the tree ([`btree`](crate::btree)).
+//!
 //! A node that came from a device was checked in full by [`Node::parse`]; one that was made here keeps the same invariants:
 //!
 //! - keys ascend strictly;
@@ -10,6 +13,10 @@
 //!
 //! The header in the bytes is brought up to date only by [`Node::seal`]. Should an invariant be broken all the same, the
 //! functions return nothing or refuse; they never panic.
+
+pub(crate) mod cache;
+pub(crate) mod fetch;
+pub(crate) mod store;
 
 use crate::format::node::*;
 use crate::format::Geometry;

@@ -1,28 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The cache of clean nodes, and reading what is not in it.
+//! The cache of clean nodes.
 //!
 //! Nodes are immutable once written, so the cache hands out shared references and never has to be told of a change: a block
 //! that holds another node by now is recognized by the birth its parent's pointer carries. Bounded by a number of nodes;
 //! eviction is the clock algorithm (Corbató 1968): a hand passes over the nodes and drops the first that was not used since
 //! it last came by.
 //!
-//! Relies on: nothing but the device. Its locks are the innermost ones; they are held neither across I/O nor while memory
-//! is allocated for nodes.
+//! Its locks are the innermost ones; they are held neither across I/O nor while memory is allocated for nodes.
 
-use crate::btree::Node;
-use crate::damage::Damage;
-use crate::format::node::NodePtr;
-use crate::format::Geometry;
+use super::Node;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
-use vexfs_host::device::Device;
 use vexfs_host::mem::U64Map;
 use vexfs_host::mem::Vec;
 use vexfs_host::sync::Arc;
 use vexfs_host::sync::Mutex;
 use vexfs_host::sync::MutexGuard;
-use vexfs_host::Error;
 use vexfs_host::Result;
 
 /// Parts of the cache with a lock each; a power of two.
@@ -114,7 +108,7 @@ impl Shard {
 }
 
 /// The cache of clean nodes.
-pub(crate) struct Cache {
+pub(crate) struct NodeCache {
     shards: Vec<Mutex<Shard>>,
     limit: usize,
     next: AtomicU64,
@@ -122,9 +116,9 @@ pub(crate) struct Cache {
     count: AtomicUsize,
 }
 
-impl Cache {
+impl NodeCache {
     /// An empty cache for up to about `nodes` nodes.
-    fn new(nodes: usize) -> Result<Cache> {
+    pub(super) fn new(nodes: usize) -> Result<NodeCache> {
         let mut shards = Vec::with_capacity(SHARDS)?;
         for _ in 0..SHARDS {
             shards.push(Mutex::new(Shard {
@@ -134,7 +128,7 @@ impl Cache {
                 hand: 0,
             })?)?;
         }
-        Ok(Cache {
+        Ok(NodeCache {
             shards,
             limit: (nodes / SHARDS).max(2),
             next: AtomicU64::new(0),
@@ -208,69 +202,6 @@ impl Cache {
     }
 }
 
-/// Where nodes come from: the cache, or else the device.
-pub(crate) struct Store {
-    pub(crate) dev: Device,
-    pub(crate) geo: Geometry,
-    pub(crate) uuid: [u8; 16],
-    pub(crate) cache: Cache,
-    /// Nodes read from the device.
-    pub(crate) reads: AtomicU64,
-    /// Damage that was met.
-    pub(crate) damage: Damage,
-}
-
-impl Store {
-    pub(crate) fn new(dev: Device, geo: Geometry, uuid: [u8; 16], cache_nodes: usize) -> Result<Store> {
-        Ok(Store {
-            dev,
-            geo,
-            uuid,
-            cache: Cache::new(cache_nodes)?,
-            reads: AtomicU64::new(0),
-            damage: Damage::new(),
-        })
-    }
-
-    /// The clean node that `ptr` points to.
-    ///
-    /// # Errors
-    ///
-    /// `Io` or `Corrupt`, which are logged here; `NoMemory`.
-    pub(crate) fn get(&self, ptr: &NodePtr) -> Result<Arc<Node>> {
-        match self.cached(ptr)? {
-            Some(node) => Ok(node),
-            None => self.read(ptr).inspect_err(|e| self.damage.note(e)),
-        }
-    }
-
-    /// The same, if it is in memory.
-    #[inline]
-    pub(crate) fn cached(&self, ptr: &NodePtr) -> Result<Option<Arc<Node>>> {
-        match self.cache.get(ptr.block, ptr.birth) {
-            // Only a crafted filesystem refers to a node from two levels.
-            Some(node) if node.level() != ptr.level => {
-                Err(Error::corrupt("tree node: at the wrong level", ptr.block, 0))
-            }
-            found => Ok(found),
-        }
-    }
-
-    /// Reads a clean node, and keeps it. What is wrong with it is for the caller to report.
-    pub(crate) fn read(&self, ptr: &NodePtr) -> Result<Arc<Node>> {
-        if !self.geo.is_node_place(ptr.block) {
-            return Err(Error::corrupt("pointer to a place where no node can be", ptr.block, 0));
-        }
-        let mut buf = Vec::new();
-        buf.resize(self.geo.node_size as usize, 0)?;
-        self.dev.read(self.geo.byte(ptr.block), &mut buf)?;
-        self.reads.fetch_add(1, Relaxed);
-        let node = Arc::new(Node::parse(buf, &self.geo, &self.uuid, ptr)?)?;
-        self.cache.insert(node.clone());
-        Ok(node)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_cache_stays_within_its_bound_and_keeps_what_is_used() {
-        let cache = Cache::new(160).unwrap();
+        let cache = NodeCache::new(160).unwrap();
         for n in 0..1000 {
             cache.insert(node(n * 4));
             assert!(cache.get(0, 0).is_some(), "used all the time");

@@ -175,7 +175,7 @@ impl BlockMap for VexFs {
         let alloc = blocks.alloc(pos, len, addr)?;
         let txg = blocks
             .fs
-            .finish_data(blocks.ino, blocks.data, &alloc, Some(pos.saturating_add(len)), csum)?;
+            .end_data_io(blocks.ino, blocks.data, &alloc, Some(pos.saturating_add(len)), csum)?;
         inode.data().note_contents(txg);
         Ok(())
     }
@@ -193,7 +193,7 @@ impl BlockMap for VexFs {
             end = run.pos.saturating_add(run.len).max(end);
         }
         let allocs = allocs.get(..runs.len()).ok_or(Error::Overflow)?;
-        let txg = blocks.fs.finish_together(blocks.ino, blocks.data, allocs, Some(end))?;
+        let txg = blocks.fs.end_data_io_together(blocks.ino, blocks.data, allocs, Some(end))?;
         inode.data().note_contents(txg);
         Ok(())
     }

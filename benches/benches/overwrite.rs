@@ -50,7 +50,7 @@ impl World {
                 let end = (at + u64::from(alloc.len)) * 4096;
                 world
                     .fs
-                    .finish_data(ino, &world.data, &alloc, Some(end), None)
+                    .end_data_io(ino, &world.data, &alloc, Some(end), None)
                     .expect("record");
             }
         }
@@ -78,7 +78,7 @@ impl World {
                 .expect("space");
             let end = Some((lblk + 1) * 4096);
             self.fs
-                .finish_data(self.ino, &self.data, &alloc, end, None)
+                .end_data_io(self.ino, &self.data, &alloc, end, None)
                 .expect("record");
         }
     }
@@ -99,7 +99,7 @@ impl World {
             let runs: Vec<_> = some.iter().map(|a| (*a, None)).collect();
             let end = some.last().map(|a| (a.lblk + 1) * 4096);
             self.fs
-                .finish_together(self.ino, &self.data, &runs, end)
+                .end_data_io_together(self.ino, &self.data, &runs, end)
                 .expect("record");
         }
     }

@@ -10,7 +10,7 @@
 
 use super::check;
 use super::Report;
-use crate::dir::insert_entry;
+use crate::dir::entry::insert_entry;
 use crate::file::extents;
 use crate::format::items::mode::S_IFDIR;
 use crate::format::items::state;

@@ -3,12 +3,13 @@
 //!
 //! A new inode, its name, its attributes and the target of a link appear in one transaction.
 
-use super::check_name;
-use super::insert_entry;
+use super::entry::check_name;
+use super::entry::insert_entry;
 use crate::format::items::dtype;
 use crate::format::items::mode;
 use crate::format::items::orphan::DELETE;
 use crate::format::items::state;
+use crate::format::ITEM_MAX;
 use crate::fs::Fs;
 use crate::inode;
 use crate::inode::change;
@@ -16,9 +17,34 @@ use crate::inode::Ino;
 use crate::inode::Inode;
 use crate::inode::NewInode;
 use crate::orphan;
+use crate::txn::Reserve;
+use crate::txn::Tx;
+use crate::xattr;
 use vexfs_host::nofs;
 use vexfs_host::Error;
 use vexfs_host::Result;
+
+/// The items that making an inode touches: at most six on top of attributes and target.
+fn reserve(new: &NewInode<'_>) -> Reserve {
+    let mut items = 6;
+    for (name, value) in new.xattrs {
+        items += xattr::chunks(name.len(), value.len());
+    }
+    items += new.target.map_or(0, |t| t.len().div_ceil(ITEM_MAX));
+    Reserve::items(items)
+}
+
+/// Puts a new inode with its attributes into the tree.
+fn insert(tx: &mut Tx<'_>, ino: Ino, parent: Ino, nlink: u32, bits: u32, new: &NewInode<'_>) -> Result<Inode> {
+    let inode = inode::insert(tx, ino, parent, nlink, bits, new)?;
+    if new.xattrs.is_empty() {
+        return Ok(inode);
+    }
+    for (name, value) in new.xattrs {
+        xattr::add(tx, ino, name, value)?;
+    }
+    inode::expect(tx, ino)
+}
 
 impl Fs {
     /// Makes an inode named `name` in directory `dir`.
@@ -31,7 +57,7 @@ impl Fs {
         let _nofs = nofs();
         check_name(name)?;
         new.validate()?;
-        let mut tx = self.begin(new.reserve()?)?;
+        let mut tx = self.begin(reserve(new))?;
         let ino = tx.alloc_ino()?;
         let is_dir = new.mode & mode::S_IFMT == mode::S_IFDIR;
         // The entry first: that the name exists is by far the most likely reason to fail.
@@ -46,7 +72,7 @@ impl Fs {
             Ok(())
         })?;
         let (parent, nlink) = if is_dir { (dir, 2) } else { (0, 1) };
-        let mut inode = inode::insert(&mut tx, ino, parent, nlink, 0, new)?;
+        let mut inode = insert(&mut tx, ino, parent, nlink, 0, new)?;
         inode.txg = tx.commit();
         Ok(inode)
     }
@@ -58,9 +84,9 @@ impl Fs {
         if new.mode & mode::S_IFMT == mode::S_IFDIR {
             return Err(Error::IsDir);
         }
-        let mut tx = self.begin(new.reserve()?)?;
+        let mut tx = self.begin(reserve(new))?;
         let ino = tx.alloc_ino()?;
-        let mut inode = inode::insert(&mut tx, ino, 0, 0, state::TMPFILE, new)?;
+        let mut inode = insert(&mut tx, ino, 0, 0, state::TMPFILE, new)?;
         orphan::add(&mut tx, ino, DELETE)?;
         inode.txg = tx.commit();
         Ok(inode)

@@ -4,10 +4,10 @@
 //! An inode that loses its last name stays, with a link count of 0 and an orphan item made in the same transaction, until
 //! [`Fs::evict`] deletes it: files may be unlinked while they are open.
 
-use super::check_name;
-use super::find_to_remove;
-use super::insert_entry;
-use super::remove_entry;
+use super::entry::check_name;
+use super::entry::find_to_remove;
+use super::entry::insert_entry;
+use super::entry::remove_entry;
 use crate::format::items::orphan::DELETE;
 use crate::format::items::state;
 use crate::fs::Fs;

@@ -4,7 +4,7 @@
 //! Entries are copied out in batches and handed over without the tree lock: in the kernel, handing one over can fault on
 //! user memory and wait for anything.
 
-use super::SEQ_MASK;
+use super::entry::SEQ_MASK;
 use crate::format::items::DiskDirent;
 use crate::fs::Fs;
 use crate::inode;

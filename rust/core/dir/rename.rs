@@ -4,15 +4,15 @@
 //! All of it is one transaction, so that after a crash either the old or the new state is there: a file that is being
 //! replaced by rename is never missing.
 
-use super::check_name;
-use super::find;
-use super::find_to_remove;
-use super::insert_entry;
+use super::entry::check_name;
+use super::entry::find;
+use super::entry::find_to_remove;
+use super::entry::insert_entry;
+use super::entry::redirect_entry;
+use super::entry::remove_entry;
+use super::entry::Found;
 use super::ops::unlink_inode;
 use super::ops::Target;
-use super::redirect_entry;
-use super::remove_entry;
-use super::Found;
 use crate::format::ROOT_INO;
 use crate::fs::Fs;
 use crate::inode;

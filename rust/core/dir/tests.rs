@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 
+use super::entry::*;
 use super::*;
 use crate::format::items::mode::*;
 use crate::format::items::DiskInode;
 use crate::format::items::LINK_MAX;
 use crate::format::ROOT_INO;
 use crate::inode::change;
+use crate::inode::key;
 use crate::inode::testing::new;
 use crate::inode::testing::t;
 use crate::inode::testing::TestFs;
+use crate::inode::Ino;
 use crate::inode::Inode;
+use crate::txn::Read;
 use crate::txn::Reserve;
 use std::collections::BTreeSet;
 use std::format;
 use std::string::String;
 use std::vec::Vec as StdVec;
+use vexfs_host::Error;
+use vexfs_host::Result;
 
 fn rename(fs: &TestFs, odir: Ino, o: &str, ndir: Ino, n: &str, flags: RenameFlags) -> Result<Option<Inode>> {
     let done = fs.fs.rename(odir, o.as_bytes(), ndir, n.as_bytes(), flags, t(500))?;

@@ -119,7 +119,7 @@ fn main() -> Result<()> {
         for ino in &inos {
             fs.reserve(*ino, &data, 1, 1)?;
             let a = fs.alloc_data_for(*ino, &data, 1, 1)?;
-            fs.finish_data(*ino, &data, &a, Some(8192), None)?;
+            fs.end_data_io(*ino, &data, &a, Some(8192), None)?;
         }
         fs.sync()
     })?;

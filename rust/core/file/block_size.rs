@@ -44,6 +44,11 @@ impl Fs {
             bits: self.block_size().trailing_zeros(),
         }
     }
+
+    /// Units of 512 bytes in a block.
+    pub(crate) fn units_per_block(&self) -> u64 {
+        u64::from(self.block_size() / 512)
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@
 //! Blocks are kept as bitmaps of 64 blocks in a hash map, so that random writes to a large file cost the same as sequential
 //! ones. Lock order: the tree lock is never taken while a `DataState` is locked.
 
+use super::extents;
+use super::extents::DataAlloc;
 use crate::fs::Fs;
 use crate::txn::order::Order;
 use core::sync::atomic::AtomicU64;
@@ -18,19 +20,6 @@ use vexfs_host::nofs;
 use vexfs_host::sync::Mutex;
 use vexfs_host::Error;
 use vexfs_host::Result;
-
-/// Newly allocated blocks for a range of a file.
-///
-/// Adjacent ones may be merged and one may be split, as long as each block is finished or aborted once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataAlloc {
-    /// First logical block.
-    pub lblk: u64,
-    /// First block on the device.
-    pub pblk: u64,
-    /// Number of blocks.
-    pub len: u32,
-}
 
 /// A set of blocks.
 struct Blocks {
@@ -484,7 +473,7 @@ impl Fs {
         let Some(view) = self.try_view() else {
             return Ok(0);
         };
-        let left = super::extents::last_at_or_before(&view, ino, lblk)?;
+        let left = extents::last_at_or_before(&view, ino, lblk)?;
         Ok(left.filter(|e| e.end() == lblk).map_or(0, |e| e.pend()))
     }
 }

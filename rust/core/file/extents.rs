@@ -8,7 +8,6 @@
 //! a birth decides whether a snapshot may still need the blocks, and claiming that blocks are older than they are can only
 //! keep them longer. (There are no snapshots between any two births in this version of the format.)
 
-use super::DataAlloc;
 use crate::format::items::DiskExtent;
 use crate::format::Key;
 use crate::format::Kind;
@@ -102,6 +101,19 @@ pub(crate) fn next(r: &impl Read, ino: Ino, lblk: u64) -> Result<Option<Extent>>
         Some(e) => Ok(Some(e)),
         None => first_at_or_after(r, ino, lblk),
     }
+}
+
+/// Newly allocated blocks for a range of a file.
+///
+/// Adjacent ones may be merged and one may be split, as long as each block is finished or aborted once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataAlloc {
+    /// First logical block.
+    pub lblk: u64,
+    /// First block on the device.
+    pub pblk: u64,
+    /// Number of blocks.
+    pub len: u32,
 }
 
 /// What [`take_out`] did.

@@ -5,7 +5,7 @@
 //! so nothing has to be converted when a file grows: writing block 0 chooses its representation anew.
 
 use super::extents;
-use crate::format::items::DiskInode;
+use super::usage::Usage;
 use crate::format::items::INLINE_MAX;
 use crate::fs::Fs;
 use crate::inode::key;
@@ -19,25 +19,6 @@ use vexfs_host::Result;
 /// Units of 512 bytes that inline data of `len` bytes count as in an inode's `blocks`.
 pub(crate) fn units(len: usize) -> u64 {
     len.div_ceil(512) as u64
-}
-
-/// What the contents of an inode gained and lost, in units of 512 bytes.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Delta {
-    pub gained: u64,
-    pub lost: u64,
-}
-
-impl Delta {
-    pub fn apply(&self, d: &mut DiskInode, ino: Ino) -> Result<()> {
-        d.account(ino, self.gained, self.lost)
-    }
-
-    /// Takes `more` in.
-    pub fn add(&mut self, more: &Delta) {
-        self.gained = self.gained.saturating_add(more.gained);
-        self.lost = self.lost.saturating_add(more.lost);
-    }
 }
 
 /// The length of the inline data of inode `ino`, if it has any.
@@ -62,29 +43,29 @@ pub(crate) fn read(r: &impl Read, ino: Ino, buf: &mut [u8]) -> Result<Option<usi
 }
 
 /// Makes `data` the contents of block 0, whatever it was; empty data make it a hole.
-pub(crate) fn put(tx: &mut Tx<'_>, ino: Ino, data: &[u8], units_per_block: u64) -> Result<Delta> {
+pub(crate) fn put(tx: &mut Tx<'_>, ino: Ino, data: &[u8], units_per_block: u64) -> Result<Usage> {
     if data.len() > INLINE_MAX {
         return Err(Error::Invalid("more data than fit inline"));
     }
-    let mut delta = Delta {
+    let mut usage = Usage {
         gained: units(data.len()),
         lost: 0,
     };
     match len(tx, ino)? {
-        Some(old) => delta.lost = units(old),
+        Some(old) => usage.lost = units(old),
         // Only where there are no inline data can there be an extent.
         None => {
-            delta.lost = extents::take_out(tx, ino, 0, 1, 1)?
+            usage.lost = extents::take_out(tx, ino, 0, 1, 1)?
                 .blocks
                 .saturating_mul(units_per_block)
         }
     }
     if !data.is_empty() {
         tx.put(&key::inline(ino), data)?;
-    } else if delta.lost > 0 {
+    } else if usage.lost > 0 {
         remove(tx, ino)?;
     }
-    Ok(delta)
+    Ok(usage)
 }
 
 /// Removes inline data and returns how many units of 512 bytes they counted.
@@ -99,7 +80,7 @@ pub(crate) fn remove(tx: &mut Tx<'_>, ino: Ino) -> Result<u64> {
 }
 
 /// Cuts inline data to `size` bytes.
-pub(crate) fn cut(tx: &mut Tx<'_>, ino: Ino, size: usize) -> Result<Delta> {
+pub(crate) fn cut(tx: &mut Tx<'_>, ino: Ino, size: usize) -> Result<Usage> {
     let mut buf = vexfs_host::mem::Vec::new();
     let found = tx.get(&key::inline(ino), |data| {
         if let Some(kept) = data.get(..size) {
@@ -109,7 +90,7 @@ pub(crate) fn cut(tx: &mut Tx<'_>, ino: Ino, size: usize) -> Result<Delta> {
     })?;
     match found {
         Some(n) if n > size => {
-            let delta = Delta {
+            let usage = Usage {
                 gained: units(size),
                 lost: units(n),
             };
@@ -118,9 +99,9 @@ pub(crate) fn cut(tx: &mut Tx<'_>, ino: Ino, size: usize) -> Result<Delta> {
             } else {
                 tx.put(&key::inline(ino), &buf)?;
             }
-            Ok(delta)
+            Ok(usage)
         }
-        _ => Ok(Delta::default()),
+        _ => Ok(Usage::default()),
     }
 }
 

@@ -9,24 +9,27 @@
 //! file needs no I/O. Whoever writes the last block pads it ([`write`], the kernel's page cache), whoever shrinks a file
 //! rewrites its last block ([`truncate`]) or has the page cache do it.
 //!
-//! Two ways lead here: the kernel's page cache with delayed allocation ([`delalloc`], [`data`]), and the synchronous calls
+//! Two ways lead here: the kernel's page cache with delayed allocation ([`delalloc`], [`map`], [`end_io`]), and the synchronous calls
 //! of everyone else ([`read`], [`write`], [`truncate`], [`punch`]).
 
 mod block_size;
-pub(crate) mod data;
 pub(crate) mod delalloc;
+pub(crate) mod end_io;
 pub(crate) mod extents;
 pub(crate) mod inline;
+pub(crate) mod map;
 pub(crate) mod punch;
 pub(crate) mod read;
+mod replace;
 pub(crate) mod seek;
 #[cfg(test)]
 mod tests;
 pub(crate) mod truncate;
+mod usage;
 pub(crate) mod write;
 
-pub use data::MapKind;
-pub use data::Mapping;
-pub use delalloc::DataAlloc;
 pub use delalloc::DataState;
+pub use extents::DataAlloc;
+pub use map::MapKind;
+pub use map::Mapping;
 pub use read::ReadAt;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Punching holes: making a range of a file read as zeros and giving its blocks back.
 
-use super::data::MapKind;
 use super::delalloc::DataState;
 use super::extents;
 use super::inline;
+use super::map::MapKind;
 use super::truncate;
 use crate::fs::Fs;
 use crate::inode;

@@ -4,8 +4,8 @@
 //! Callers serialise per inode: no write while a read goes on. (A read looks up where blocks lie and then reads them without
 //! the tree lock; a write in between would free them for reuse.)
 
-use super::data::MapKind;
 use super::inline;
+use super::map::MapKind;
 use crate::format::items::INLINE_MAX;
 use crate::fs::Fs;
 use crate::inode;

@@ -3,9 +3,9 @@
 //!
 //! Blocks that are reserved or in flight are data, though the tree knows nothing of them yet.
 
-use super::data::MapKind;
-use super::data::Mapping;
 use super::delalloc::DataState;
+use super::map::MapKind;
+use super::map::Mapping;
 use crate::fs::Fs;
 use crate::inode::Ino;
 use vexfs_host::nofs;

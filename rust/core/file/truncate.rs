@@ -9,13 +9,13 @@
 //! that block; the kernel's page cache zeroes its page, dirties it and writes it back, so [`Fs::truncate_data`] leaves it
 //! alone.
 
-use super::data::replace_all;
-use super::data::MapKind;
-use super::delalloc::DataAlloc;
 use super::delalloc::DataState;
 use super::extents;
+use super::extents::DataAlloc;
 use super::inline;
-use super::inline::Delta;
+use super::map::MapKind;
+use super::replace::replace_all;
+use super::usage::Usage;
 use crate::format::items::orphan::TRUNCATE;
 use crate::format::items::state;
 use crate::format::items::FILE_SIZE_MAX;
@@ -125,10 +125,10 @@ impl Fs {
             data.bump();
         }
         let units = self.units_per_block();
-        let mut delta = match last {
+        let mut usage = match last {
             Last::Kept => match usize::try_from(size) {
                 Ok(size) if size < INLINE_MAX => inline::cut(&mut tx, ino, size)?,
-                _ => Delta::default(),
+                _ => Usage::default(),
             },
             Last::Inline(bytes) => inline::put(&mut tx, ino, bytes, units)?,
             Last::Rewritten(alloc) => replace_all(&mut tx, ino, alloc, None, units, 1)?,
@@ -136,7 +136,7 @@ impl Fs {
         let first = self.blocks().covering(size);
         let taken = extents::take_out(&mut tx, ino, first, u64::MAX, budget)?;
         let done = taken.done_to == u64::MAX;
-        delta.lost = delta.lost.saturating_add(taken.blocks.saturating_mul(units));
+        usage.lost = usage.lost.saturating_add(taken.blocks.saturating_mul(units));
         change(&mut tx, ino, |d| {
             Inode::from_disk(ino, d).expect_file()?;
             d.size.set(size);
@@ -144,7 +144,7 @@ impl Fs {
             if !done {
                 d.state.set(d.state.get() | state::TRUNCATING);
             }
-            delta.apply(d, ino)
+            usage.apply(d, ino)
         })?;
         if !done {
             orphan::add(&mut tx, ino, TRUNCATE)?;

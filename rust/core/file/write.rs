@@ -7,12 +7,13 @@
 //!
 //! Callers serialise per inode: writes exclude each other and reads.
 
-use super::data::replace_all;
-use super::delalloc::DataAlloc;
 use super::delalloc::MAX_ALLOC;
 use super::extents;
+use super::extents::DataAlloc;
 use super::inline;
+use super::replace::replace_all;
 use super::truncate;
+use super::usage::Usage;
 use crate::format::items::state;
 use crate::format::items::FILE_SIZE_MAX;
 use crate::format::items::INLINE_MAX;
@@ -127,11 +128,11 @@ impl Fs {
         for (to, from) in buf.iter_mut().skip(off).zip(data) {
             *to = *from;
         }
-        let delta = inline::put(&mut tx, ino, &buf, self.units_per_block())?;
+        let usage = inline::put(&mut tx, ino, &buf, self.units_per_block())?;
         change(&mut tx, ino, |d| {
             d.size.set(d.size.get().max(end as u64));
             d.set_mtime(now);
-            delta.apply(d, ino)
+            usage.apply(d, ino)
         })?;
         Ok(Some(tx.commit()))
     }
@@ -303,11 +304,11 @@ impl Fs {
         // A leaf holds far more than eight extents for each item that the reservation counts with.
         let reserve = Reserve::items(4).clustered(old.saturating_add(allocs.len()) / 8);
         let mut tx: Tx<'_> = self.begin(reserve.class(class))?;
-        let mut total = inline::Delta::default();
+        let mut total = Usage::default();
         for (i, a) in allocs.iter().enumerate() {
             let csum = csums.get(i).copied();
-            let delta = replace_all(&mut tx, ino, a, csum, self.units_per_block(), usize::MAX)?;
-            total.add(&delta);
+            let usage = replace_all(&mut tx, ino, a, csum, self.units_per_block(), usize::MAX)?;
+            total.add(&usage);
         }
         change(&mut tx, ino, |d| {
             d.size.set(d.size.get().max(end));

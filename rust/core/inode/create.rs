@@ -10,9 +10,7 @@ use crate::format::items::mode;
 use crate::format::items::DiskInode;
 use crate::format::items::SYMLINK_MAX;
 use crate::format::ITEM_MAX;
-use crate::txn::Reserve;
 use crate::txn::Tx;
-use crate::xattr;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use zerocopy::FromZeros;
@@ -52,19 +50,9 @@ impl NewInode<'_> {
             _ => Ok(()),
         }
     }
-
-    /// The items that making it touches: at most six on top of attributes and target.
-    pub(crate) fn reserve(&self) -> Result<Reserve> {
-        let mut items = 6;
-        for (name, value) in self.xattrs {
-            items += xattr::chunks(name.len(), value.len());
-        }
-        items += self.target.map_or(0, |t| t.len().div_ceil(ITEM_MAX));
-        Ok(Reserve::items(items))
-    }
 }
 
-/// Puts a new inode with number `ino` into the tree.
+/// Puts a new inode with number `ino` into the tree, without its attributes.
 pub(crate) fn insert(
     tx: &mut Tx<'_>,
     ino: Ino,
@@ -103,11 +91,5 @@ pub(crate) fn insert(
         e => e,
     })?;
     tx.add_inodes(1)?;
-    for (name, value) in new.xattrs {
-        xattr::add(tx, ino, name, value)?;
-    }
-    if new.xattrs.is_empty() {
-        return Ok(Inode::from_disk(ino, &d));
-    }
-    super::expect(tx, ino)
+    Ok(Inode::from_disk(ino, &d))
 }

@@ -208,8 +208,8 @@ impl Harness {
             done.map_err(|e| text("writing data", e))?;
             // As in the kernel, the checksum of what is written may be known.
             let csum = (f.alloc.lblk % 4 != 0).then(|| vexfs_host::crc32c(0, &f.data));
-            let done = self.fs.finish_data(ino, &pages.state, &f.alloc, Some(f.size), csum);
-            done.map_err(|e| text("finish_data", e))?;
+            let done = self.fs.end_data_io(ino, &pages.state, &f.alloc, Some(f.size), csum);
+            done.map_err(|e| text("end_data_io", e))?;
             let node = self.state.node_mut(ino).map_err(|e| e.to_string())?;
             let off = f.alloc.lblk * block;
             // Behind the end there is nothing that a reader sees.

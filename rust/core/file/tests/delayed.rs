@@ -13,7 +13,7 @@ fn write_back(fs: &TestFs, ino: Ino, data: &DataState, lblk: u64, contents: &[u8
         let len = (u64::from(a.len) * B) as usize;
         fs.fs.dev().write(a.pblk * B, &contents[from..from + len]).unwrap();
         fs.fs
-            .finish_data(ino, data, &a, Some(size.min((a.lblk + u64::from(a.len)) * B)), None)
+            .end_data_io(ino, data, &a, Some(size.min((a.lblk + u64::from(a.len)) * B)), None)
             .unwrap();
         at += u64::from(a.len);
     }
@@ -80,7 +80,7 @@ fn the_size_on_the_device_grows_only_with_the_data() {
     );
     assert!(!m.is_hole());
     fs.fs.dev().write(a.pblk * B, &pattern(4, 4 * B as usize)).unwrap();
-    fs.fs.finish_data(ino, &data, &a, Some(4 * B - 1), None).unwrap();
+    fs.fs.end_data_io(ino, &data, &a, Some(4 * B - 1), None).unwrap();
     assert!(!fs.fs.map(ino, &data, 0, 9).unwrap().in_flight);
     assert_eq!(fs.contents(ino), &pattern(4, 4 * B as usize)[..4 * B as usize - 1]);
     fs.check();
@@ -110,7 +110,7 @@ fn runs_that_are_finished_together_become_contents_together() {
         let before = data.sequence();
         let csum = |a: &DataAlloc| vexfs_host::crc32c(0, &pattern(a.lblk, B as usize));
         let runs: std::vec::Vec<_> = allocs.iter().map(|a| (*a, (a.lblk != 3).then(|| csum(a)))).collect();
-        fs.fs.finish_together(ino, &data, &runs, Some(size)).unwrap();
+        fs.fs.end_data_io_together(ino, &data, &runs, Some(size)).unwrap();
         assert_ne!(data.sequence(), before);
         contents.resize(contents.len().max(size as usize), 0);
         for lblk in lblks {
@@ -146,13 +146,13 @@ fn runs_that_cannot_be_finished_together_can_be_finished_one_by_one() {
     ] {
         let runs: std::vec::Vec<_> = allocs.iter().map(|a| (*a, None)).collect();
         assert!(
-            fs.fs.finish_together(ino, &data, &runs, Some(80 * B)).is_err(),
+            fs.fs.end_data_io_together(ino, &data, &runs, Some(80 * B)).is_err(),
             "{error}"
         );
         assert!(fs.contents(ino) == contents && fs.free() == free, "{error}");
     }
     for a in [long, disorder[0], disorder[1], twice[0], twice[1]] {
-        fs.fs.finish_data(ino, &data, &a, None, None).unwrap();
+        fs.fs.end_data_io(ino, &data, &a, None, None).unwrap();
     }
     assert!(fs.contents(ino)[..60 * B as usize] == pattern(3, 60 * B as usize));
     fs.check();
@@ -168,7 +168,7 @@ fn a_block_can_be_dirtied_again_while_it_is_written() {
     fs.fs.reserve(ino, &data, 0, 1).unwrap();
     let m = fs.fs.map(ino, &data, 0, 9).unwrap();
     assert_eq!((m.len, m.reserved, m.in_flight), (1, true, true));
-    fs.fs.finish_data(ino, &data, &a, Some(2 * B), None).unwrap();
+    fs.fs.end_data_io(ino, &data, &a, Some(2 * B), None).unwrap();
     let m = fs.fs.map(ino, &data, 0, 9).unwrap();
     assert_eq!((m.len, m.reserved, m.in_flight), (1, true, false));
     write_back(&fs, ino, &data, 0, &pattern(9, B as usize), B);
@@ -210,7 +210,7 @@ fn data_for_a_deleted_inode_are_given_back() {
     let a = fs.fs.alloc_data_direct(ino, &data, 0, 8).unwrap();
     fs.fs.unlink(ROOT_INO, b"f", t(1)).unwrap();
     fs.fs.evict(ino).unwrap();
-    assert_eq!(fs.fs.finish_data(ino, &data, &a, None, None), Err(Error::NotFound));
+    assert_eq!(fs.fs.end_data_io(ino, &data, &a, None, None), Err(Error::NotFound));
     assert_eq!(fs.free(), free);
     fs.check();
 }
@@ -342,7 +342,7 @@ fn the_inode_of_overwritten_contents_changes_once_in_a_txg_and_says_which_txg_to
             let a = fs.fs.alloc_data_direct(ino, &data, at, 1).unwrap();
             let new = pattern(at + last.change, B as usize);
             fs.fs.dev().write(a.pblk * B, &new).unwrap();
-            let txg = fs.fs.finish_data(ino, &data, &a, Some(8 * B), None).unwrap();
+            let txg = fs.fs.end_data_io(ino, &data, &a, Some(8 * B), None).unwrap();
             contents[(at * B) as usize..][..B as usize].copy_from_slice(&new);
             last = fs.fs.inode(ino).unwrap();
             assert_eq!((last.txg, last.change), (txg, old.change + 1));

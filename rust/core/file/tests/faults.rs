@@ -226,7 +226,7 @@ fn writing_back_under_a_passing_lack_of_memory_loses_no_data_and_no_promise() {
         fs.fs.dev().write(alloc.pblk * B, &[n as u8; B as usize]).unwrap();
         fs.fs.shrink(usize::MAX);
         fs.fs
-            .finish_data(ino, data, &alloc, Some((lblk + 1) * B), None)
+            .end_data_io(ino, data, &alloc, Some((lblk + 1) * B), None)
             .unwrap();
     };
     loop {

@@ -41,7 +41,7 @@ fn a_fatal_signal_during_writeback_fsync_rename_and_deletion_loses_and_leaks_not
         let a = fs.fs.alloc_data_for(big, &data, b * 2, 1).unwrap();
         fs.fs.dev().write(a.pblk * B, &[b as u8 | 1; B as usize]).unwrap();
         let size = (b * 2 + 1) * B;
-        let txg = fs.fs.finish_data(big, &data, &a, Some(size), None).unwrap();
+        let txg = fs.fs.end_data_io(big, &data, &a, Some(size), None).unwrap();
         if b % 100 == 0 {
             fs.fs.sync_txg(txg).unwrap();
         }

@@ -334,7 +334,7 @@ fn an_interrupted_cut_is_finished_before_the_file_grows() {
             let a = fs.fs.alloc_data_direct(ino, &data, 399, 1).unwrap();
             fs.fs.dev().write(a.pblk * B, &[0; B as usize]).unwrap();
             fs.fs
-                .finish_data(ino, &data, &a, Some(400 * B), None)
+                .end_data_io(ino, &data, &a, Some(400 * B), None)
                 .map(|_| ())
                 .unwrap()
         },

@@ -40,9 +40,9 @@ fn a_commit_waits_for_the_data_of_a_file_that_has_replaced_another() {
         let (other, more) = (fs.root_file("other"), DataState::new().unwrap());
         let second = take_off(&fs, other, &more, &contents);
         assert!(!fs.fs.order_data(&more));
-        fs.fs.finish_data(other, &more, &second, Some(B), None).unwrap();
+        fs.fs.end_data_io(other, &more, &second, Some(B), None).unwrap();
         assert_eq!(fs.fs.committed_txg(), before);
-        fs.fs.finish_data(new, &data, &alloc, Some(B), None).unwrap();
+        fs.fs.end_data_io(new, &data, &alloc, Some(B), None).unwrap();
         commit.join().unwrap().unwrap();
     });
     assert!(fs.fs.committed_txg() > before);

@@ -69,7 +69,7 @@ impl Cache<'_> {
         let end = (a.lblk + u64::from(a.len)) * B;
         self.fs
             .fs
-            .finish_data(self.ino, &self.data, &a, Some(end), None)
+            .end_data_io(self.ino, &self.data, &a, Some(end), None)
             .unwrap();
     }
 

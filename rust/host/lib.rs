@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The seam between VexFS's host-independent crates and the host they run in.
+//! The platform layer: what lies between VexFS's host-independent crates and the host they run in.
 //!
 //! `vexfs_core` and `vexfs_engine` compile unchanged into the kernel module and into userspace programs. Everything they need
 //! from their surroundings, memory, locks, the block device, time, randomness, logging, comes from here, with the same names
 //! and signatures on both sides; the side is chosen by `cfg(CONFIG_RUST)`, which Kbuild sets, and not by generics, so that
 //! the code above reads like ordinary Rust.
 //!
-//! Invariants of the seam, on both sides:
+//! Invariants of the platform layer, on both sides:
 //!
 //! - no allocation aborts: running out of memory is [`Error::NoMemory`];
 //! - no lock poisons: a lock that was held by a panicking thread in userspace is simply taken over;
@@ -24,12 +24,12 @@ mod imp;
 mod imp;
 
 mod buffer;
+// Lockdep's keys are its only use.
+#[cfg(any(test, CONFIG_LOCKDEP))]
+mod call_site;
 pub mod error;
 mod limit;
 mod map;
-// Lockdep's keys are its only use.
-#[cfg(any(test, CONFIG_LOCKDEP))]
-mod places;
 
 pub use error::Corrupt;
 pub use error::Error;

@@ -23,7 +23,7 @@ use kernel::alloc::IntoIter;
 use kernel::alloc::KBox;
 use kernel::alloc::NumaNode;
 
-/// How everything on this side of the seam is allocated.
+/// How everything in the kernel side of the platform layer is allocated.
 pub(super) fn gfp() -> Flags {
     GFP_KERNEL_ACCOUNT | __GFP_NOWARN
 }

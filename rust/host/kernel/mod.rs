@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The kernel side of the seam: the kernel crate's containers and locks behind facades, block devices over bios.
+//! The kernel side of the platform layer: the kernel crate's containers and locks behind facades, block devices over bios.
 //!
 //! Relies on process context: everything here may sleep, except the completion handler in `device`.
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Facades over the kernel crate's locks and `Arc`, and a reader-writer lock over `rw_semaphore`.
 //!
-//! Kernel locks must not move once initialised, and the types above the seam move freely: every lock lives in an
+//! Kernel locks must not move once initialised, and the types above the platform layer move freely: every lock lives in an
 //! allocation of its own.
 
 use super::mem::gfp;
 use super::mem::no_memory;
 #[cfg(CONFIG_LOCKDEP)]
-use crate::places::intern;
+use crate::call_site::intern;
 #[cfg(CONFIG_LOCKDEP)]
-use crate::places::Place;
+use crate::call_site::CallSite;
 use crate::Error;
 use crate::Result;
 use core::cell::UnsafeCell;
@@ -33,9 +33,9 @@ use vexfs_bindings as bindings;
 #[cfg(CONFIG_LOCKDEP)]
 fn lock_class(caller: &'static Location<'static>) -> (&'static CStr, Pin<&'static LockClassKey>) {
     // Several times as many as there are.
-    static CLASSES: [Place<LockClassKey>; 128] = [const {
+    static CLASSES: [CallSite<LockClassKey>; 128] = [const {
         // SAFETY: the array is a static.
-        Place::new(unsafe { LockClassKey::new_static() })
+        CallSite::new(unsafe { LockClassKey::new_static() })
     }; 128];
     let class = intern(&CLASSES, caller);
     // Locks that share a class look like one that is taken twice, and lockdep ends at the first such report.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The userspace side of the seam: std's containers and locks behind fallible facades, block devices over files and memory.
+//! The userspace side of the platform layer: std's containers and locks behind fallible facades, block devices over files and memory.
 
 use crate::Error;
 use crate::Level;

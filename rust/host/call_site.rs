@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! One static value for each place in the code that asks: what a macro with a `static` in it would give, for functions with
+//! One static value for each call site: what a macro with a `static` in it would give, for functions with
 //! `#[track_caller]`.
 
 use core::cell::UnsafeCell;
@@ -12,8 +12,8 @@ use core::sync::atomic::Ordering;
 /// Longer names lose their beginning.
 const NAME: usize = 48;
 
-/// A place and its value.
-pub(crate) struct Place<K> {
+/// A call site and its value.
+pub(crate) struct CallSite<K> {
     at: AtomicPtr<Location<'static>>,
     named: AtomicBool,
     /// "file:line", and a NUL. Written once, by whoever set `at`, before `named`.
@@ -23,12 +23,12 @@ pub(crate) struct Place<K> {
 }
 
 // SAFETY: `name` is written by one thread and read by others only after it set `named`, with release and acquire.
-unsafe impl<K: Sync> Sync for Place<K> {}
+unsafe impl<K: Sync> Sync for CallSite<K> {}
 
-impl<K> Place<K> {
-    /// One that belongs to no place yet.
+impl<K> CallSite<K> {
+    /// One that belongs to no call site yet.
     pub(crate) const fn new(value: K) -> Self {
-        Place {
+        CallSite {
             at: AtomicPtr::new(ptr::null_mut()),
             named: AtomicBool::new(false),
             name: UnsafeCell::new([0; NAME]),
@@ -36,7 +36,7 @@ impl<K> Place<K> {
         }
     }
 
-    /// The place's "file:line", with a NUL at its end.
+    /// The call site's "file:line", with a NUL at its end.
     pub(crate) fn name(&self) -> &[u8] {
         while !self.named.load(Ordering::Acquire) {
             core::hint::spin_loop();
@@ -69,19 +69,19 @@ impl<K> Place<K> {
     }
 }
 
-/// The entry of `places` that belongs to `at`; nothing when all belong to other places.
-pub(crate) fn intern<'a, K>(places: &'a [Place<K>], at: &'static Location<'static>) -> Option<&'a Place<K>> {
-    for place in places {
-        let mut owner = place.at.load(Ordering::Acquire);
+/// The entry of `sites` that belongs to `at`; nothing when all belong to other call sites.
+pub(crate) fn intern<'a, K>(sites: &'a [CallSite<K>], at: &'static Location<'static>) -> Option<&'a CallSite<K>> {
+    for site in sites {
+        let mut owner = site.at.load(Ordering::Acquire);
         if owner.is_null() {
             let new = ptr::from_ref(at).cast_mut();
-            match place
+            match site
                 .at
                 .compare_exchange(owner, new, Ordering::AcqRel, Ordering::Acquire)
             {
                 Ok(_) => {
-                    place.set_name(at);
-                    return Some(place);
+                    site.set_name(at);
+                    return Some(site);
                 }
                 Err(other) => owner = other,
             }
@@ -89,7 +89,7 @@ pub(crate) fn intern<'a, K>(places: &'a [Place<K>], at: &'static Location<'stati
         // By content: the compiler may keep several copies of a location.
         // SAFETY: set once, from a reference that is good for ever.
         if ptr::eq(owner, at) || unsafe { &*owner } == at {
-            return Some(place);
+            return Some(site);
         }
     }
     None
@@ -100,51 +100,51 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn here(places: &[Place<()>]) -> Option<usize> {
-        let place = intern(places, Location::caller())?;
-        places
+    fn here(sites: &[CallSite<()>]) -> Option<usize> {
+        let site = intern(sites, Location::caller())?;
+        sites
             .iter()
-            .position(|p| ptr::eq(&p.value, &place.value) && ptr::eq(p, place))
+            .position(|p| ptr::eq(&p.value, &site.value) && ptr::eq(p, site))
     }
 
     #[test]
-    fn every_place_has_a_key_of_its_own() {
-        let places = [const { Place::new(()) }; 100];
+    fn every_call_site_has_a_key_of_its_own() {
+        let sites = [const { CallSite::new(()) }; 100];
         for _ in 0..3 {
-            // Places that share a line, and places that share a column.
-            let first = [here(&places), here(&places), here(&places)];
-            let other = [here(&places), here(&places), here(&places)];
+            // Call sites that share a line, and call sites that share a column.
+            let first = [here(&sites), here(&sites), here(&sites)];
+            let other = [here(&sites), here(&sites), here(&sites)];
             assert_eq!(first, [0, 1, 2].map(Some));
             assert_eq!(other, [3, 4, 5].map(Some));
         }
     }
 
     #[test]
-    fn a_full_table_has_no_key_for_one_more_place() {
-        let places = [const { Place::new(()) }; 1];
-        assert_eq!(here(&places), Some(0));
-        assert_eq!(here(&places), None);
+    fn a_full_table_has_no_key_for_one_more_call_site() {
+        let sites = [const { CallSite::new(()) }; 1];
+        assert_eq!(here(&sites), Some(0));
+        assert_eq!(here(&sites), None);
     }
 
     #[test]
-    fn a_place_is_named_by_its_file_and_line() {
-        let places = [const { Place::new(()) }; 1];
+    fn a_call_site_is_named_by_its_file_and_line() {
+        let sites = [const { CallSite::new(()) }; 1];
         let line = line!() + 1;
-        here(&places);
-        let name = core::str::from_utf8(places[0].name()).expect("a path");
+        here(&sites);
+        let name = core::str::from_utf8(sites[0].name()).expect("a path");
         assert!(
-            name.trim_end_matches('\0').ends_with(&std::format!("places.rs:{line}")),
+            name.trim_end_matches('\0')
+                .ends_with(&std::format!("call_site.rs:{line}")),
             "{name}"
         );
         assert!(name.ends_with('\0'));
     }
 
     #[test]
-    fn places_met_by_several_threads_at_once_stay_apart() {
-        let places = [const { Place::new(()) }; 8];
+    fn call_sites_met_by_several_threads_at_once_stay_apart() {
+        let sites = [const { CallSite::new(()) }; 8];
         let found = std::thread::scope(|scope| {
-            let threads =
-                [(); 8].map(|()| scope.spawn(|| [here(&places), here(&places), here(&places), here(&places)]));
+            let threads = [(); 8].map(|()| scope.spawn(|| [here(&sites), here(&sites), here(&sites), here(&sites)]));
             threads.map(|thread| thread.join().expect("no panic"))
         });
         assert!(found.iter().all(|f| *f == found[0]));

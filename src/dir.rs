@@ -226,7 +226,7 @@ impl InodeOperations<VexFs> for Directory {
 }
 
 /// Takes the size and the link count of a directory over from the core.
-#[inline(never)]
+#[inline(never)] // own frame
 fn recount(dir: &Inode) {
     // What changed them is done; a directory that cannot be read again is reported with its next use.
     if let Ok(after) = fs(dir).inode(dir.ino()) {
@@ -283,8 +283,8 @@ fn make(
     Ok((Made::Here(new), made))
 }
 
-/// `create`, with a second try; on a frame of its own.
-#[inline(never)]
+/// `create`, with a second try.
+#[inline(never)] // own frame
 fn make_in_core(
     dir: &Inode,
     new: &NewCoreInode<'_>,

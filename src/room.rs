@@ -11,7 +11,7 @@ use vexfs_bindings as bindings;
 use vexfs_vfs::Result;
 
 /// Writes the filesystem's dirty data back, if that may make room. Returns whether it is worth to try again.
-#[inline(never)]
+#[inline(never)] // own frame
 pub fn make_room(inode: &Inode) -> bool {
     fs(inode).make_room(&mut || inode.super_block().write_back())
 }

@@ -6,8 +6,8 @@
 
 use crate::fs::Fs;
 use crate::space::pins::ReadPin;
+use crate::space::BlockAllocator;
 use crate::space::Run;
-use crate::space::Space;
 use crate::space::SpaceInfo;
 use vexfs_host::nofs;
 use vexfs_host::shared;
@@ -16,7 +16,7 @@ use vexfs_host::Result;
 
 impl Fs {
     /// The same; if `f` finds no room but a commit could make some, commits and runs it again.
-    fn with_room<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
+    fn with_room<R>(&self, mut f: impl FnMut(&mut BlockAllocator) -> Result<R>) -> Result<R> {
         let _shared = shared();
         self.check_writable()?;
         let mut done = self.on_space(|space| match f(space) {

@@ -13,7 +13,7 @@ use crate::log::LogCounters;
 use crate::node::store::NodeStore;
 use crate::space::pins::Pins;
 use crate::space::room::Room;
-use crate::space::Space;
+use crate::space::BlockAllocator;
 use crate::txn::order::Order;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
@@ -96,7 +96,7 @@ pub struct Fs {
     /// holder may give the tree's lock up to read from the device, and finds the tree unchanged afterwards.
     pub(crate) writer: Mutex<()>,
     pub(crate) tree: RwLock<Tree>,
-    pub(crate) space: Mutex<Space>,
+    pub(crate) space: Mutex<BlockAllocator>,
     pub(crate) commit: Mutex<CommittedSuperblock>,
     pub(crate) order: Order,
     pub(crate) log: Box<Log>,

@@ -27,7 +27,7 @@ use crate::node::store::NodeStore;
 use crate::recovery;
 use crate::space::pins::Pins;
 use crate::space::room::Room;
-use crate::space::Space;
+use crate::space::BlockAllocator;
 use crate::txn::order::Order;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
@@ -158,25 +158,25 @@ pub fn identify(dev: &Device) -> Option<&'static str> {
     foreign(&head)
 }
 
-#[inline(never)]
+#[inline(never)] // own frame
 fn open_nodes(dev: Device, sb: &DiskSuperblock, options: &MountOptions) -> Result<Box<NodeStore>> {
     let geo = Geometry::from_superblock(sb, dev.len())?;
     Box::new(NodeStore::new(BlockIo::new(dev, geo, sb.uuid), options.cache_nodes)?)
 }
 
-#[inline(never)]
+#[inline(never)] // own frame
 fn open_log(sb: &DiskSuperblock, device_bytes: u64) -> Result<Box<Log>> {
     let geo = Geometry::from_superblock(sb, device_bytes)?;
     Box::new(Log::new(sb, &geo)?)
 }
 
-#[inline(never)]
-fn open_space(io: &BlockIo, sb: &DiskSuperblock) -> Result<Mutex<Space>> {
-    let space = Space::load(io, |i| sb.table_slot(i), sb.gdt_csum.get(), sb.free_blocks.get())?;
+#[inline(never)] // own frame
+fn open_space(io: &BlockIo, sb: &DiskSuperblock) -> Result<Mutex<BlockAllocator>> {
+    let space = BlockAllocator::load(io, |i| sb.table_slot(i), sb.gdt_csum.get(), sb.free_blocks.get())?;
     Mutex::new(space)
 }
 
-#[inline(never)]
+#[inline(never)] // own frame
 fn open_tree(nodes: &NodeStore, sb: &DiskSuperblock) -> Result<RwLock<Tree>> {
     let root = sb.root();
     // A root that is damaged is better found now than by the first operation.
@@ -220,8 +220,7 @@ impl Fs {
     }
 
     /// Checks what the superblock says and leads to, and puts a filesystem together from it.
-    // The parts are made by functions of their own, each with its own, short-lived stack frame.
-    #[inline(never)]
+    #[inline(never)] // own frame
     fn assemble(dev: Device, chosen: ChosenSuperblock, options: &MountOptions) -> Result<Arc<Fs>> {
         let sb = DiskSuperblock::parse(&chosen.bytes).map_err(|_| Error::corrupt("superblock", u64::MAX, 0))?;
         let writable = sb.check_features()?;

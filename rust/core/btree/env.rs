@@ -5,8 +5,8 @@ use crate::node::fetch::Fetched;
 use crate::node::fetch::Miss;
 use crate::node::fetch::Source;
 use crate::node::store::NodeStore;
+use crate::space::BlockAllocator;
 use crate::space::Run;
-use crate::space::Space;
 use vexfs_host::sync::Mutex;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -15,7 +15,7 @@ use vexfs_host::Result;
 #[derive(Clone, Copy)]
 pub(crate) struct Env<'a> {
     pub(crate) nodes: &'a NodeStore,
-    pub(crate) space: &'a Mutex<Space>,
+    pub(crate) space: &'a Mutex<BlockAllocator>,
     pub(crate) fetched: &'a Fetched,
 }
 
@@ -29,7 +29,7 @@ impl Env<'_> {
     }
 
     /// Runs `f` on the allocator, and notes what it lacks.
-    pub(crate) fn space<R>(&self, f: impl FnOnce(&mut Space) -> Result<R>) -> Result<R> {
+    pub(crate) fn space<R>(&self, f: impl FnOnce(&mut BlockAllocator) -> Result<R>) -> Result<R> {
         let mut space = self.space.lock();
         let done = f(&mut space);
         match (done, space.wanted()) {

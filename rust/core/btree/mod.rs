@@ -11,6 +11,7 @@
 
 pub(crate) mod env;
 mod hints;
+mod seal;
 mod shrink;
 #[cfg(test)]
 mod tests;
@@ -91,6 +92,9 @@ struct Finger {
     lower: Option<Key>,
     upper: Option<Key>,
 }
+
+/// A node that must be among the dirty ones. If it is not, the invariants of [`Tree`] are broken.
+const LOST: Error = Error::corrupt("dirty tree node lost in memory", u64::MAX, 0);
 
 /// What to do about an item that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,25 +12,23 @@ use super::How;
 use super::NodeRef;
 use super::Slot;
 use super::Tree;
+use super::LOST;
 use crate::format::node::*;
 use crate::format::Key;
 use crate::format::ITEM_MAX;
 use crate::format::MAX_LEVELS;
 use crate::node::Node;
-use crate::space::Space;
+use crate::space::BlockAllocator;
 use vexfs_host::sync::UniqueArc;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
 /// Where a descent ended: a dirty leaf, its dirty parent, and which of the parent's entries leads to it.
 #[derive(Clone, Copy)]
-struct Place {
+struct Descent {
     leaf: u64,
     parent: Option<(u64, usize)>,
 }
-
-/// A node that must be among the dirty ones. If it is not, the invariants of [`Tree`] are broken.
-const LOST: Error = Error::corrupt("dirty tree node lost in memory", u64::MAX, 0);
 
 impl Tree {
     /// Dirty node `block`.
@@ -61,7 +59,7 @@ impl Tree {
         // Whoever adds a node puts others in new places.
         self.finger = None;
         self.dirty.reserve(1)?;
-        let block = env.space(Space::alloc_node)?;
+        let block = env.space(BlockAllocator::alloc_node)?;
         let made = make(self, block).and_then(UniqueArc::new);
         let added = match made {
             Ok(node) => self.dirty.insert(block, Slot::Own(node)).map(|_| ()),
@@ -88,7 +86,7 @@ impl Tree {
         Ok(self.dirty_ptr(block, old.level))
     }
 
-    /// Drops a node that nothing points to any more. [`Space::prepare_free`] was called for it.
+    /// Drops a node that nothing points to any more. [`BlockAllocator::prepare_free`] was called for it.
     pub(super) fn drop_node(&mut self, env: Env<'_>, ptr: &NodePtr) {
         self.finger = None;
         let now = ptr.birth == self.txg;
@@ -164,7 +162,7 @@ impl Tree {
     }
 
     /// Makes the way to `key` dirty. With `grow`, no internal node on it is full afterwards.
-    fn descend(&mut self, env: Env<'_>, key: &Key, grow: bool) -> Result<Place> {
+    fn descend(&mut self, env: Env<'_>, key: &Key, grow: bool) -> Result<Descent> {
         if self.root.birth != self.txg {
             self.root = self.copy(env, &self.root.clone())?;
         }
@@ -184,7 +182,7 @@ impl Tree {
                     lower,
                     upper,
                 });
-                return Ok(Place { leaf: at, parent });
+                return Ok(Descent { leaf: at, parent });
             }
             let mut index = node.child_of(key);
             let Some(mut child) = node.entries().get(index).map(|e| e.ptr(level - 1)) else {
@@ -233,7 +231,7 @@ impl Tree {
         // The leaf that was changed last may have room; only a walk sees to it that there is room for a split above it.
         let mut known = self.at_finger(key).map(|at| at.block);
         let mut place = match known {
-            Some(leaf) => Place { leaf, parent: None },
+            Some(leaf) => Descent { leaf, parent: None },
             None => self.descend(env, key, true)?,
         };
         // At most one split is needed: each half has room for the largest item.
@@ -278,10 +276,10 @@ impl Tree {
     fn split_leaf(
         &mut self,
         env: Env<'_>,
-        place: Place,
+        place: Descent,
         key: &Key,
         found: core::result::Result<usize, usize>,
-    ) -> Result<Place> {
+    ) -> Result<Descent> {
         let (parent, index) = match place.parent {
             Some(p) => p,
             None => {
@@ -299,7 +297,7 @@ impl Tree {
         let index = self.own(parent)?.child_of(key);
         let leaf = self.own(parent)?.entries().get(index).map(|e| e.block.get());
         match leaf {
-            Some(leaf) if leaf == right || leaf == place.leaf => Ok(Place {
+            Some(leaf) if leaf == right || leaf == place.leaf => Ok(Descent {
                 leaf,
                 parent: Some((parent, index)),
             }),

@@ -16,7 +16,7 @@ use vexfs_host::Result;
 
 /// What inodes say about themselves and others about them.
 #[derive(Default)]
-pub(super) struct Info {
+pub(super) struct InodeLinks {
     /// Whether there is an inode.
     pub exists: bool,
     pub mode: u32,
@@ -41,7 +41,7 @@ pub(super) struct Info {
     reached: bool,
 }
 
-impl Info {
+impl InodeLinks {
     fn is_dir(&self) -> bool {
         self.mode & mode::S_IFMT == mode::S_IFDIR
     }
@@ -50,19 +50,19 @@ impl Info {
 /// All inodes by number.
 #[derive(Default)]
 pub(super) struct Links {
-    map: U64Map<Info>,
+    map: U64Map<InodeLinks>,
 }
 
 impl Links {
     /// What is known of `ino`; starts with nothing.
-    pub(super) fn entry(&mut self, ino: u64) -> Result<&mut Info> {
+    pub(super) fn entry(&mut self, ino: u64) -> Result<&mut InodeLinks> {
         if !self.map.contains(ino) {
-            self.map.insert(ino, Info::default())?;
+            self.map.insert(ino, InodeLinks::default())?;
         }
         self.map.get_mut(ino).ok_or(Error::NoMemory)
     }
 
-    pub(super) fn get_mut(&mut self, ino: u64) -> Option<&mut Info> {
+    pub(super) fn get_mut(&mut self, ino: u64) -> Option<&mut InodeLinks> {
         self.map.get_mut(ino)
     }
 }
@@ -100,7 +100,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn check_inode(&mut self, links: &Links, ino: u64, info: &Info) -> Result<()> {
+    fn check_inode(&mut self, links: &Links, ino: u64, info: &InodeLinks) -> Result<()> {
         let bad = |what| Problem::of(ino, what);
         if !info.exists {
             if !self.report.complete {
@@ -160,7 +160,7 @@ impl Checker<'_> {
         }
     }
 
-    fn check_dir(&mut self, ino: u64, info: &Info) -> Result<()> {
+    fn check_dir(&mut self, ino: u64, info: &InodeLinks) -> Result<()> {
         let bad = |what| Problem::of(ino, what);
         let expected = match info.nlink {
             0 => 0,

@@ -53,7 +53,7 @@ impl Blocks {
 
 /// A run of blocks with the same problem.
 #[derive(Default)]
-struct Run {
+struct UsedRun {
     start: u64,
     len: u64,
 }
@@ -172,8 +172,8 @@ impl Checker<'_> {
             }
         }
         let mut free = 0u64;
-        let mut leaked = Run::default();
-        let mut unmarked = Run::default();
+        let mut leaked = UsedRun::default();
+        let mut unmarked = UsedRun::default();
         for i in 0..len {
             let marked = is_set(bitmap, i);
             let used = i < GROUP_HEAD_BLOCKS || self.used.contains(start.saturating_add(i));
@@ -215,7 +215,7 @@ impl Checker<'_> {
     }
 
     /// Grows a run of blocks with a problem, or reports it when it has ended.
-    fn extend(&mut self, run: &mut Run, at: u64, bad: bool, what: &'static str) -> Result<()> {
+    fn extend(&mut self, run: &mut UsedRun, at: u64, bad: bool, what: &'static str) -> Result<()> {
         if bad {
             if run.len == 0 {
                 run.start = at;

@@ -22,7 +22,7 @@ pub(crate) const DT_DIR: u8 = 4;
 
 /// An entry as it was found.
 #[derive(Clone, Copy)]
-pub(crate) struct Found {
+pub(crate) struct FoundEntry {
     /// The inode it names.
     pub ino: Ino,
     /// Its `DT_*` type.
@@ -31,7 +31,7 @@ pub(crate) struct Found {
     pub slot: u64,
 }
 
-impl Found {
+impl FoundEntry {
     pub fn is_dir(&self) -> bool {
         self.dtype == DT_DIR
     }
@@ -78,11 +78,11 @@ fn entry<'a>(dir: Ino, ino: Ino, dtype: u8, name: &[u8], buf: &'a mut [u8; NAME_
 }
 
 /// Looks for `name` in directory `dir`.
-pub(crate) fn find(r: &impl Read, hash_key: &[u64; 2], dir: Ino, name: &[u8]) -> Result<Option<Found>> {
+pub(crate) fn find(r: &impl Read, hash_key: &[u64; 2], dir: Ino, name: &[u8]) -> Result<Option<FoundEntry>> {
     let slot = first_slot(hash_key, name);
     let found = |data: &[u8], slot| {
         let (head, n) = DiskDirent::parse(data, dir)?;
-        Ok((n == name).then(|| Found {
+        Ok((n == name).then(|| FoundEntry {
             ino: head.ino.get(),
             dtype: head.dtype,
             slot,
@@ -166,7 +166,7 @@ pub(crate) fn find_to_remove(
     hash_key: &[u64; 2],
     dir: Ino,
     name: &[u8],
-) -> Result<Option<(Found, Others)>> {
+) -> Result<Option<(FoundEntry, Others)>> {
     let slot = first_slot(hash_key, name);
     let mut found = None;
     let mut others = Others::default();
@@ -178,7 +178,7 @@ pub(crate) fn find_to_remove(
             if head.ino.get() == 0 {
                 others.placeholder = true;
             } else if n == name {
-                found = Some(Found {
+                found = Some(FoundEntry {
                     ino: head.ino.get(),
                     dtype: head.dtype,
                     slot: k.offset,

@@ -24,7 +24,7 @@ const BATCH: usize = 16 << 10;
 pub type EmitEntry<'a> = dyn FnMut(u64, &[u8], Ino, u8) -> bool + 'a;
 
 /// An entry of a batch; its name is the next `len` bytes of the batch's names.
-struct Entry {
+struct ReadEntry {
     slot: u64,
     ino: Ino,
     dtype: u8,
@@ -39,7 +39,7 @@ impl Fs {
     /// exists during the whole listing is handed over exactly once, whatever happens to others.
     pub fn readdir(&self, dir: Ino, pos: u64, emit: &mut EmitEntry<'_>) -> Result<u64> {
         let mut names: Vec<u8> = Vec::new();
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<ReadEntry> = Vec::new();
         let mut from = pos.max(SEQ_MASK + 1);
         loop {
             let full = self.copy_entries(dir, from, &mut names, &mut entries)?;
@@ -60,7 +60,7 @@ impl Fs {
     }
 
     /// Copies a batch and returns whether there may be more.
-    fn copy_entries(&self, dir: Ino, from: u64, names: &mut Vec<u8>, entries: &mut Vec<Entry>) -> Result<bool> {
+    fn copy_entries(&self, dir: Ino, from: u64, names: &mut Vec<u8>, entries: &mut Vec<ReadEntry>) -> Result<bool> {
         let _nofs = nofs();
         names.clear();
         entries.clear();
@@ -82,7 +82,7 @@ impl Fs {
                 ));
             }
             names.extend_from_slice(name)?;
-            entries.push(Entry {
+            entries.push(ReadEntry {
                 slot: k.offset,
                 ino: head.ino.get(),
                 dtype: head.dtype,

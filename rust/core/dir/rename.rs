@@ -10,7 +10,7 @@ use super::entry::find_to_remove;
 use super::entry::insert_entry;
 use super::entry::redirect_entry;
 use super::entry::remove_entry;
-use super::entry::Found;
+use super::entry::FoundEntry;
 use super::ops::unlink_inode;
 use super::ops::Target;
 use crate::format::ROOT_INO;
@@ -60,7 +60,7 @@ pub struct RenameOutcome {
 struct Rename {
     odir: Ino,
     ndir: Ino,
-    src: Found,
+    src: FoundEntry,
     now: Time,
     /// What a directory that is replaced may be.
     over: Target,
@@ -96,7 +96,7 @@ fn check_not_above(tx: &Tx<'_>, moved: Ino, dir: Ino) -> Result<()> {
 
 impl Rename {
     /// Tells the moved inode: its change time, and a directory its new parent.
-    fn touch(&self, tx: &mut Tx<'_>, what: &Found, new_parent: Ino) -> Result<()> {
+    fn touch(&self, tx: &mut Tx<'_>, what: &FoundEntry, new_parent: Ino) -> Result<()> {
         change_linked(tx, what.ino, |d| {
             if d.is_dir() != what.is_dir() {
                 return Err(Error::corrupt("directory entry of the wrong type", u64::MAX, what.ino));
@@ -109,7 +109,7 @@ impl Rename {
         })
     }
 
-    fn exchange(&self, tx: &mut Tx<'_>, dst: &Found) -> Result<()> {
+    fn exchange(&self, tx: &mut Tx<'_>, dst: &FoundEntry) -> Result<()> {
         redirect_entry(tx, self.odir, self.src.slot, dst.ino, dst.dtype)?;
         redirect_entry(tx, self.ndir, dst.slot, self.src.ino, self.src.dtype)?;
         self.touch(tx, &self.src, self.ndir)?;
@@ -134,7 +134,7 @@ impl Rename {
         Ok(())
     }
 
-    fn replace(&self, tx: &mut Tx<'_>, oname: &[u8], nname: &[u8], dst: Option<&Found>) -> Result<Option<Inode>> {
+    fn replace(&self, tx: &mut Tx<'_>, oname: &[u8], nname: &[u8], dst: Option<&FoundEntry>) -> Result<Option<Inode>> {
         let mut replaced = None;
         match dst {
             Some(dst) => {

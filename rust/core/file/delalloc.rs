@@ -5,7 +5,7 @@
 //! device gets (the allocator adds a share for the extents' items). [`DataState`] remembers per inode, in memory, which blocks are reserved and which
 //! are in flight (allocated and being written). A block can be both: it was dirtied again while it was being written.
 //!
-//! Blocks are kept as bitmaps of 64 blocks in a hash map, so that random writes to a large file cost the same as sequential
+//! BlockSet are kept as bitmaps of 64 blocks in a hash map, so that random writes to a large file cost the same as sequential
 //! ones. Lock order: the tree lock is never taken while a `DataState` is locked.
 
 use super::extents;
@@ -22,7 +22,7 @@ use vexfs_host::Error;
 use vexfs_host::Result;
 
 /// A set of blocks.
-struct Blocks {
+struct BlockSet {
     words: U64Map<u64>,
     count: u64,
     /// No block at or above this one is in the set.
@@ -42,9 +42,9 @@ fn bits(lblk: u64, end: u64) -> (u64, u64) {
     (low & high, next)
 }
 
-impl Blocks {
+impl BlockSet {
     const fn new() -> Self {
-        Blocks {
+        BlockSet {
             words: U64Map::new(),
             count: 0,
             end: 0,
@@ -135,7 +135,7 @@ impl Blocks {
     }
 
     /// Adds all of another set that is not in a third.
-    fn add_all_but(&mut self, other: &Blocks, but: &Blocks) -> Result<()> {
+    fn add_all_but(&mut self, other: &BlockSet, but: &BlockSet) -> Result<()> {
         self.words.reserve(other.words.len())?;
         for (at, w) in other.words.iter() {
             let more = w & !but.words.get(at).copied().unwrap_or(0);
@@ -180,12 +180,12 @@ impl Blocks {
 }
 
 struct Inner {
-    reserved: Blocks,
-    in_flight: Blocks,
+    reserved: BlockSet,
+    in_flight: BlockSet,
     /// Those in flight that do not come from the page cache.
-    direct: Blocks,
+    direct: BlockSet,
     /// Those in flight that commits wait for.
-    ordered: Blocks,
+    ordered: BlockSet,
     /// Where the last allocation ended: the next one should go on there.
     last_lblk: u64,
     last_pblk: u64,
@@ -195,10 +195,10 @@ struct Inner {
 
 impl Inner {
     const EMPTY: Inner = Inner {
-        reserved: Blocks::new(),
-        in_flight: Blocks::new(),
-        direct: Blocks::new(),
-        ordered: Blocks::new(),
+        reserved: BlockSet::new(),
+        in_flight: BlockSet::new(),
+        direct: BlockSet::new(),
+        ordered: BlockSet::new(),
         last_lblk: 0,
         last_pblk: 0,
         reached: 0,
@@ -394,7 +394,7 @@ impl Fs {
         }
         let added = ordered.add_all_but(in_flight, direct).is_ok();
         if !added || ordered.count == 0 {
-            *ordered = Blocks::new();
+            *ordered = BlockSet::new();
             self.order.landed();
         }
         added
@@ -481,7 +481,7 @@ impl Fs {
 /// So few blocks in the middle of a file are not worth asking what they follow: mostly they replace others.
 const FEW: u64 = 16;
 
-/// Blocks allocated in one piece at most: 8 MiB of the smallest blocks.
+/// BlockSet allocated in one piece at most: 8 MiB of the smallest blocks.
 pub(crate) const MAX_ALLOC: u32 = 2048;
 
 #[cfg(test)]
@@ -525,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_block_set_behaves_like_a_standard_set_under_random_operations() {
-        let mut set = Blocks::new();
+        let mut set = BlockSet::new();
         let mut model = BTreeSet::new();
         let mut state = 7u64;
         for _ in 0..20_000 {

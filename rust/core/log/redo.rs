@@ -53,11 +53,11 @@ pub(crate) struct Redo {
     /// Where the first batch lies that is still needed.
     tail: u64,
     /// As it was when the transaction group that is being written was sealed: end of `buf`, operations, their number, `head`.
-    sealed: Sealed,
+    sealed: SealMark,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Sealed {
+struct SealMark {
     len: usize,
     ops: u32,
     lsn: u64,
@@ -110,7 +110,7 @@ impl Redo {
             checked_here: false,
             head: 0,
             tail: 0,
-            sealed: Sealed {
+            sealed: SealMark {
                 len: 0,
                 ops: 0,
                 lsn: 0,
@@ -257,7 +257,7 @@ impl Redo {
     /// The open transaction group is sealed, the next one opens. Returns what its superblock has to say about the log.
     pub(crate) fn seal(&mut self) -> u64 {
         self.txg = self.txg.saturating_add(1);
-        self.sealed = Sealed {
+        self.sealed = SealMark {
             len: self.buf.len(),
             ops: self.ops,
             lsn: self.lsn,
@@ -270,7 +270,7 @@ impl Redo {
     pub(crate) fn committed(&mut self) -> u64 {
         self.durable = self.txg.saturating_sub(1);
         self.tail = self.sealed.head;
-        let Sealed { len, ops, lsn, .. } = self.sealed;
+        let SealMark { len, ops, lsn, .. } = self.sealed;
         if len > HEAD {
             // An operation that is open stays: it may have given up the tree's lock to read.
             let end = self.buf.len();

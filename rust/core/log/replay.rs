@@ -21,7 +21,7 @@ use vexfs_host::Result;
 
 /// What the log holds beyond the state on the device.
 #[derive(Default)]
-struct Found {
+struct LogContents {
     ops: u64,
     last_txg: u64,
 }
@@ -73,8 +73,8 @@ pub(crate) fn replay(fs: &Fs) -> Result<bool> {
 }
 
 /// Reads all of the log and takes the blocks that it adopts from the allocator.
-fn prepare(fs: &Fs, end: &End, tail: u64, base: u64) -> Result<Found> {
-    let mut found = Found::default();
+fn prepare(fs: &Fs, end: &End, tail: u64, base: u64) -> Result<LogContents> {
+    let mut found = LogContents::default();
     let mut last = 0;
     let mut reader = Reader::new(fs.dev(), fs.log.region, fs.log.identity, tail).until(end.position);
     while let Some((head, mut ops)) = reader.next()? {

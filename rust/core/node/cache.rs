@@ -22,7 +22,7 @@ use vexfs_host::Result;
 /// Parts of the cache with a lock each; a power of two.
 const SHARDS: usize = 16;
 
-struct Entry {
+struct CacheEntry {
     block: u64,
     node: Option<Arc<Node>>,
     used: bool,
@@ -32,7 +32,7 @@ struct Shard {
     /// Block to place in `entries`.
     index: U64Map<u32>,
     /// In no order; `node` is `None` in places that are free.
-    entries: Vec<Entry>,
+    entries: Vec<CacheEntry>,
     free: Vec<u32>,
     hand: usize,
 }
@@ -82,7 +82,7 @@ impl Shard {
         let place = match self.free.pop() {
             Some(p) => p,
             None => {
-                self.entries.push(Entry {
+                self.entries.push(CacheEntry {
                     block,
                     node: None,
                     used: false,
@@ -96,7 +96,7 @@ impl Shard {
             return Err(e);
         }
         if let Some(e) = self.entries.get_mut(place as usize) {
-            *e = Entry {
+            *e = CacheEntry {
                 block,
                 node: Some(node),
                 // A node has to be asked for a second time before it outlives a round of the hand.

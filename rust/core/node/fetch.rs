@@ -63,7 +63,7 @@ impl Fetched {
     }
 
     /// Notes what is lacking, as an error; if it could not be read the last time, that error.
-    #[inline(never)]
+    #[inline(never)] // own frame
     pub(crate) fn lack(&self, miss: Miss) -> Error {
         let fetches = match self.0.get() {
             Some(fetches) => fetches,
@@ -102,7 +102,7 @@ impl Fetched {
 }
 
 impl Fetches {
-    #[inline(never)]
+    #[inline(never)] // own frame
     fn new() -> Result<Box<Fetches>> {
         Box::new(Fetches {
             nodes: [const { Cell::new(None) }; MAX_LEVELS as usize],

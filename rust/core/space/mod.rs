@@ -56,7 +56,7 @@ pub(crate) enum Class {
 }
 
 /// The allocator.
-pub(crate) struct Space {
+pub(crate) struct BlockAllocator {
     geo: Geometry,
     groups: Vec<Group>,
     /// Checksums of the blocks of the group table, and which slot is current.
@@ -78,7 +78,7 @@ pub(crate) struct Space {
     /// Freed by the open transaction group.
     pending: Vec<Run>,
     /// Runs that the open operation will free at its end; `pending` has room for them.
-    deferred: usize,
+    prepared: usize,
     /// Freed by the transaction group that is being written.
     sealed: Vec<Run>,
     /// The transaction group that is being written.
@@ -89,7 +89,7 @@ pub(crate) struct Space {
     wanted: Option<u64>,
     /// Freed by groups on the device, but readers may still be there: those that wait for the readers from before the
     /// last flip of the pins, and later ones.
-    limbo: [Vec<Run>; 2],
+    deferred_free: [Vec<Run>; 2],
     /// Where the last node was allocated: group and block in it.
     node_at: (u64, usize),
     /// Where the last data without a goal of its own was allocated.
@@ -117,23 +117,23 @@ pub struct SpaceInfo {
     pub promised: u64,
 }
 
-/// A promise of places, which ends with [`Space::end_op`].
+/// A promise of places, which ends with [`BlockAllocator::end_op`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Places(u64);
 
 /// Of data blocks that are promised, the share that their extent items may need: one block in this many.
 const EXTENT_SHARE: u64 = 32;
 
-impl Space {
+impl BlockAllocator {
     /// Reads the group table. `slot` says which slot of a table block is current, `csum` is the checksum over all of them.
     ///
     /// # Errors
     ///
     /// `Io`, or `Corrupt` if a block of the table is not what the superblock says.
-    #[inline(never)]
-    pub(crate) fn load(io: &BlockIo, slot: impl Fn(u64) -> bool, csum: u32, free: u64) -> Result<Space> {
+    #[inline(never)] // own frame
+    pub(crate) fn load(io: &BlockIo, slot: impl Fn(u64) -> bool, csum: u32, free: u64) -> Result<BlockAllocator> {
         let geo = io.geo;
-        let mut space = Space {
+        let mut space = BlockAllocator {
             geo,
             groups: Vec::with_capacity(geo.group_count as usize)?,
             table: Vec::with_capacity(geo.gdt_blocks as usize)?,
@@ -145,12 +145,12 @@ impl Space {
             new_promises: 0,
             reserved: 0,
             pending: Vec::new(),
-            deferred: 0,
+            prepared: 0,
             sealed: Vec::new(),
             writing: None,
             dirty_groups: 0,
             wanted: None,
-            limbo: [Vec::new(), Vec::new()],
+            deferred_free: [Vec::new(), Vec::new()],
             node_at: (0, 0),
             data_at: geo.group_start(u64::from(geo.group_count > 1)) + geo.group_len(0) / 8,
         };
@@ -195,7 +195,7 @@ impl Space {
         Ok(space)
     }
 
-    #[inline(never)]
+    #[inline(never)] // own frame
     fn load_block(&mut self, buf: &[u8], block: u64, index: u64, io: &BlockIo) -> Result<u32> {
         let bad = |what| Err(Error::corrupt(what, block, 0));
         let Ok((head, rest)) = <DiskGroupTable as zerocopy::FromBytes>::ref_from_prefix(buf) else {
@@ -250,7 +250,7 @@ impl Space {
 
     /// Whether a commit would make blocks available.
     pub(crate) fn has_pending(&self) -> bool {
-        !self.pending.is_empty() || !self.sealed.is_empty() || self.limbo.iter().any(|l| !l.is_empty())
+        !self.pending.is_empty() || !self.sealed.is_empty() || self.deferred_free.iter().any(|l| !l.is_empty())
     }
 
     fn with_extents(&self, blocks: u64) -> u64 {
@@ -261,7 +261,7 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if they have to be read first: see [`Space::wanted`]. `NoMemory`.
+    /// `WouldBlock` if they have to be read first: see [`BlockAllocator::wanted`]. `NoMemory`.
     fn maps(&mut self, group: u64) -> Result<&mut Maps> {
         let found = match self.groups.get_mut(group as usize) {
             Some(g) => g.maps(&self.geo, group)?,
@@ -311,7 +311,7 @@ impl Space {
         Some(Places(nodes))
     }
 
-    /// Ends a promise of [`Space::begin_op`].
+    /// Ends a promise of [`BlockAllocator::begin_op`].
     pub(crate) fn end_op(&mut self, places: Places) {
         self.reserved = self.reserved.saturating_sub(places.0);
     }
@@ -350,7 +350,7 @@ impl Space {
         core::mem::take(&mut self.new_promises)
     }
 
-    /// Undoes [`Space::take_new_promises`].
+    /// Undoes [`BlockAllocator::take_new_promises`].
     pub(crate) fn put_new_promises(&mut self, n: u64) {
         self.new_promises = self.new_promises.saturating_add(n);
     }
@@ -425,8 +425,8 @@ impl Space {
         n
     }
 
-    /// Prepares for [`Space::free`] of `run`, which cannot fail then. With `later`, other runs may be prepared and freed in
-    /// between, until [`Space::end_deferred`].
+    /// Prepares for [`BlockAllocator::free`] of `run`, which cannot fail then. With `later`, other runs may be prepared and freed in
+    /// between, until [`BlockAllocator::end_prepared`].
     ///
     /// # Errors
     ///
@@ -434,7 +434,7 @@ impl Space {
     /// be read.
     pub(crate) fn prepare_free(&mut self, run: Run, later: bool) -> Result<()> {
         let bad = |what| Err(Error::corrupt(what, run.block, 0));
-        self.pending.reserve(self.deferred + 1)?;
+        self.pending.reserve(self.prepared + 1)?;
         if !self.geo.is_data_place(run.block, u64::from(run.len)) {
             return bad("blocks to be freed lie outside the groups");
         }
@@ -450,16 +450,16 @@ impl Space {
         }
         // Keeps the bitmap in memory until then.
         self.mark(group);
-        self.deferred += usize::from(later);
+        self.prepared += usize::from(later);
         Ok(())
     }
 
     /// Ends an operation: what it prepared to free later is freed, or will not be.
-    pub(crate) fn end_deferred(&mut self) {
-        self.deferred = 0;
+    pub(crate) fn end_prepared(&mut self) {
+        self.prepared = 0;
     }
 
-    /// Frees a run that [`Space::prepare_free`] was told of: at once if `now`, else when the open transaction group is on
+    /// Frees a run that [`BlockAllocator::prepare_free`] was told of: at once if `now`, else when the open transaction group is on
     /// the device. Returns false if something is wrong with it, which only a damaged tree can lead to.
     pub(crate) fn free(&mut self, run: Run, now: bool) -> bool {
         let Some((group, index)) = self.geo.locate(run.block) else {
@@ -482,7 +482,7 @@ impl Space {
         whole && self.pending.push(run).is_ok()
     }
 
-    /// Takes back [`Space::alloc_node`].
+    /// Takes back [`BlockAllocator::alloc_node`].
     pub(crate) fn unalloc_node(&mut self, block: u64) {
         if let Some((group, index)) = self.geo.locate(block) {
             let nb = self.nb() as usize;
@@ -517,7 +517,7 @@ impl Space {
         Ok(Run { block, len: len as u32 })
     }
 
-    /// [`Space::alloc_data`] for what has to be written in order to free space: it may use half of the emergency reserve. The
+    /// [`BlockAllocator::alloc_data`] for what has to be written in order to free space: it may use half of the emergency reserve. The
     /// other half stays for the nodes that freeing changes.
     pub(crate) fn alloc_urgent(&mut self, goal: u64, want: u32) -> Result<Run> {
         let places = self.emergency / 2 + self.reserved;

@@ -6,11 +6,11 @@
 //! reader that can be overtaken like this holds a [`ReadPin`] from before the look-up until the read is through.
 //!
 //! Pins are counted in two counters, as in sleepable RCU (McKenney 2006): new pins go to the current one. Blocks that
-//! become free while there are pins wait in limbo until the counter that was current at that time has drained; the other
-//! one is current from then on. Nobody waits for anybody: limbo is looked at with each commit.
+//! become free while there are pins are *deferred frees*: they wait until the counter that was current at that time has
+//! drained; the other one is current from then on. Nobody waits for anybody: each commit looks at the deferred frees.
 
+use super::BlockAllocator;
 use super::Run;
-use super::Space;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use vexfs_host::log;
@@ -100,13 +100,13 @@ impl ReadPin<'_> {
     }
 }
 
-impl Space {
+impl BlockAllocator {
     /// Makes the blocks that the committed transaction group freed allocatable, as far as nobody may be reading them.
     pub(crate) fn committed(&mut self, pins: &Pins) {
         self.writing = None;
-        self.leave_limbo(pins);
+        self.free_deferred(pins);
         let mut sealed = core::mem::take(&mut self.sealed);
-        let [waiting, later] = &mut self.limbo;
+        let [waiting, later] = &mut self.deferred_free;
         if pins.none() {
             self.release(&sealed);
         } else if waiting.is_empty() {
@@ -120,10 +120,10 @@ impl Space {
         self.sealed = sealed;
     }
 
-    /// Makes blocks in limbo allocatable whose readers are gone.
-    pub(crate) fn leave_limbo(&mut self, pins: &Pins) {
-        for _ in 0..self.limbo.len() {
-            let [waiting, later] = &mut self.limbo;
+    /// Makes deferred frees allocatable whose readers are gone.
+    pub(crate) fn free_deferred(&mut self, pins: &Pins) {
+        for _ in 0..self.deferred_free.len() {
+            let [waiting, later] = &mut self.deferred_free;
             if waiting.is_empty() || !pins.drained() {
                 return;
             }
@@ -135,7 +135,7 @@ impl Space {
             self.release(&free);
             free.clear();
             // Keeps the memory for the next time.
-            let [_, later] = &mut self.limbo;
+            let [_, later] = &mut self.deferred_free;
             *later = free;
         }
     }

@@ -2,15 +2,15 @@
 //! What a commit writes of the allocator: bitmaps and blocks of the group table, each to its slot that is not current.
 //!
 //! Slots have fixed places, so sealing allocates no blocks; and the memory for the copies is given by the caller, who knows
-//! from [`Space::dirty`] how much it takes, so sealing cannot fail.
+//! from [`BlockAllocator::dirty`] how much it takes, so sealing cannot fail.
 
+use super::BlockAllocator;
 use super::Group;
-use super::Space;
 use crate::block_io::BlockIo;
 use crate::format::group::*;
 use vexfs_host::Result;
 
-impl Space {
+impl BlockAllocator {
     /// The groups that block `index` of the table describes.
     fn described(&self, index: u64) -> core::ops::Range<usize> {
         let here = groups_per_block(self.geo.block_size);
@@ -24,7 +24,7 @@ impl Space {
     pub(crate) fn prepare_commit(&mut self) -> Result<()> {
         // In the worst case everything that this group has freed has to wait for readers in the second of the two, which may
         // change places before.
-        self.limbo
+        self.deferred_free
             .iter_mut()
             .try_for_each(|runs| runs.reserve(self.pending.len()))
     }
@@ -41,7 +41,7 @@ impl Space {
     }
 
     /// Seals the space of transaction group `txg`: fills `bitmaps` and `tables`, which are large enough for what
-    /// [`Space::dirty`] said, and calls `place` with the block each 4 KiB of `bitmaps` (false) or block of `tables` (true)
+    /// [`BlockAllocator::dirty`] said, and calls `place` with the block each 4 KiB of `bitmaps` (false) or block of `tables` (true)
     /// has to be written to. Returns the new checksum over the table. Needs no memory.
     pub(crate) fn seal(
         &mut self,

@@ -5,7 +5,7 @@
 //! are written in few, long runs; what the commit before left free is taken up on the next round. Data goes where its goal
 //! says, in a long enough run if there is one near.
 
-use super::Space;
+use super::BlockAllocator;
 use crate::format::GROUP_HEAD_BLOCKS;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -17,7 +17,7 @@ const LOOK: usize = 8;
 /// A run at the goal itself is taken from this length on, whatever there is elsewhere.
 const AT_GOAL: usize = 16;
 
-impl Space {
+impl BlockAllocator {
     /// A free place in a group whose bitmap is loaded.
     pub(super) fn find_place(&mut self) -> Result<(u64, usize)> {
         let nb = self.nb();

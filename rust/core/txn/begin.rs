@@ -73,7 +73,7 @@ impl Fs {
     /// # Errors
     ///
     /// `NoSpace`, `ReadOnly`, `Shutdown`; what stopped the commit.
-    #[inline(never)]
+    #[inline(never)] // own frame
     pub fn begin(&self, r: Reserve) -> Result<Tx<'_>> {
         let shared = shared();
         let mut commits = 0;

@@ -17,16 +17,15 @@
 //!
 //! Lock order: the commit lock is held throughout and outermost. What fsync needs sooner, the log has (`log`).
 
-use crate::btree::Slot;
 use crate::btree::Tree;
 use crate::format::DiskSuperblock;
 use crate::format::BITMAP_BYTES;
-use crate::format::MAX_LEVELS;
 use crate::format::SUPERBLOCK_BYTES;
 use crate::format::SUPERBLOCK_OFFSETS;
 use crate::fs::CommittedSuperblock;
 use crate::fs::Fs;
 use crate::node::Node;
+use crate::space::BlockAllocator;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::SeqCst;
 use vexfs_host::log;
@@ -93,7 +92,7 @@ impl Fs {
     }
 
     /// Steps 1 and 2. `None` if there is nothing to write.
-    fn seal(&self, state: &mut CommittedSuperblock) -> Result<Option<Sealed>> {
+    fn seal(&self, state: &mut CommittedSuperblock) -> Result<Option<SealedGroup>> {
         // An operation that has given up the tree's lock to read must be over.
         let writer = self.writer.lock();
         let mut tree = self.tree.write();
@@ -103,23 +102,14 @@ impl Fs {
         }
         let mut space = self.space.lock();
         if !tree.changed {
-            space.leave_limbo(&self.pins);
+            space.free_deferred(&self.pins);
             return Ok(None);
         }
         if self.never_writable.is_some() {
             return Err(Error::ReadOnly);
         }
-
-        // Step 1: memory.
-        let bs = (self.io().geo.block_size as usize).max(1);
-        let (n_bitmaps, n_tables) = space.dirty();
-        let mut sealed = Sealed::with_room_for(tree.dirty.len(), n_bitmaps, n_tables, bs)?;
-        space.prepare_commit()?;
-
-        // Step 2: seal.
-        let txg = tree.txg;
-        sealed.txg = txg;
-        if let Err(e) = seal_nodes(&mut tree, &self.io().uuid, &mut sealed.nodes) {
+        let mut sealed = self.get_memory(&tree, &mut space)?;
+        if let Err(e) = tree.seal(&self.io().uuid, &mut sealed.nodes) {
             // The tree in memory is not what it must be; it stays where it is.
             drop(space);
             drop(tree);
@@ -127,43 +117,8 @@ impl Fs {
             self.abort(e);
             return Err(e);
         }
-        let csum = {
-            let sb = superblock(&mut state.bytes)?;
-            let (table_blocks, bitmap_blocks) = (&mut sealed.table_blocks, &mut sealed.bitmap_blocks);
-            let csum = space.seal(
-                self.io(),
-                txg,
-                &mut sealed.bitmaps,
-                &mut sealed.tables,
-                |table, block| {
-                    // There is room for what `dirty` counted.
-                    let _ = if table {
-                        table_blocks.push(block)
-                    } else {
-                        bitmap_blocks.push(block)
-                    };
-                },
-                |index, second| sb.set_table_slot(index, second),
-            );
-            sb.txg = txg.into();
-            sb.root_block = tree.root.block.into();
-            sb.root_birth = tree.root.birth.into();
-            sb.root_csum = tree.root.csum.into();
-            sb.root_level = tree.root.level;
-            sb.next_ino = tree.next_ino.into();
-            sb.inode_count = tree.inode_count.into();
-            sb.free_blocks = space.free_blocks().into();
-            sb.log_head = tree.redo.seal().into();
-            sb.gdt_csum = csum.into();
-            sb.written = vexfs_host::now().0.into();
-            sb.compute_csum()
-        };
-        superblock(&mut state.bytes)?.csum = csum.into();
-        // `writing` is empty but keeps its memory, which the next group uses.
-        let tree_now = &mut *tree;
-        core::mem::swap(&mut tree_now.writing, &mut tree_now.dirty);
-        tree.changed = false;
-        tree.txg = txg.saturating_add(1);
+        self.seal_superblock(state, &mut tree, &mut space, &mut sealed)?;
+        tree.open_next_group();
         drop(space);
         drop(tree);
         drop(writer);
@@ -171,8 +126,58 @@ impl Fs {
         Ok(Some(sealed))
     }
 
+    /// Step 1.
+    fn get_memory(&self, tree: &Tree, space: &mut BlockAllocator) -> Result<SealedGroup> {
+        let block_size = (self.block_size() as usize).max(1);
+        let (bitmaps, tables) = space.dirty();
+        let sealed = SealedGroup::with_room_for(tree.txg, tree.dirty.len(), bitmaps, tables, block_size)?;
+        space.prepare_commit()?;
+        Ok(sealed)
+    }
+
+    /// Of step 2: copies bitmaps and table blocks that changed, and fills in the superblock that leads to them and to the tree,
+    /// whose nodes are sealed.
+    fn seal_superblock(
+        &self,
+        state: &mut CommittedSuperblock,
+        tree: &mut Tree,
+        space: &mut BlockAllocator,
+        sealed: &mut SealedGroup,
+    ) -> Result<()> {
+        let sb = superblock(&mut state.bytes)?;
+        let (table_blocks, bitmap_blocks) = (&mut sealed.table_blocks, &mut sealed.bitmap_blocks);
+        let table_csum = space.seal(
+            self.io(),
+            sealed.txg,
+            &mut sealed.bitmaps,
+            &mut sealed.tables,
+            |table, block| {
+                // There is room for what `dirty` counted.
+                let _ = if table {
+                    table_blocks.push(block)
+                } else {
+                    bitmap_blocks.push(block)
+                };
+            },
+            |index, second| sb.set_table_slot(index, second),
+        );
+        sb.txg = sealed.txg.into();
+        sb.root_block = tree.root.block.into();
+        sb.root_birth = tree.root.birth.into();
+        sb.root_csum = tree.root.csum.into();
+        sb.root_level = tree.root.level;
+        sb.next_ino = tree.next_ino.into();
+        sb.inode_count = tree.inode_count.into();
+        sb.free_blocks = space.free_blocks().into();
+        sb.log_head = tree.redo.seal().into();
+        sb.gdt_csum = table_csum.into();
+        sb.written = vexfs_host::now().0.into();
+        sb.csum = sb.compute_csum().into();
+        Ok(())
+    }
+
     /// Steps 3 and 4. Needs no memory but what the list of writes has room for.
-    fn write_sealed(&self, state: &mut CommittedSuperblock, sealed: &Sealed) -> Result<()> {
+    fn write_sealed(&self, state: &mut CommittedSuperblock, sealed: &SealedGroup) -> Result<()> {
         let bs = (self.block_size() as usize).max(1);
         let nodes_at = sealed.nodes.iter().map(|n| (n.block(), n.bytes()));
         let bitmaps = sealed.bitmaps.chunks_exact(BITMAP_BYTES);
@@ -191,7 +196,7 @@ impl Fs {
     }
 
     /// Step 5.
-    fn settle(&self, sealed: &Sealed) {
+    fn settle(&self, sealed: &SealedGroup) {
         for node in sealed.nodes.iter() {
             self.nodes.cache.insert(node.clone());
         }
@@ -208,7 +213,7 @@ impl Fs {
 }
 
 /// A sealed transaction group: what has to be written, and where to. All its memory is there before the seal.
-struct Sealed {
+struct SealedGroup {
     txg: u64,
     nodes: Vec<Arc<Node>>,
     bitmaps: Vec<u8>,
@@ -217,10 +222,10 @@ struct Sealed {
     table_blocks: Vec<u64>,
 }
 
-impl Sealed {
-    fn with_room_for(nodes: usize, bitmaps: usize, tables: usize, block_size: usize) -> Result<Sealed> {
-        let mut sealed = Sealed {
-            txg: 0,
+impl SealedGroup {
+    fn with_room_for(txg: u64, nodes: usize, bitmaps: usize, tables: usize, block_size: usize) -> Result<SealedGroup> {
+        let mut sealed = SealedGroup {
+            txg,
             nodes: Vec::with_capacity(nodes)?,
             bitmaps: Vec::new(),
             bitmap_blocks: Vec::with_capacity(bitmaps)?,
@@ -263,56 +268,4 @@ fn sort(nodes: &mut [Arc<Node>]) {
 /// Views 4 KiB as a superblock.
 fn superblock(bytes: &mut [u8]) -> Result<&mut DiskSuperblock> {
     DiskSuperblock::mut_from_bytes(bytes).map_err(|_| Error::corrupt("superblock lost in memory", u64::MAX, 0))
-}
-
-/// Puts the checksums of all dirty nodes into their parents, from the leaves up, and moves the nodes to `nodes`, which has
-/// room for them; they stay in `tree.dirty` as shared ones.
-fn seal_nodes(tree: &mut Tree, uuid: &[u8; 16], nodes: &mut Vec<Arc<Node>>) -> Result<()> {
-    const LOST: Error = Error::corrupt("dirty tree node lost in memory", u64::MAX, 0);
-    if tree.root.birth == tree.txg {
-        // The way from the root to the node at work, and the entry of each to look at next.
-        let mut path = [(0u64, 0usize); MAX_LEVELS as usize];
-        let mut depth = 0usize;
-        *path.first_mut().ok_or(LOST)? = (tree.root.block, 0);
-        loop {
-            let (block, next) = *path.get(depth).ok_or(LOST)?;
-            match dirty_child(tree, block, next)? {
-                Some((index, child)) => {
-                    path.get_mut(depth).ok_or(LOST)?.1 = index;
-                    depth += 1;
-                    *path.get_mut(depth).ok_or(LOST)? = (child, 0);
-                }
-                None => {
-                    let csum = tree.own_mut(block)?.seal(uuid);
-                    let Some(up) = depth.checked_sub(1) else {
-                        tree.root.csum = csum;
-                        break;
-                    };
-                    depth = up;
-                    let (parent, index) = path.get_mut(depth).ok_or(LOST)?;
-                    tree.own_mut(*parent)?.set_csum(*index, csum);
-                    *index += 1;
-                }
-            }
-        }
-    }
-    if tree.dirty.len() > nodes.capacity() {
-        return Err(LOST);
-    }
-    for (_, slot) in tree.dirty.iter_mut() {
-        if let Slot::Own(node) = core::mem::replace(slot, Slot::Gone) {
-            let node = node.into_arc();
-            nodes.push(node.clone())?;
-            *slot = Slot::Shared(node);
-        }
-    }
-    Ok(())
-}
-
-/// The first entry from `from` on of dirty node `block` that leads to a dirty node.
-fn dirty_child(tree: &Tree, block: u64, from: usize) -> Result<Option<(usize, u64)>> {
-    let node = tree.own(block)?;
-    let entries = node.entries().get(from..).unwrap_or(&[]);
-    let found = entries.iter().position(|e| e.birth.get() == tree.txg);
-    Ok(found.and_then(|n| entries.get(n).map(|e| (from + n, e.block.get()))))
 }

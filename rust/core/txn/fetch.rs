@@ -5,13 +5,13 @@ use crate::fs::Fs;
 use crate::node::fetch::Fetched;
 use crate::node::fetch::Miss;
 use crate::space::group::Maps;
-use crate::space::Space;
+use crate::space::BlockAllocator;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
 impl Fs {
     /// Reads what an operation lacked, into what it has `fetched`.
-    #[inline(never)]
+    #[inline(never)] // own frame
     pub(super) fn fetch(&self, fetched: &Fetched, miss: Miss) {
         fetched.fetch(miss, |count| match miss {
             Miss::Node(ptr) => self.nodes.read(&ptr).map(Some),
@@ -40,7 +40,7 @@ impl Fs {
     }
 
     /// Runs `f` on the allocator, and again whenever it lacked a bitmap, which has been read then.
-    pub(crate) fn on_space<R>(&self, mut f: impl FnMut(&mut Space) -> Result<R>) -> Result<R> {
+    pub(crate) fn on_space<R>(&self, mut f: impl FnMut(&mut BlockAllocator) -> Result<R>) -> Result<R> {
         let mut loads = 0u32;
         loop {
             let mut space = self.space.lock();

@@ -50,7 +50,7 @@ pub struct Tx<'a> {
 }
 
 impl Read for Tx<'_> {
-    #[inline(never)]
+    #[inline(never)] // own frame
     fn attempt(&self, f: &mut dyn FnMut(Walk<'_>) -> Result<()>) -> Result<()> {
         self.on_tree(|tree, env| {
             f(Walk {
@@ -240,14 +240,14 @@ impl<'a> Tx<'a> {
     /// # Errors
     ///
     /// `Exists` if there is one with this key; those of reading and allocating nodes.
-    #[inline(never)]
+    #[inline(never)] // own frame
     pub fn insert(&mut self, key: &Key, data: &[u8]) -> Result<()> {
         let done = self.on_tree(|tree, env| tree.insert(env, key, data, How::Insert));
         done.inspect_err(|e| self.met(e))
     }
 
     /// Inserts an item or replaces it.
-    #[inline(never)]
+    #[inline(never)] // own frame
     pub fn put(&mut self, key: &Key, data: &[u8]) -> Result<()> {
         let done = self.on_tree(|tree, env| tree.insert(env, key, data, How::Put));
         done.inspect_err(|e| self.met(e))
@@ -258,7 +258,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     ///
     /// `NotFound` if there is none with this key; those of reading and allocating nodes.
-    #[inline(never)]
+    #[inline(never)] // own frame
     pub fn remove(&mut self, key: &Key) -> Result<()> {
         let done = self.on_tree(|tree, env| tree.remove(env, key));
         done.inspect_err(|e| self.met(e))
@@ -275,7 +275,7 @@ impl<'a> Tx<'a> {
         Ok(value)
     }
 
-    #[inline(never)]
+    #[inline(never)] // own frame
     fn modify_with(&mut self, key: &Key, f: &mut dyn FnMut(&mut [u8]) -> Result<()>) -> Result<()> {
         let done = self.on_tree(|tree, env| tree.modify(env, key, &mut *f));
         done.map(|_| ()).inspect_err(|e| self.met(e))
@@ -287,7 +287,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     ///
     /// `Corrupt` if they are not in flight; `NoMemory`.
-    #[inline(never)]
+    #[inline(never)] // own frame
     pub fn adopt_extent(&mut self, pblk: u64, len: u32, csum: Option<u32>) -> Result<()> {
         let run = Run { block: pblk, len };
         if !self.fs.space.lock().is_in_flight(run) {
@@ -307,7 +307,7 @@ impl<'a> Tx<'a> {
     /// # Errors
     ///
     /// `Corrupt` if they are not in use; `NoMemory`, `Io`.
-    #[inline(never)]
+    #[inline(never)] // own frame
     pub fn free_extent(&mut self, pblk: u64, len: u32, _birth: u64) -> Result<()> {
         let run = Run { block: pblk, len };
         self.changes.freed.reserve(1)?;
@@ -334,7 +334,7 @@ impl<'a> Tx<'a> {
 
     /// Ends the operation and makes its changes permanent. Returns the transaction group they belong to, for
     /// [`Fs::sync_txg`].
-    #[inline(never)]
+    #[inline(never)] // own frame
     pub fn commit(mut self) -> u64 {
         self.done = true;
         // Nobody else has it: that is only while a function of `self` runs.
@@ -356,7 +356,7 @@ impl<'a> Tx<'a> {
             for run in self.changes.freed.iter() {
                 sound &= space.free(*run, false);
             }
-            space.end_deferred();
+            space.end_prepared();
             if tree.is_tidy() {
                 space.end_op(self.places);
             }
@@ -377,7 +377,7 @@ impl<'a> Tx<'a> {
 }
 
 impl Drop for Tx<'_> {
-    #[inline(never)]
+    #[inline(never)] // own frame
     fn drop(&mut self) {
         let Some(mut tree) = self.tree.take().filter(|_| !self.done) else {
             return;
@@ -394,7 +394,7 @@ impl Drop for Tx<'_> {
         (tree.next_ino, tree.inode_count) = self.before;
         {
             let mut space = self.fs.space.lock();
-            space.end_deferred();
+            space.end_prepared();
             space.end_op(self.places);
         }
         tree.tidy(self.env());

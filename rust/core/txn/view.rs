@@ -74,7 +74,7 @@ impl<'a> View<'a> {
 }
 
 impl Read for View<'_> {
-    #[inline(never)]
+    #[inline(never)] // own frame
     fn attempt(&self, f: &mut dyn FnMut(Walk<'_>) -> Result<()>) -> Result<()> {
         let mut tree = self.tree.take().ok_or(NESTED)?;
         let mut anew = false;
@@ -105,7 +105,7 @@ impl Read for View<'_> {
 
 impl Fs {
     /// Starts reading. What is read stays consistent, and nothing changes, for as long as the view lives.
-    #[inline(never)]
+    #[inline(never)] // own frame
     pub fn view(&self) -> Result<View<'_>> {
         let shared = shared();
         Ok(self.view_of(self.tree.read(), shared))

@@ -53,7 +53,7 @@ pub enum XattrMode {
 
 /// An attribute as it was found.
 #[derive(Clone, Copy)]
-struct Found {
+struct FoundAttr {
     /// The offset of its chunk 0.
     at: u64,
     chunks: usize,
@@ -92,7 +92,7 @@ pub(crate) fn first_offset(hash_key: &[u64; 2], name: &[u8]) -> u64 {
 }
 
 /// Looks for `name`; also tells the offset of the first unused sequence number of its hash, if one is left.
-fn find(r: &impl Read, hash_key: &[u64; 2], ino: Ino, name: &[u8]) -> Result<(Option<Found>, Option<u64>)> {
+fn find(r: &impl Read, hash_key: &[u64; 2], ino: Ino, name: &[u8]) -> Result<(Option<FoundAttr>, Option<u64>)> {
     let first = first_offset(hash_key, name);
     let mut found = None;
     let mut free = first;
@@ -105,7 +105,7 @@ fn find(r: &impl Read, hash_key: &[u64; 2], ino: Ino, name: &[u8]) -> Result<(Op
             }
             let (head, n, _) = DiskXattr::parse(data, ino)?;
             if n == name {
-                found = Some(Found {
+                found = Some(FoundAttr {
                     at: k.offset,
                     chunks: chunks(n.len(), head.value_len.get() as usize),
                 });

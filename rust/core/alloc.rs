@@ -15,7 +15,7 @@ use vexfs_host::Error;
 use vexfs_host::Result;
 
 impl Fs {
-    /// The same; if `f` finds no room but a commit could make some, commits and runs it again.
+    /// Runs `f` on the allocator. If it finds no room but a commit could make some, commits and runs it again.
     fn with_room<R>(&self, mut f: impl FnMut(&mut BlockAllocator) -> Result<R>) -> Result<R> {
         let _shared = shared();
         self.check_writable()?;
@@ -24,7 +24,7 @@ impl Fs {
             done => done.map(Some),
         });
         if let Ok(None) = done {
-            // Who asks may hold folios and blocks in flight that a commit in order would wait for.
+            // The caller may hold folios and blocks in flight, for which an ordinary commit would wait.
             self.commit_at_once()?;
             done = self.on_space(|space| f(space).map(Some));
         }
@@ -95,17 +95,17 @@ impl Fs {
         self.space.lock().info()
     }
 
-    /// How often somebody was told that there is no room. An operation that fails with `NoSpace` while this stays the same has
-    /// met another limit, about which [`Fs::make_room`] can do nothing.
+    /// How often somebody was told that there is no room. An operation that fails with `NoSpace` while this stays the
+    /// same has met another limit, about which [`Fs::make_room`] can do nothing.
     pub fn refusals(&self) -> u64 {
         self.room.refusals()
     }
 
-    /// After an operation failed with `NoSpace`: whether there may be room now. `write_back` writes all dirty data back and
-    /// waits for that; it returns false if it could not.
+    /// After an operation failed with `NoSpace`: whether there may be room now. `write_back` writes all dirty data back
+    /// and waits for that; it returns false if it could not.
     ///
-    /// The caller may hold what the host locks a file or a directory with, but nothing that writing back or a commit waits
-    /// for. Waiting for somebody else who is at it ends with a fatal signal.
+    /// The caller may hold what the host locks a file or a directory with, but nothing that writing back or a commit
+    /// waits for. Waiting for somebody else who is at it ends with a fatal signal.
     pub fn make_room(&self, write_back: &mut dyn FnMut() -> bool) -> bool {
         let promises = || self.space.lock().take_new_promises();
         self.room.make(promises, |promised| {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Reading and writing blocks: the device, where things lie on it, and whose they are.
 //!
-//! Everything that reads or writes metadata of a mounted filesystem does so through [`BlockIo`]. It knows neither the tree nor
-//! the allocator: checksums are part of the formats ([`format`](crate::format)), which take from here the identity that they
-//! are seeded with and compared against. Damage that somebody finds in a block is counted and logged here.
+//! Everything that reads or writes metadata of a mounted filesystem does so through [`BlockIo`]. It knows neither the
+//! tree nor the allocator: checksums are part of the formats ([`format`](crate::format)), which take from here the
+//! identity that they are seeded with and compared against. Damage that somebody finds in a block is counted and logged
+//! here.
 
 use crate::damage::Damage;
 use crate::format::Geometry;

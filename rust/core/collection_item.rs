@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! What the tree knows of collections: an item with the engine's bytes, and hidden files.
 //!
-//! A collection is a directory with a collection item. Its data lies in hidden files: regular files without a name, each
-//! owned by the directory through an item of its own, and deleted with it ([`Fs::remove_collection`], then evict) or with the
-//! collection ([`Fs::drop_collection`]). What the bytes mean is the engine's business.
+//! A collection is a directory with a collection item. Its data lies in hidden files: regular files without a name,
+//! each owned by the directory through an item of its own, and deleted with it ([`Fs::remove_collection`], then evict)
+//! or with the collection ([`Fs::drop_collection`]). What the bytes mean is the engine's business.
 
 #[cfg(test)]
 mod tests;
@@ -44,7 +44,7 @@ fn check_bytes(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Lets an interrupted [`Fs::drop_collection`] end, which would otherwise take new hidden files along.
+/// Finishes an interrupted [`Fs::drop_collection`]. If it went on later, it would delete new hidden files, too.
 fn finish_drop(fs: &Fs, dir: Ino) -> Result<()> {
     if orphan::pending(&fs.view()?, dir)? & DISOWN != 0 {
         resume_drop(fs, dir)?;
@@ -96,8 +96,8 @@ impl Fs {
         Ok(tx.commit())
     }
 
-    /// Makes directory `dir` a collection with `files.len()` hidden files in one transaction. `encode` gets the numbers of
-    /// the new files, which are also left in `files`, and returns the collection's bytes.
+    /// Makes directory `dir` a collection with `files.len()` hidden files in one transaction. `encode` gets the numbers
+    /// of the new files, which are also left in `files`, and returns the collection's bytes.
     ///
     /// `encode` runs under the tree lock: it must not call back into the filesystem.
     pub fn create_collection_with(
@@ -146,8 +146,8 @@ impl Fs {
         Ok(tx.commit())
     }
 
-    /// Makes a hidden file that directory `dir` owns: it has no name and is deleted with the directory or its collection. Works
-    /// on a full device, as does [`Fs::update_collection`]: rows cannot be deleted for good without.
+    /// Makes a hidden file that directory `dir` owns: it has no name and is deleted with the directory or its
+    /// collection. Works on a full device, as does [`Fs::update_collection`]: deleting rows needs both.
     pub fn create_hidden(&self, dir: Ino, now: Time) -> Result<Ino> {
         let _nofs = nofs();
         finish_drop(self, dir)?;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Damage that was met: it is counted, and logged at a bounded rate.
 //!
-//! Anybody who may read can meet the same damaged block again and again, so what is logged must not depend on how often.
+//! Anybody who may read can meet the same damaged block again and again, so what is logged must not depend on how
+//! often.
 
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -39,8 +40,8 @@ impl Damage {
         self.met.load(Relaxed)
     }
 
-    /// Whether a line may be logged at `now`, and how many were left out before it. Two threads at the end of an interval may
-    /// each get a line too many: that is bounded, too.
+    /// Whether a line may be logged at `now`, and how many were left out before it. Two threads at the end of an
+    /// interval may each get a line too many: that is bounded, too.
     fn line(&self, now: u64) -> Option<u64> {
         let since = self.since.load(Relaxed);
         let left_out = if now.saturating_sub(since) >= INTERVAL {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! A filesystem in use: what it consists of, and what belongs to it as a whole.
 //!
-//! [`mount`](crate::mount) brings one up and down. What it does is above it, each in a module of its own that adds to [`Fs`]:
-//! operations ([`txn`](crate::txn)), making them durable ([`log`](mod@crate::log)), blocks for data ([`alloc`](crate::alloc)),
-//! inodes, directories, files.
+//! [`mount`](crate::mount) brings one up and down. What it does is above it, each in a module of its own that adds to
+//! [`Fs`]: operations ([`txn`](crate::txn)), making them durable ([`log`](mod@crate::log)), blocks for data
+//! ([`alloc`](crate::alloc)), inodes, directories, files.
 
 use crate::block_io::BlockIo;
 use crate::btree::Tree;
@@ -92,8 +92,8 @@ pub(crate) struct CommittedSuperblock {
 /// A mounted filesystem.
 pub struct Fs {
     pub(crate) nodes: Box<NodeStore>,
-    /// Held by whoever changes the tree, from the first look at it to the last change, and by a commit while it seals. Its
-    /// holder may give the tree's lock up to read from the device, and finds the tree unchanged afterwards.
+    /// Held by whoever changes the tree, from the first look at it to the last change, and by a commit while it seals.
+    /// Its holder may give the tree's lock up to read from the device, and finds the tree unchanged afterwards.
     pub(crate) writer: Mutex<()>,
     pub(crate) tree: RwLock<Tree>,
     pub(crate) space: Mutex<BlockAllocator>,
@@ -136,16 +136,16 @@ impl Fs {
         self.aborted.store(true, SeqCst);
     }
 
-    /// What an error means that something which changes the filesystem came upon: damage stops all changes, since what has not
-    /// been written yet may rest on it.
+    /// Called with each error that an operation met which changes the filesystem. Damage stops all changes: what has
+    /// not been written yet may depend on it.
     pub(crate) fn met_changing(&self, e: &Error) {
         if matches!(e, Error::Corrupt(_)) {
             self.abort(*e);
         }
     }
 
-    /// Counts and logs, at a bounded rate, damage that an operation failed with. Nothing else follows from it: what stops the
-    /// filesystem has done so by itself. For hosts whose callers get no more than an errno.
+    /// Counts and logs damage that an operation failed with, at a bounded rate. It does nothing else: damage that has
+    /// to stop the filesystem has stopped it already. For hosts whose callers get no more than an errno.
     pub fn note_failure(&self, e: &Error) {
         self.io().damage.note_failure(e);
     }
@@ -270,8 +270,8 @@ impl Fs {
         self.order.is_closed()
     }
 
-    /// Runs `f` until it does not fail for a lack of memory: for work that nobody would take up again. `f` has done nothing
-    /// when it fails.
+    /// Runs `f` until it does not fail for a lack of memory: for work that nobody would take up again. `f` has done
+    /// nothing when it fails.
     pub fn patiently<R>(&self, mut f: impl FnMut() -> Result<R>) -> Result<R> {
         loop {
             match f() {

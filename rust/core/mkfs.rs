@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Making a filesystem: an empty root directory and everything that leads to it.
 //!
-//! What was there before is made unusable first, and the superblock slots are written last, so that a power cut in between
-//! leaves no filesystem rather than a broken one.
+//! What was there before is made unusable first, and the superblock slots are written last, so that a power cut in
+//! between leaves no filesystem rather than a broken one.
 
 use crate::format::group::*;
 use crate::format::items::mode::S_IFDIR;
@@ -53,7 +53,8 @@ pub struct FormatOptions<'a> {
     pub owner: (u32, u32),
     /// Tell the device first that all its blocks are unused.
     pub discard: bool,
-    /// Use the region for the intent log. Without it, every fsync is a commit, as in filesystems from before there was a log.
+    /// Use the region for the intent log. Without it, every fsync is a commit, as in filesystems from before there was
+    /// a log.
     pub intent_log: bool,
 }
 
@@ -186,7 +187,8 @@ fn wipe(dev: &Device, geo: &Geometry, discard: bool) -> Result<()> {
     }
     let mut zeros = Vec::new();
     zeros.resize(SUPERBLOCK_BYTES, 0u8)?;
-    // The region before the groups covers the magics of all common filesystems: 68 KiB. The boot sector's is at the start.
+    // The region before the groups covers the magics of all common filesystems: 68 KiB. The boot sector's is at the
+    // start.
     let end = geo.byte(geo.first_group).min(128 << 10);
     for offset in (0..end).step_by(SUPERBLOCK_BYTES) {
         dev.write(offset, &zeros)?;

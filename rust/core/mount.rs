@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Bringing a filesystem up and down: choosing the superblock, checking what it leads to, finishing what a crash interrupted.
+//! Bringing a filesystem up and down: choosing the superblock, checking what it leads to, finishing what a crash
+//! interrupted.
 //!
-//! Of the two superblock slots the valid one with the higher transaction group counts. The other one is used only if a slot
-//! itself is unreadable or its checksum is wrong, which is what a power cut during a commit leaves. If the superblock is
-//! valid but the tree it leads to is damaged, mounting fails: going back a transaction group silently would undo what was
-//! acknowledged.
+//! Of the two superblock slots the valid one with the higher transaction group counts. The other one is used only if a
+//! slot itself is unreadable or its checksum is wrong, which is what a power cut during a commit leaves. If the
+//! superblock is valid but the tree it leads to is damaged, mounting fails: going back a transaction group silently
+//! would undo what was acknowledged.
 
 #[cfg(test)]
 mod tests;
@@ -57,8 +58,8 @@ pub struct MountOptions {
 }
 
 impl Default for MountOptions {
-    /// Read-write, with up to 64 MiB of dirty nodes. In userspace up to 64 MiB of clean ones are kept; in the kernel as many as
-    /// memory reclaim leaves, which takes them back with [`Fs::shrink`].
+    /// Read-write, with up to 64 MiB of dirty nodes. In userspace up to 64 MiB of clean ones are kept; in the kernel as
+    /// many as memory reclaim leaves, which takes them back with [`Fs::shrink`].
     fn default() -> Self {
         MountOptions {
             read_only: false,
@@ -122,8 +123,8 @@ pub fn read_superblock(dev: &Device, read_only: bool) -> Result<ChosenSuperblock
         }
     }
     match (best, failed) {
-        // What cannot be read may be the newer one: then the other one's data may have been overwritten since, and writing
-        // on from there would lose what was acknowledged.
+        // The slot that cannot be read may be the newer one. Then what the other one leads to may have been overwritten
+        // since, and writing on from there would lose what was acknowledged.
         (Some(_), Some(e)) if !read_only => return Err(e),
         (Some((bytes, slot)), failed) => {
             if let Some(e) = failed {
@@ -205,7 +206,7 @@ impl Fs {
         let maybe_older = chosen.maybe_older;
         let fs = Fs::assemble(dev, chosen, &options)?;
         if maybe_older {
-            // The log need not have what came between this state and a newer one, on which what it has may build.
+            // What the log holds may continue a newer state than this one: then something is missing in between.
             log!(warn, "what the intent log may hold is not shown");
         } else if !options.norecovery && replay(&fs)? {
             // A read-only mount has it in memory only, and nothing to write.

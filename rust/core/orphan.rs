@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Orphans: work on an inode that takes more than one transaction, and is finished after a crash.
 //!
-//! An orphan item is made in the transaction that makes the work necessary (a last name removed, a file cut, a collection
-//! dropped) and is removed in the transaction that ends it. In between, bounded transactions free a few items each. A crash
-//! at any point leaves the item, and the next mount goes on ([`recovery`](crate::recovery)): each step finds by itself what is
-//! left to do.
+//! An orphan item is made in the transaction that makes the work necessary (a last name removed, a file cut, a
+//! collection dropped) and is removed in the transaction that ends it. In between, bounded transactions free a few
+//! items each. A crash at any point leaves the item, and the next mount goes on ([`recovery`](crate::recovery)): each
+//! step finds by itself what is left to do.
 
 use crate::format::items::DiskOrphan;
 use crate::format::Kind;
@@ -30,7 +30,7 @@ pub(crate) fn add(tx: &mut Tx<'_>, ino: Ino, actions: u32) -> Result<()> {
     tx.put(&key::orphan(ino), item.as_bytes())
 }
 
-/// Strikes `actions` off what is to be done for inode `ino`.
+/// Removes `actions` from what is to be done for inode `ino`.
 pub(crate) fn remove(tx: &mut Tx<'_>, ino: Ino, actions: u32) -> Result<()> {
     let left = get(tx, ino)? & !actions;
     if left == 0 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! What mounting finishes: the work that a crash interrupted, which the orphan items name ([`orphan`](crate::orphan)).
+//! What mounting finishes: the work that a crash interrupted, which the orphan items name ([`orphan`]).
 
 #[cfg(test)]
 mod tests;
@@ -22,8 +22,8 @@ const LOGGED: u64 = 10;
 
 /// Finishes what a crash interrupted. Called once, by a writable mount.
 ///
-/// An orphan that cannot be finished, be it for damage, for lack of room or because it contradicts its inode, stays as it is:
-/// it must not keep the others and everything else from being used, and its space is found by a check.
+/// An orphan may be impossible to finish: because of damage, for lack of room, or because it contradicts its inode. It
+/// then stays as it is, since everything else must remain usable. A check finds its space.
 ///
 /// # Errors
 ///

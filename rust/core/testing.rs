@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! What the tests of the tree, transactions and space share: a device in memory, random numbers, and a plain walk of the
-//! whole tree that trusts nothing.
+//! What the tests of the tree, transactions and space share: a device in memory, random numbers, and a plain walk of
+//! the whole tree that trusts nothing.
 
 use crate::btree::Walk;
 use crate::format::node::NodePtr;
@@ -192,7 +192,8 @@ impl Hooked {
         Device::from_backend(self.clone())
     }
 
-    /// Calls `hook` before each operation from now on, in the thread that asks for it and with no lock of the device held.
+    /// Calls `hook` before each operation from now on, in the thread that asks for it and with no lock of the device
+    /// held.
     pub fn set(&self, hook: impl Fn(Op) + Send + Sync + 'static) {
         *self.hook.write().unwrap() = Some(StdArc::new(hook));
     }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The tree: one copy-on-write B+tree holds all metadata.
 //!
-//! [`Tree`] is the tree of the open transaction group. Nodes born in it are dirty: they are in memory only, in
-//! `dirty`, and change in place. Nodes of the group that is being written are in `writing` until they are on the device.
-//! Everything older is clean and comes from the [`NodeStore`](crate::node::store::NodeStore). A pointer's birth says which of the three a node is in.
+//! [`Tree`] is the tree of the open transaction group. Nodes born in it are dirty: they are in memory only, in `dirty`,
+//! and change in place. Nodes of the group that is being written are in `writing` until they are on the device.
+//! Everything older is clean and comes from the [`NodeStore`](crate::node::store::NodeStore). A pointer's birth says
+//! which of the three a node is in.
 //!
 //! Invariants: every ancestor of a dirty node is dirty; the dirty nodes are exactly those reachable from the root with
-//! `birth == txg`; a leaf may be empty, an internal node has an entry; the key of an internal node's entry `i > 0` is the
-//! lowest its child may hold (entry 0 goes down to where its parent begins).
+//! `birth == txg`; a leaf may be empty, an internal node has an entry; the key of an internal node's entry `i > 0` is
+//! the lowest its child may hold (entry 0 goes down to where its parent begins).
 
 pub(crate) mod env;
 mod hints;
@@ -41,7 +42,7 @@ pub(crate) enum Slot {
     Own(UniqueArc<Node>),
     /// Being written.
     Shared(Arc<Node>),
-    /// On the way from one to the other.
+    /// Neither: it is just becoming one from the other.
     Gone,
 }
 
@@ -83,8 +84,8 @@ pub(crate) struct Tree {
     pub(crate) changes: BlockChanges,
 }
 
-/// The leaf that was changed last, so that whoever stays in it finds it without a walk. Dirty nodes stay where they are; any
-/// change of what leads to which keys ends it, and so does the transaction group.
+/// The leaf that was changed last, and its keys: the next change in it needs no walk from the root. It is forgotten
+/// when a node is added or dropped, since that may change which keys belong where, and with its transaction group.
 struct Finger {
     block: u64,
     txg: u64,
@@ -335,8 +336,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Calls `f` with the items from `key` to `to` in order until it returns false. Moves `key` to what comes after the items
-    /// that `f` has seen.
+    /// Calls `f` with the items from `key` to `to` in order until it returns false. Moves `key` to what comes after the
+    /// items that `f` has seen.
     pub(crate) fn scan(&self, key: &mut Key, to: &Key, f: &mut dyn FnMut(&Key, &[u8]) -> Result<bool>) -> Result<()> {
         while *key <= *to {
             let leaf = self.tree.leaf(self.source, key)?;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Making the tree smaller after items were removed.
 //!
-//! Nothing is merged while a transaction can still be rolled back. Once it is over, the leaves it left less than a quarter full
-//! are looked at again: an empty one goes, one that fits into three quarters of a node together with a neighbour is
-//! merged with it, and so on up the tree. All of this is for the sake of space only: whatever cannot be had without waiting,
-//! a neighbour that is not in memory, a block, memory, ends it.
+//! Nothing is merged while a transaction can still be rolled back. Once it is over, the leaves it left less than a
+//! quarter full are looked at again: an empty one goes, one that fits into three quarters of a node together with a
+//! neighbour is merged with it, and so on up the tree. All of this only saves space. It ends as soon as something is
+//! missing: a neighbour that is not in memory, a block, memory.
 
 use super::env::Env;
 use super::Slot;
@@ -88,8 +88,8 @@ impl Tree {
         env.space(|space| space.prepare_free(env.run(block), false)).ok()
     }
 
-    /// Removes or merges dirty node `block`, to which entry `index` of dirty node `parent` leads. `None` if there was no
-    /// reason or no way to, so that nothing has changed for the parent.
+    /// Removes or merges dirty node `block`, to which entry `index` of dirty node `parent` leads. `None` if there was
+    /// no reason or no way to, so that nothing has changed for the parent.
     fn shrink_child(&mut self, env: Env<'_>, parent: u64, index: usize, block: u64) -> Option<()> {
         let node = self.own(block).ok()?;
         if node.used() >= node.capacity() / 4 {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The undo log of a transaction: what each changed item was before.
 //!
-//! Undoing restores the old values in reverse order, in nodes that are dirty already, and needs neither I/O nor memory. That
-//! an old value always finds room again follows from two facts: while a transaction is open leaves are split but never
-//! merged, so the keys a leaf is responsible for only become fewer; and at the time a value was replaced, everything between
-//! those keys was in one leaf together with it.
+//! Undoing restores the old values in reverse order, in nodes that are dirty already, and needs neither I/O nor memory.
+//! That an old value always finds room again follows from two facts: while a transaction is open leaves are split but
+//! never merged, so the keys a leaf is responsible for only become fewer; and at the time a value was replaced,
+//! everything between those keys was in one leaf together with it.
 
 use crate::format::Key;
 use vexfs_host::mem::Vec;

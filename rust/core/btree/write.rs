@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Changing the tree: copying nodes, inserting, replacing, removing, and undoing that.
 //!
-//! A change first makes every node from the root to the leaf dirty, copying those that are not, and splits full internal nodes
-//! on the way down, so that a split below never has to go back up. Copying and splitting do not change what the tree says;
-//! if a later step fails they simply stay. Each step gets the memory and the block it needs before it changes anything.
+//! A change first makes every node from the root to the leaf dirty, copying those that are not, and splits full
+//! internal nodes on the way down, so that a split below never has to go back up. Copying and splitting do not change
+//! what the tree says; if a later step fails they simply stay. Each step gets the memory and the block it needs before
+//! it changes anything.
 
 use super::env::Env;
 use super::undo::Undo as TakenBack;
@@ -116,8 +117,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Splits dirty node `block`, which entry `at` of dirty node `parent` leads to, before its element `mid`. If that is
-    /// the end, the new node is empty and begins at `key`. The parent is not full. Returns the new node.
+    /// Splits dirty node `block`, which entry `at` of dirty node `parent` leads to, before its element `mid`. If that
+    /// is the end, the new node is empty and begins at `key`. The parent is not full. Returns the new node.
     fn split(&mut self, env: Env<'_>, parent: u64, at: usize, block: u64, mid: usize, key: &Key) -> Result<u64> {
         let node = self.own(block)?;
         let (level, first) = (node.level(), node.key_at(0));
@@ -223,7 +224,8 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// `Exists`, `TooBig`, and whatever stops nodes from being read, allocated or copied. The tree says the same as before.
+    /// `Exists`, `TooBig`, and whatever stops nodes from being read, allocated or copied. The tree says the same as
+    /// before.
     pub(crate) fn insert(&mut self, env: Env<'_>, key: &Key, data: &[u8], how: How) -> Result<()> {
         if data.len() > ITEM_MAX {
             return Err(Error::TooBig("tree item"));
@@ -391,8 +393,8 @@ impl Tree {
         ok
     }
 
-    /// Makes the tree say what it said before the transaction, which [`Tree::resume`] goes on with: in between, the tree's
-    /// lock may be given up. Whoever does so keeps others from changing the tree.
+    /// Makes the tree say what it said before the transaction, which [`Tree::resume`] goes on with: in between, the
+    /// tree's lock may be given up. Whoever does so keeps others from changing the tree.
     ///
     /// # Errors
     ///
@@ -419,7 +421,8 @@ impl Tree {
         Ok(taken)
     }
 
-    /// Does again what [`Tree::suspend`] took back. What it puts in was there before, in the same leaves, so there is room.
+    /// Does again what [`Tree::suspend`] took back. What it puts in was there before, in the same leaves, so there is
+    /// room.
     ///
     /// # Errors
     ///

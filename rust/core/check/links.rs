@@ -200,7 +200,7 @@ impl Checker<'_> {
             let ends_well = loop {
                 match links.map.get(at) {
                     Some(i) if i.reached => break true,
-                    // Removed directories and what is wrong otherwise has no way up; the latter was reported.
+                    // A removed directory has no way up. Neither has one that is damaged, which was reported.
                     Some(i) if i.exists && i.is_dir() && i.names == 1 && path.len() <= inos.len() => {
                         path.push(at)?;
                         at = i.named_in;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The consistency checker: reads a whole filesystem from its device and lists everything that is wrong with it.
 //!
-//! It shares the format and the reader of the log with the rest of the crate and nothing else: no cache, no look-up, no allocator. It trusts no byte
-//! before it has looked at it, never writes, and goes on after a problem. Memory grows with one bit per block and one entry
-//! per inode.
+//! It shares the format and the reader of the log with the rest of the crate and nothing else: no cache, no look-up, no
+//! allocator. It trusts no byte before it has looked at it, never writes, and goes on after a problem. Memory grows
+//! with one bit per block and one entry per inode.
 //!
 //! What it holds the filesystem to, beyond the checks of single structures:
 //!
@@ -13,8 +13,8 @@
 //!   directory is reached from the root by exactly one name;
 //! - work that a crash interrupted is noted by an orphan item; hidden files belong to a collection.
 //!
-//! When a node cannot be read, what lies below it is unknown; the comparisons that would only repeat this are left out and
-//! the report says so ([`Report::complete`]).
+//! When a node cannot be read, what lies below it is unknown; the comparisons that would only repeat this are left out
+//! and the report says so ([`Report::complete`]).
 
 #![deny(clippy::indexing_slicing)]
 #![deny(clippy::unwrap_used)]
@@ -201,8 +201,8 @@ impl Checker<'_> {
 ///
 /// # Errors
 ///
-/// `Invalid` or `Corrupt` when there is no superblock to start from, `Unsupported` when it is of a version or has features
-/// that this code does not know, `NoMemory`. Everything else is in the report.
+/// `Invalid` or `Corrupt` when there is no superblock to start from, `Unsupported` when it is of a version or has
+/// features that this code does not know, `NoMemory`. Everything else is in the report.
 pub fn check(dev: &Device) -> Result<Report> {
     let _nofs = nofs();
     let mut slots = Vec::new();

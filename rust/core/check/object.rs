@@ -238,7 +238,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// A placeholder has to keep a place for somebody.
+    /// A placeholder is allowed only while other names have its hash.
     fn end_group(&mut self, o: &mut Object) -> Result<()> {
         if o.placeholder && o.in_group == 0 {
             self.add(Problem::of(

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Adding and taking away names: link, unlink, rmdir.
 //!
-//! An inode that loses its last name stays, with a link count of 0 and an orphan item made in the same transaction, until
-//! [`Fs::evict`] deletes it: files may be unlinked while they are open.
+//! An inode that loses its last name stays, with a link count of 0 and an orphan item made in the same transaction,
+//! until [`Fs::evict`] deletes it: files may be unlinked while they are open.
 
 use super::entry::check_name;
 use super::entry::find_to_remove;
@@ -45,8 +45,8 @@ impl Target {
 ///
 /// # Errors
 ///
-/// `NotEmpty` for a directory with entries, and for a collection that is to be removed like any directory: the rows in it are
-/// not in sight of whoever looks for entries, and must not be lost to him.
+/// `NotEmpty` for a directory with entries, and for a collection that is to be removed like any directory: a program
+/// that finds no entries in it does not see its rows, and must not delete them unknowingly.
 pub(super) fn unlink_inode(tx: &mut Tx<'_>, ino: Ino, what: Target, now: Time) -> Result<Inode> {
     let is_dir = what.is_dir();
     let mut after = change_linked(tx, ino, |d| {
@@ -93,7 +93,7 @@ impl Fs {
             Ok(())
         })?;
         if target.nlink == 0 {
-            // Only what never had a name may get one again: an inode that lost its last one is on its way out.
+            // Only an inode that never had a name may get one: one that lost its last name is about to be deleted.
             if target.state & state::TMPFILE == 0 {
                 return Err(Error::NotFound);
             }
@@ -117,14 +117,14 @@ impl Fs {
         self.remove_name(dir, name, Target::File, now)
     }
 
-    /// Removes the empty directory `name` and returns its attributes; [`Fs::evict`] must follow as for a file. `NotEmpty` for
-    /// a collection, which only [`Fs::remove_collection`] removes.
+    /// Removes the empty directory `name` and returns its attributes; [`Fs::evict`] must follow as for a file.
+    /// `NotEmpty` for a collection, which only [`Fs::remove_collection`] removes.
     pub fn rmdir(&self, dir: Ino, name: &[u8], now: Time) -> Result<Inode> {
         self.remove_name(dir, name, Target::Dir, now)
     }
 
-    /// Removes the collection `name` as [`Fs::rmdir`] does a directory, with all its rows. `NotEmpty` if it has entries,
-    /// `NotCollection` if it is none.
+    /// Removes the collection `name` as [`Fs::rmdir`] does a directory, with all its rows. `NotEmpty` if it has
+    /// entries, `NotCollection` if it is none.
     pub fn remove_collection(&self, dir: Ino, name: &[u8], now: Time) -> Result<Inode> {
         self.remove_name(dir, name, Target::Collection, now)
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Listing directories.
 //!
-//! Entries are copied out in batches and handed over without the tree lock: in the kernel, handing one over can fault on
-//! user memory and wait for anything.
+//! Entries are copied out in batches and handed over without the tree lock: in the kernel, handing one over can fault
+//! on user memory and wait for anything.
 
 use super::entry::SEQ_MASK;
 use crate::format::items::DiskDirent;
@@ -33,10 +33,11 @@ struct ReadEntry {
 
 impl Fs {
     /// Hands the entries of directory `dir` from position `pos` on to `emit`, in the order of their positions, until it
-    /// returns false. `emit` gets an entry's position, name, inode number and `DT_*` type; `.` and `..` are the caller's.
+    /// returns false. `emit` gets an entry's position, name, inode number and `DT_*` type; `.` and `..` are the
+    /// caller's.
     ///
-    /// Returns the position to go on from: that of the entry that `emit` refused, or `i64::MAX` at the end. An entry that
-    /// exists during the whole listing is handed over exactly once, whatever happens to others.
+    /// Returns the position to go on from: that of the entry that `emit` refused, or `i64::MAX` at the end. An entry
+    /// that exists during the whole listing is handed over exactly once, whatever happens to others.
     pub fn readdir(&self, dir: Ino, pos: u64, emit: &mut EmitEntry<'_>) -> Result<u64> {
         let mut names: Vec<u8> = Vec::new();
         let mut entries: Vec<ReadEntry> = Vec::new();

@@ -39,8 +39,8 @@ impl RenameFlags {
     pub const NOREPLACE: RenameFlags = RenameFlags(1);
     /// Exchange the two names, both of which must exist.
     pub const EXCHANGE: RenameFlags = RenameFlags(2);
-    /// Replace what has the new name, if anything, also if it is a collection, whose rows are lost: whoever sets it knows that
-    /// there are none.
+    /// Replace what has the new name, if anything, even a collection, whose rows are then lost. Only for callers that
+    /// know that it has no rows.
     pub const OVER_COLLECTION: RenameFlags = RenameFlags(1 << 31);
 }
 
@@ -66,11 +66,12 @@ struct Rename {
     over: Target,
 }
 
-/// That directory `moved` is not `dir` or above it: it would cut itself off.
+/// That directory `moved` is not `dir` or above it: moving it would cut it off from the root.
 fn check_not_above(tx: &Tx<'_>, moved: Ino, dir: Ino) -> Result<()> {
     let mut at = dir;
-    // Damaged parents can go round in a circle. The way is compared with a place on it, which moves up after 1, 2, 4, ... steps
-    // (Brent 1980): a circle is noticed after a few times its length, however many inodes the superblock says there are.
+    // Damaged parents can go round in a circle. The way is compared with a place on it, which moves up after 1, 2, 4,
+    // ... steps (Brent 1980): a circle is noticed after a few times its length, however many inodes the superblock says
+    // there are.
     let (mut mark, mut steps, mut turn) = (0, 0u64, 1u64);
     loop {
         if at == moved {
@@ -95,7 +96,7 @@ fn check_not_above(tx: &Tx<'_>, moved: Ino, dir: Ino) -> Result<()> {
 }
 
 impl Rename {
-    /// Tells the moved inode: its change time, and a directory its new parent.
+    /// Updates the inode that was moved: its change time and, if it is a directory, its parent.
     fn touch(&self, tx: &mut Tx<'_>, what: &FoundEntry, new_parent: Ino) -> Result<()> {
         change_linked(tx, what.ino, |d| {
             if d.is_dir() != what.is_dir() {
@@ -194,10 +195,10 @@ impl Fs {
     ///
     /// # Errors
     ///
-    /// `NotFound`: no such old name, or with `EXCHANGE` no such new name. `Exists`: the new name is taken and `NOREPLACE`
-    /// was given. `NotDir`, `IsDir`, `NotEmpty`: the new name is taken by something that cannot be replaced by this, which a
-    /// collection cannot be without `OVER_COLLECTION`.
-    /// `Invalid`: a directory would end up inside itself.
+    /// `NotFound`: no such old name, or with `EXCHANGE` no such new name. `Exists`: the new name is taken and
+    /// `NOREPLACE` was given. `NotDir`, `IsDir`, `NotEmpty`: the new name is taken by something that cannot be replaced
+    /// by this, which a collection cannot be without `OVER_COLLECTION`. `Invalid`: a directory would end up inside
+    /// itself.
     pub fn rename(
         &self,
         odir: Ino,

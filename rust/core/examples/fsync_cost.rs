@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What an fsync writes, with the intent log and without: bytes, writes and flushes of the device, which are the same on every
-//! machine.
+//! What an fsync writes, with the intent log and without: bytes, writes and flushes of the device, which are the same
+//! on every machine.
 //!
-//! `cargo run --release -p vexfs-core --example fsync_cost FILE [files]`: FILE is made and removed, `/dev/shm/image` say.
+//! `cargo run --release -p vexfs-core --example fsync_cost FILE [files]`: FILE is made and removed, `/dev/shm/image`
+//! say.
 
 use std::fs::OpenOptions;
 use std::sync::atomic::AtomicU64;

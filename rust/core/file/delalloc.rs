@@ -2,11 +2,12 @@
 //! Delayed allocation: which blocks of a file are promised, and which are on their way to the device.
 //!
 //! A dirty page of the kernel's page cache has a reservation: free space that its writeback will find, however full the
-//! device gets (the allocator adds a share for the extents' items). [`DataState`] remembers per inode, in memory, which blocks are reserved and which
-//! are in flight (allocated and being written). A block can be both: it was dirtied again while it was being written.
+//! device gets (the allocator adds a share for the extents' items). [`DataState`] remembers per inode, in memory, which
+//! blocks are reserved and which are in flight (allocated and being written). A block can be both: it was dirtied again
+//! while it was being written.
 //!
-//! BlockSet are kept as bitmaps of 64 blocks in a hash map, so that random writes to a large file cost the same as sequential
-//! ones. Lock order: the tree lock is never taken while a `DataState` is locked.
+//! Blocks are kept as bitmaps of 64 blocks in a hash map, so that random writes to a large file cost the same as
+//! sequential ones. Lock order: the tree lock is never taken while a `DataState` is locked.
 
 use super::extents;
 use super::extents::DataAlloc;
@@ -204,8 +205,8 @@ impl Inner {
         reached: 0,
     };
 
-    /// Where `len` blocks at `lblk` should go: behind the last allocation if they follow it, anywhere if they are a few in the
-    /// middle. `None` if the tree has to be asked.
+    /// Where `len` blocks at `lblk` should go: behind the last allocation if they follow it, anywhere if they are a few
+    /// in the middle. `None` if the tree has to be asked.
     fn goal(&self, lblk: u64, len: u64) -> Option<u64> {
         if self.last_pblk != 0 && self.last_lblk == lblk {
             return Some(self.last_pblk);
@@ -214,8 +215,8 @@ impl Inner {
     }
 }
 
-/// An [`Inner`], with memory for it from the first write on: of most inodes in memory nothing is written, and what is kept for
-/// one that is only read is there as many times.
+/// An [`Inner`] that takes memory from the first write on. Most inodes in memory are only read, and there may be very
+/// many.
 struct Lazy(Option<Box<Inner>>);
 
 impl Lazy {
@@ -239,7 +240,8 @@ impl Lazy {
 
 /// What the host remembers about the contents of one inode in memory.
 ///
-/// It lives as long as the host's inode. Before it is dropped, [`Fs::release_data_state`] must give back what is reserved.
+/// It lives as long as the host's inode. Before it is dropped, [`Fs::release_data_state`] must give back what is
+/// reserved.
 pub struct DataState {
     inner: Mutex<Lazy>,
     sequence: AtomicU64,
@@ -367,10 +369,10 @@ impl Fs {
         }
     }
 
-    /// Lets no commit begin before the blocks of a file that are in flight from the page cache now have landed: what is done
-    /// next does not become durable without them. Those of direct writes do not count: a program that has not been told of
-    /// their end is promised nothing, and it can keep them from ending. Returns false, and registers nothing, if a commit is
-    /// under way or memory is short; the caller has to wait for the blocks itself then.
+    /// Lets no commit begin before the blocks of a file that are in flight from the page cache now have landed: what is
+    /// done next does not become durable without them. Those of direct writes do not count: nothing is promised to a
+    /// program before its write has ended, and the program can keep it from ending. Returns false, and registers
+    /// nothing, if a commit is under way or memory is short; the caller has to wait for the blocks itself then.
     pub fn order_data(&self, data: &DataState) -> bool {
         let _nofs = nofs();
         let mut state = data.inner.lock();
@@ -467,8 +469,9 @@ impl Fs {
         Ok(alloc)
     }
 
-    /// Where block `lblk` of inode `ino` would continue the extent it is appended to. 0, the allocator's own choice, for
-    /// anything else: overwriting at random then writes to the device in sequence. It is only a hint, for which nobody waits.
+    /// Where block `lblk` of inode `ino` would continue the extent it is appended to. 0, the allocator's own choice,
+    /// for anything else: overwriting at random then writes to the device in sequence. It is only a hint, for which
+    /// nobody waits.
     pub(crate) fn goal_for(&self, ino: u64, lblk: u64) -> Result<u64> {
         let Some(view) = self.try_view() else {
             return Ok(0);
@@ -478,10 +481,11 @@ impl Fs {
     }
 }
 
-/// So few blocks in the middle of a file are not worth asking what they follow: mostly they replace others.
+/// For fewer blocks than this in the middle of a file, the tree is not asked which extent they follow: mostly they
+/// replace others.
 const FEW: u64 = 16;
 
-/// BlockSet allocated in one piece at most: 8 MiB of the smallest blocks.
+/// Blocks allocated in one piece at most: 8 MiB of the smallest blocks.
 pub(crate) const MAX_ALLOC: u32 = 2048;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The end of I/O: making blocks that have been written part of the file.
 //!
-//! The order of things in writeback: [`Fs::alloc_data_for`] takes blocks, the host writes them, [`Fs::end_data_io`] puts
-//! them into the extent list (or [`Fs::abort_data`] gives them back). The size on the device grows with the data only in
-//! `end_data_io`, so that after a crash a file never has a size without the data that belong to it.
+//! The order of things in writeback: [`Fs::alloc_data_for`] takes blocks, the host writes them, [`Fs::end_data_io`]
+//! puts them into the extent list (or [`Fs::abort_data`] gives them back). The size on the device grows with the data
+//! only in `end_data_io`, so that after a crash a file never has a size without the data that belong to it.
 
 use super::delalloc::DataState;
 use super::extents;
@@ -31,7 +31,7 @@ const IN_THE_WAY: usize = 4;
 impl Fs {
     /// Makes written blocks the contents of their range, frees what was there, and raises the size on the device to
     /// `size_at_least`. `csum` is the CRC-32C of all that was written to the blocks, if it is known; see
-    /// [`Tx::adopt_extent`]. Consumes `alloc`: on an error its blocks are given back.
+    /// [`Tx::adopt_extent`](crate::txn::Tx::adopt_extent). Consumes `alloc`: on an error its blocks are given back.
     pub fn end_data_io(
         &self,
         ino: Ino,
@@ -50,13 +50,14 @@ impl Fs {
         done
     }
 
-    /// What [`Fs::end_data_io`] does, for several runs with their checksums in one transaction: all of it or, on an error,
-    /// nothing, and the caller finishes them one by one. Their number should be small, and each should replace a few extents
-    /// at most.
+    /// What [`Fs::end_data_io`] does, for several runs with their checksums in one transaction: all of it or, on an
+    /// error, nothing, and the caller finishes them one by one. Their number should be small, and each should replace a
+    /// few extents at most.
     ///
     /// # Errors
     ///
-    /// `Invalid` for runs that overlap or are not in the order of the file, `Busy` if more extents are in the way; others.
+    /// `Invalid` for runs that overlap or are not in the order of the file, `Busy` if more extents are in the way;
+    /// others.
     pub fn end_data_io_together(
         &self,
         ino: Ino,
@@ -159,8 +160,8 @@ impl Fs {
         Ok(Some(txg))
     }
 
-    /// Makes `contents` the contents of block 0, followed by zeros, and consumes its reservation. The size on the device
-    /// becomes at least their length.
+    /// Makes `contents` the contents of block 0, followed by zeros, and consumes its reservation. The size on the
+    /// device becomes at least their length.
     ///
     /// # Errors
     ///

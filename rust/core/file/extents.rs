@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The extent list of a file: looking up, inserting with merging, and taking ranges out.
 //!
-//! Extents never overlap. Inserting never overwrites blocks: the range is taken out first, which frees the old blocks, and
-//! what is inserted was just written elsewhere.
+//! Extents never overlap. Inserting never overwrites blocks: the range is taken out first, which frees the old blocks,
+//! and what is inserted was just written elsewhere.
 //!
-//! Two extents merge when they continue each other in the file and on the device. The merged extent keeps the older birth:
-//! a birth decides whether a snapshot may still need the blocks, and claiming that blocks are older than they are can only
-//! keep them longer. (There are no snapshots between any two births in this version of the format.)
+//! Two extents merge when they continue each other in the file and on the device. The merged extent keeps the older
+//! birth: a birth decides whether a snapshot may still need the blocks, and claiming that blocks are older than they
+//! are can only keep them longer. (There are no snapshots between any two births in this version of the format.)
 
 use crate::format::items::DiskExtent;
 use crate::format::Key;
@@ -179,8 +179,8 @@ pub(crate) fn count(r: &impl Read, ino: Ino, from: u64, to: u64, limit: usize) -
     Ok(n)
 }
 
-/// Adds written blocks, which the transaction has adopted, to inode `ino`; the range must be empty. `left` is the extent
-/// before the range, if it is known.
+/// Adds written blocks, which the transaction has adopted, to inode `ino`; the range must be empty. `left` is the
+/// extent before the range, if it is known.
 fn add(tx: &mut Tx<'_>, ino: Ino, new: Extent, left: Option<Extent>, right: Option<Extent>) -> Result<()> {
     let mut all = new;
     if let Some(right) = right.filter(|r| all.continues(r)) {
@@ -219,7 +219,8 @@ struct Near {
     after: Option<Extent>,
 }
 
-/// What there is around `lblk`, the first block of a range up to `end` that is about to change, if that can be told at once.
+/// What there is around `lblk`, the first block of a range up to `end` that is about to change, if that can be told at
+/// once.
 fn near(tx: &mut Tx<'_>, ino: Ino, lblk: u64, end: u64) -> Result<Option<Near>> {
     let extent = |found: Option<(Key, &[u8])>| match found {
         Some((k, data)) if k.obj == ino && k.kind == Kind::EXTENT => Extent::parse(data, ino, k.offset).map(Some),
@@ -234,11 +235,11 @@ fn near(tx: &mut Tx<'_>, ino: Ino, lblk: u64, end: u64) -> Result<Option<Near>> 
     })
 }
 
-/// Makes `pblk..pblk+len` the contents of the blocks from `lblk` on of inode `ino`: frees what was there, up to `budget`
-/// extents, and adopts the new blocks.
+/// Makes `pblk..pblk+len` the contents of the blocks from `lblk` on of inode `ino`: frees what was there, up to
+/// `budget` extents, and adopts the new blocks.
 ///
-/// `csum` is that of all that was written to them, if it is known. Returns how many blocks were replaced, `len` unless the
-/// budget ran out, and how many were freed.
+/// `csum` is that of all that was written to them, if it is known. Returns how many blocks were replaced, `len` unless
+/// the budget ran out, and how many were freed.
 pub(crate) fn replace(
     tx: &mut Tx<'_>,
     ino: Ino,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Inline data: another representation of logical block 0, for small files.
 //!
-//! The item holds the start of block 0; the rest of the block reads as zeros. Other blocks may have extents at the same time,
-//! so nothing has to be converted when a file grows: writing block 0 chooses its representation anew.
+//! The item holds the start of block 0; the rest of the block reads as zeros. Other blocks may have extents at the same
+//! time, so nothing has to be converted when a file grows: writing block 0 chooses its representation anew.
 
 use super::extents;
 use super::usage::Usage;
@@ -31,7 +31,8 @@ pub(crate) fn len(r: &impl Read, ino: Ino) -> Result<Option<usize>> {
     })
 }
 
-/// Copies the inline data of inode `ino` into `buf`, pads with zeros and returns their length; `None` when there are none.
+/// Copies the inline data of inode `ino` into `buf`, pads with zeros and returns their length; `None` when there are
+/// none.
 pub(crate) fn read(r: &impl Read, ino: Ino, buf: &mut [u8]) -> Result<Option<usize>> {
     r.get(&key::inline(ino), |data| {
         let n = data.len().min(buf.len());

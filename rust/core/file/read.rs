@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Synchronous reading, for hosts without a page cache and for the engine's files.
 //!
-//! Callers serialise per inode: no write while a read goes on. (A read looks up where blocks lie and then reads them without
-//! the tree lock; a write in between would free them for reuse.)
+//! Callers serialise per inode: no write while a read goes on. (A read looks up where blocks lie and then reads them
+//! without the tree lock; a write in between would free them for reuse.)
 
 use super::inline;
 use super::map::MapKind;

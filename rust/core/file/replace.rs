@@ -10,8 +10,8 @@ use crate::txn::Tx;
 use vexfs_host::Error;
 use vexfs_host::Result;
 
-/// Makes freshly written `alloc`, whose checksum may be known, part of inode `ino` in a transaction that reserved enough for
-/// `budget` old extents.
+/// Makes freshly written `alloc`, whose checksum may be known, part of inode `ino` in a transaction that reserved
+/// enough for `budget` old extents.
 pub(super) fn replace_all(
     tx: &mut Tx<'_>,
     ino: Ino,

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Changing the size of a file.
 //!
-//! Shrinking sets the size first; blocks behind it are freed in the same transaction if there are few extents, otherwise in
-//! bounded ones that follow, with an orphan item and the inode's `TRUNCATING` state until they are through. While that state
-//! is set, nothing may be put behind the size: whoever wants to grow the file finishes the cut first.
+//! Shrinking sets the size first; blocks behind it are freed in the same transaction if there are few extents,
+//! otherwise in bounded ones that follow, with an orphan item and the inode's `TRUNCATING` state until they are
+//! through. While that state is set, nothing may be put behind the size: whoever wants to grow the file finishes the
+//! cut first.
 //!
-//! What lies behind the new end in the last block must read as zeros when the file grows again. The embedded calls rewrite
-//! that block; the kernel's page cache zeroes its page, dirties it and writes it back, so [`Fs::truncate_data`] leaves it
-//! alone.
+//! What lies behind the new end in the last block must read as zeros when the file grows again. The embedded calls
+//! rewrite that block; the kernel's page cache zeroes its page, dirties it and writes it back, so [`Fs::truncate_data`]
+//! leaves it alone.
 
 use super::delalloc::DataState;
 use super::extents;
@@ -78,8 +79,8 @@ impl Fs {
         done
     }
 
-    /// Sets the size of file `ino` for a host with a page cache: drops reservations and blocks behind it, but leaves zeroing
-    /// the rest of the last block to the page cache. Nothing behind the new size may be in flight.
+    /// Sets the size of file `ino` for a host with a page cache: drops reservations and blocks behind it, but leaves
+    /// zeroing the rest of the last block to the page cache. Nothing behind the new size may be in flight.
     pub fn truncate_data(&self, ino: Ino, data: &DataState, size: u64, now: Time) -> Result<Txg> {
         let _nofs = nofs();
         if size > FILE_SIZE_MAX {
@@ -151,7 +152,7 @@ impl Fs {
         }
         let txg = tx.commit();
         if !done {
-            // The file has its new size whatever happens now: who grows it, or the next mount, will try again.
+            // The file has its new size whatever happens now. Whoever grows it, or the next mount, will try again.
             if let Err(e) = resume(self, ino) {
                 log!(warn, "inode {}: blocks behind its end are still taken: {}", ino, e);
             }

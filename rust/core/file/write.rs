@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Synchronous writing, for hosts without a page cache and for the engine's files.
 //!
-//! A write allocates new blocks, writes them in one batch, and puts them into the file in one transaction together with size
-//! and times: whoever reads the file, now or after a crash, finds all of a write or nothing of it. Only the first and the
-//! last block of a write can need their old contents. Device I/O happens outside the tree lock.
+//! A write allocates new blocks, writes them in one batch, and puts them into the file in one transaction together with
+//! size and times: whoever reads the file, now or after a crash, finds all of a write or nothing of it. Only the first
+//! and the last block of a write can need their old contents. Device I/O happens outside the tree lock.
 //!
 //! Callers serialise per inode: writes exclude each other and reads.
 
@@ -52,10 +52,11 @@ impl Fs {
         WRITE_ATOMIC_MAX
     }
 
-    /// Writes `data` to byte `off` of file `ino`, which grows as needed, and returns the transaction group that carries it.
+    /// Writes `data` to byte `off` of file `ino`, which grows as needed, and returns the transaction group that carries
+    /// it.
     ///
-    /// A write of up to [`Fs::write_atomic_max`] bytes is all or nothing, now and after a crash; a longer one is split into
-    /// such writes.
+    /// A write of up to [`Fs::write_atomic_max`] bytes is all or nothing, now and after a crash; a longer one is split
+    /// into such writes.
     ///
     /// # Errors
     ///
@@ -64,8 +65,8 @@ impl Fs {
         self.write_as(Class::Normal, ino, off, data, now)
     }
 
-    /// [`Fs::write`] of something small that has to be written in order to free space: on a full device it may use a part of
-    /// the emergency reserve.
+    /// [`Fs::write`] of something small that has to be written in order to free space: on a full device it may use a
+    /// part of the emergency reserve.
     ///
     /// # Errors
     ///
@@ -122,7 +123,7 @@ impl Fs {
             inode = inode::expect(&tx, ino)?;
         }
         if inode.state & state::TRUNCATING != 0 {
-            // Rare: the other way finishes the cut.
+            // Rare: the ordinary way finishes the cut.
             return Ok(None);
         }
         for (to, from) in buf.iter_mut().skip(off).zip(data) {
@@ -237,7 +238,7 @@ impl Fs {
         let block = self.blocks();
         let mut writes: Vec<Write<'_>> = Vec::new();
         let mut csums: Vec<u32> = Vec::new();
-        // Of what is small; syncing what is large costs more than a flush.
+        // Only for small writes: syncing a large one takes much longer than the flush that checksums save.
         let checked = data.len() as u64 <= LOG_CHECKED_MAX;
         for a in allocs {
             let mut done = 0;
@@ -288,7 +289,8 @@ impl Fs {
         )
     }
 
-    /// Makes written blocks, whose checksums may be known, the contents of file `ino`, whose size becomes at least `end`.
+    /// Makes written blocks, whose checksums may be known, the contents of file `ino`, whose size becomes at least
+    /// `end`.
     fn insert_all(
         &self,
         class: Class,
@@ -301,7 +303,7 @@ impl Fs {
         let from = allocs.first().map_or(0, |a| a.lblk);
         let to = allocs.last().map_or(0, |a| a.lblk.saturating_add(u64::from(a.len)));
         let old = extents::count(&self.view()?, ino, from, to, usize::MAX)?;
-        // A leaf holds far more than eight extents for each item that the reservation counts with.
+        // The reservation counts with a leaf of its own for each item, and a leaf holds far more than eight extents.
         let reserve = Reserve::items(4).clustered(old.saturating_add(allocs.len()) / 8);
         let mut tx: Tx<'_> = self.begin(reserve.class(class))?;
         let mut total = Usage::default();

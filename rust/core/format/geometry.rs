@@ -5,9 +5,9 @@
 //! | boot 4K | sb A 4K | sb B 4K | group table, 2 slots a block | log | pad | group 0 | group 1 | ... | tail | sb copy |
 //! ```
 //!
-//! Invariants of a [`Geometry`], which the rest of the code relies on: all regions lie inside the device and do not overlap,
-//! `first_group` and the length of a group are multiples of the node size, every group but the last is complete, and none of
-//! the products and sums of its numbers overflows a `u64` as a byte offset.
+//! Invariants of a [`Geometry`], which the rest of the code relies on: all regions lie inside the device and do not
+//! overlap, `first_group` and the length of a group are multiples of the node size, every group but the last is
+//! complete, and none of the products and sums of its numbers overflows a `u64` as a byte offset.
 
 use super::group::groups_per_block;
 use super::superblock::MAX_TABLE_BLOCKS;
@@ -63,8 +63,8 @@ impl Geometry {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a block size that is not a power of two from 4 KiB to 64 KiB, a log that does not fit, or a device that
-    /// is too small or too large.
+    /// `Invalid` for a block size that is not a power of two from 4 KiB to 64 KiB, a log that does not fit, or a device
+    /// that is too small or too large.
     pub fn plan(device_bytes: u64, block_size: u32, log_bytes: Option<u64>) -> Result<Geometry> {
         if !block_size.is_power_of_two() || !(MIN_BLOCK_SIZE..=MAX_BLOCK_SIZE).contains(&block_size) {
             return Err(Error::Invalid(

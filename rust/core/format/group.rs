@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Groups: the table that describes them and the bitmaps that say which of their blocks are used.
 //!
-//! A bitmap is 4,096 raw bytes, bit `i` (the lowest bit of a byte first) set if block `i` of the group is used. It has no
-//! room for a header, so what makes it self-describing is in its descriptor: a checksum seeded with the filesystem, the
-//! block it was written to and the transaction group that wrote it.
+//! A bitmap is 4,096 raw bytes, bit `i` (the lowest bit of a byte first) set if block `i` of the group is used. It has
+//! no room for a header, so what makes it self-describing is in its descriptor: a checksum seeded with the filesystem,
+//! the block it was written to and the transaction group that wrote it.
 
 use super::csum::crc_of;
 use core::mem::offset_of;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The items of the tree: what the leaves hold about inodes, names, attributes and file contents.
 //!
-//! An item is found by its key (object, kind, offset); what follows here is its data. All structures are little-endian, have
-//! no padding and alignment 1, so that they can be read where they lie in a leaf.
+//! An item is found by its key (object, kind, offset); what follows here is its data. All structures are little-endian,
+//! have no padding and alignment 1, so that they can be read where they lie in a leaf.
 //!
 //! | kind | object | offset | data |
 //! |---|---|---|---|
@@ -16,9 +16,9 @@
 //! | collection | directory | 0 | the engine's bytes |
 //! | collection | directory | hidden inode number | [`DiskHidden`] |
 //!
-//! Invariants: an extent of block 0 and inline data never coexist; extents of one inode neither overlap nor are empty; a
-//! dirent with inode number 0 is a placeholder that keeps sequence number 0 of a hash taken while others with the same hash
-//! exist (so that a free sequence number 0 proves that no name has the hash).
+//! Invariants: an extent of block 0 and inline data never coexist; extents of one inode neither overlap nor are empty;
+//! a dirent with inode number 0 is a placeholder that keeps sequence number 0 of a hash taken while others with the
+//! same hash exist (so that a free sequence number 0 proves that no name has the hash).
 
 use core::mem::size_of;
 use vexfs_host::Error;

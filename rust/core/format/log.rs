@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The intent log: batches of operations, one behind the other in a region that is used in a circle.
 //!
-//! A batch is a header, then operations, then zeros up to a multiple of [`LOG_UNIT`]. An operation is a header and entries:
-//! items put and removed, blocks of data adopted and freed. Places in the log are numbered in units, on and on: unit `n` lies
-//! at `n` modulo the region's units. A position thus never comes twice in the life of a filesystem, and since the header
-//! carries it, what an earlier round left is never taken for a batch.
+//! A batch is a header, then operations, then zeros up to a multiple of [`LOG_UNIT`]. An operation is a header and
+//! entries: items put and removed, blocks of data adopted and freed. Places in the log are numbered in units, on and
+//! on: unit `n` lies at `n` modulo the region's units. A position thus never comes twice in the life of a filesystem,
+//! and since the header carries it, what an earlier round left is never taken for a batch.
 //!
 //! Nothing here trusts a byte: lengths and kinds are checked before they are used.
 
@@ -29,7 +29,8 @@ pub const LOG_UNIT: usize = 4096;
 pub const LOG_BATCH_MAX: usize = 1 << 20;
 /// The longest run of blocks in bytes whose adoption has a checksum.
 pub const LOG_CHECKED_MAX: u64 = 64 << 10;
-/// Open transaction groups beyond the one on the device that a log can speak of: one that is being written, and the next.
+/// Open transaction groups beyond the one on the device that a log can speak of: one that is being written, and the
+/// next.
 pub const LOG_GROUPS: u64 = 2;
 
 /// The header of a batch.
@@ -42,8 +43,8 @@ pub struct DiskLogBatch {
     pub csum: U32,
     /// The number of its first unit.
     pub position: U64,
-    /// SipHash-2-4 of the position under the filesystem's hash key. Bytes that users put into the log, which may be found
-    /// where a batch could begin, can therefore not be made to look like one.
+    /// SipHash-2-4 of the position under the filesystem's hash key. Bytes that users put into the log, which may be
+    /// found where a batch could begin, can therefore not be made to look like one.
     pub tag: U64,
     /// Transaction group of the first operation.
     pub first_txg: U64,
@@ -93,8 +94,8 @@ pub struct DiskLogEntry {
 pub const LOG_PUT: u8 = 1;
 /// An item is removed.
 pub const LOG_REMOVE: u8 = 2;
-/// Blocks that data was written to become part of the tree. If there is data, it is the CRC-32C of what was written to them:
-/// the batch may have reached the medium before they did.
+/// Blocks that data was written to become part of the tree. If there is data, it is the CRC-32C of what was written to
+/// them: the batch may have reached the medium before they did.
 pub const LOG_ADOPT: u8 = 3;
 /// Blocks of data are freed.
 pub const LOG_FREE: u8 = 4;
@@ -148,8 +149,8 @@ impl LogIdentity {
         }
     }
 
-    /// The header in `unit`, if a batch may begin there whose first unit is `position`. Its length is possible; the rest is
-    /// known only when [`LogIdentity::is_whole`] has seen all of it.
+    /// The header in `unit`, if a batch may begin there whose first unit is `position`. Its length is possible; the
+    /// rest is known only when [`LogIdentity::is_whole`] has seen all of it.
     pub fn header(&self, unit: &[u8], position: u64) -> Option<DiskLogBatch> {
         let (head, _) = DiskLogBatch::ref_from_prefix(unit).ok()?;
         let ours =
@@ -184,8 +185,8 @@ pub enum LogEntry<'a> {
     Put(Key, &'a [u8]),
     /// An item was removed.
     Remove(Key),
-    /// Blocks of data became part of the tree; with the checksum of what was written to them, if the batch may have reached
-    /// the medium before they did.
+    /// Blocks of data became part of the tree; with the checksum of what was written to them, if the batch may have
+    /// reached the medium before they did.
     Adopt(u64, u32, Option<u32>),
     /// Blocks of data were freed.
     Free(u64, u32),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The on-disk format: every structure VexFS reads from or writes to a device.
 //!
-//! `docs/format.md` is the same in prose and pictures. All numbers are little-endian and all structures are byte-aligned without
-//! padding, so that a structure is simply a view of the bytes it was read from; sizes and offsets are asserted at compile
-//! time. Nothing read from a device is trusted before it has passed the checks in this module: parsing never panics, never
-//! indexes by an unchecked value and never adds one unchecked.
+//! `docs/format.md` is the same in prose and pictures. All numbers are little-endian and all structures are
+//! byte-aligned without padding, so that a structure is simply a view of the bytes it was read from; sizes and offsets
+//! are asserted at compile time. Nothing read from a device is trusted before it has passed the checks in this module:
+//! parsing never panics, never indexes by an unchecked value and never adds one unchecked.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The superblock: where everything starts, and the commit record.
 //!
-//! There are two slots, written in turn, and a copy that mkfs leaves in the last 4 KiB of the last block. A slot is valid if
-//! magic and checksum are right; of two valid ones the one with the higher transaction group is the filesystem.
+//! There are two slots, written in turn, and a copy that mkfs leaves in the last 4 KiB of the last block. A slot is
+//! valid if magic and checksum are right; of two valid ones the one with the higher transaction group is the
+//! filesystem.
 
 use super::*;
 use core::mem::offset_of;
@@ -246,7 +247,8 @@ fn foreign_slot(slot: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Names the filesystem that the first bytes of a device (68 KiB are enough) belong to, if it is a well-known other one.
+/// Names the filesystem that the first bytes of a device (68 KiB are enough) belong to, if it is a well-known other
+/// one.
 pub fn foreign(head: &[u8]) -> Option<&'static str> {
     let at = |off: usize, magic: &[u8]| {
         let end = off.checked_add(magic.len());

@@ -27,8 +27,8 @@ struct Doomed {
     blocks: Option<(u64, u32, u64)>,
 }
 
-/// Removes up to `budget` items of inode `ino`, all but the inode item itself, and frees what they refer to. Returns whether
-/// none are left.
+/// Removes up to `budget` items of inode `ino`, all but the inode item itself, and frees what they refer to. Returns
+/// whether none are left.
 ///
 /// It calls itself for hidden files, which own none: the depth is two.
 fn purge(tx: &mut Tx<'_>, ino: Ino, budget: &mut usize) -> Result<bool> {

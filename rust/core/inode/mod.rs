@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Inodes: attributes, and what every operation does to them.
 //!
-//! An inode is one item of the tree. Operations change it where it lies, through [`change`], which also moves its change
-//! cookie. The kernel's and the tests' copies are [`Inode`] values; they carry the txg of the last change, which is what an
-//! fsync has to wait for.
+//! An inode is one item of the tree. Operations change it where it lies, through [`change`], which also moves its
+//! change cookie. The kernel's and the tests' copies are [`Inode`] values; they carry the txg of the last change, which
+//! is what an fsync has to wait for.
 //!
-//! Who serialises: the tree lock makes each operation atomic. Operations on the *contents* of one inode (write, truncate,
-//! punch, set_attr) are several transactions or do device I/O between look-up and change, so callers hold a lock of their
-//! own per inode: exclusively for changes of contents, shared for reading (the kernel's `i_rwsem`, an engine's collection
-//! lock). Directory operations need no such lock.
+//! Who serialises: the tree lock makes each operation atomic. Operations on the *contents* of one inode (write,
+//! truncate, punch, set_attr) are several transactions or do device I/O between look-up and change, so callers hold a
+//! lock of their own per inode: exclusively for changes of contents, shared for reading (the kernel's `i_rwsem`, an
+//! engine's collection lock). Directory operations need no such lock.
 
 mod create;
 mod evict;
@@ -291,8 +291,8 @@ pub(crate) fn change<R>(tx: &mut Tx<'_>, ino: Ino, f: impl FnOnce(&mut DiskInode
     done.ok_or(Error::NotFound)
 }
 
-/// The same for what has become of the contents, which often changes nothing that the inode says: it stays as it is then if
-/// the transaction group has a change of it already.
+/// The same after a change of the contents. Often the inode would stay the same: it is then left alone if it was
+/// changed in this transaction group before.
 pub(crate) fn change_contents(tx: &mut Tx<'_>, ino: Ino, f: impl Fn(&mut DiskInode) -> Result<()>) -> Result<()> {
     let txg = tx.txg();
     let same = tx.get(&key::inode(ino), |data| {

@@ -61,7 +61,8 @@ impl End {
     }
 }
 
-/// Whether the blocks that operations behind transaction group `base` adopted with a checksum hold what was written to them.
+/// Whether the blocks that operations behind transaction group `base` adopted with a checksum hold what was written to
+/// them.
 fn has_data(dev: &Device, geo: &Geometry, mut ops: LogOps<'_>, base: u64) -> Result<bool> {
     let mut buf: Vec<u8> = Vec::new();
     while let Some((op, mut entries)) = ops.next()? {

@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The intent log: what makes fsync cheap.
 //!
-//! A commit writes every changed node. What fsync promises takes less: each operation notes what it does to items and to
-//! blocks of data ([`redo`]), and [`Fs::sync_txg`](crate::Fs::sync_txg) writes what was noted since the last time as one batch, behind the batches
-//! before it. A mount does again what the log holds beyond the state on the device ([`replay`]). The next commit makes all of
-//! it part of that state; the log is never needed for consistency.
+//! A commit writes every changed node. What fsync promises takes less: each operation notes what it does to items and
+//! to blocks of data ([`redo`]), and [`Fs::sync_txg`](crate::Fs::sync_txg) writes what was noted since the last time as
+//! one batch, behind the batches before it. A mount does again what the log holds beyond the state on the device
+//! ([`replay`]). The next commit makes all of it part of that state; the log is never needed for consistency.
 //!
-//! The log holds the operations of the whole filesystem in the order in which they happened, not those of the file that is
-//! synced. What is found after a power cut is therefore always a state that the filesystem was in, and nothing has to be
-//! known about which operation depends on which other one. Whoever syncs writes for all; who waits for the log meanwhile finds
-//! itself covered, or writes one batch for everybody who waited.
+//! The log holds the operations of the whole filesystem in the order in which they happened, not only those of the file
+//! that is synced. So a power cut always leaves a state that the filesystem was in, and nobody has to know which
+//! operation depends on which other one. Whoever syncs writes a batch for all. Those who wait for the log meanwhile
+//! find that the batch covers them, or one of them writes the next batch for all who waited.
 //!
-//! A batch is written with FUA. If it speaks of data written since the last flush, that has to be durable, too, and a batch that
-//! reached the medium before such data must not show what was in those blocks before. Small runs of blocks have a checksum in
-//! the batch: one flush behind the batch makes both durable, and a mount leaves a last batch out whose data is not there, as
-//! one that is torn: no flush followed it, so nobody was told that it is durable. A batch that another one follows had its
-//! flush. Where a run has no checksum, because it is large or because the memory it is written from may change meanwhile, the
-//! device is flushed before the batch.
+//! A batch is written with FUA. If it speaks of data written since the last flush, that has to be durable, too, and a
+//! batch that reached the medium before such data must not show what was in those blocks before. Small runs of blocks
+//! have a checksum in the batch: one flush behind the batch makes both durable, and a mount leaves a last batch out
+//! whose data is not there, as one that is torn: no flush followed it, so nobody was told that it is durable. A batch
+//! that another one follows had its flush. Where a run has no checksum, because it is large or because the memory it is
+//! written from may change meanwhile, the device is flushed before the batch.
 //!
-//! A commit takes no notice of the log but for two numbers. At the seal of transaction group N, the superblock of N gets the
-//! place of the next batch: all before it is in N. Batches go on being written while N is, with operations of N and N + 1: a
-//! power cut leaves the state before N and batches with all of N, or the state of N and batches of which those of N are passed
-//! over. When N is on the device, the log before that place is free.
+//! A commit and the log share only two numbers. When transaction group N is sealed, its superblock gets the place of
+//! the next batch: everything in the log before that place is part of N. While N is being written, batches go on being
+//! written, with operations of N and N + 1. A power cut then leaves one of two things: the state before N, and batches
+//! with all of N; or the state of N, and a mount passes over the operations of N in the batches. When N is on the
+//! device, the log before that place is free.
 //!
-//! The log is bounded, and what it cannot take is committed instead: operations of a transaction group with more than 1 MiB to
-//! note, what could not be noted for a lack of memory, a batch that could not be written, one that is larger than what a
-//! commit would write, one for which the region has no room. A commit follows a batch with which more than half of the region
-//! is in use.
+//! The log is bounded, and what it cannot take is committed instead: operations of a transaction group with more than 1
+//! MiB to note, what could not be noted for a lack of memory, a batch that could not be written, one that is larger
+//! than what a commit would write, one for which the region has no room. A commit follows a batch with which more than
+//! half of the region is in use.
 //!
-//! Locks: whoever writes a batch is alone with that, but holds no lock of the log's; it takes the tree's. That of the commit is
-//! never taken meanwhile.
+//! Locks: one task at a time writes a batch. It holds no lock of the log meanwhile; it takes the tree's lock for a
+//! moment, and never that of the commit.
 
 pub(crate) mod end;
 pub(crate) mod read;

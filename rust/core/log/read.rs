@@ -44,8 +44,8 @@ impl<'a> Reader<'a> {
         self.position
     }
 
-    /// The next batch and its operations; `None` at the end of the log, which is where no whole batch of this filesystem with
-    /// the right position lies: a power cut may have torn the last one.
+    /// The next batch and its operations; `None` at the end of the log, which is where no whole batch of this
+    /// filesystem with the right position lies: a power cut may have torn the last one.
     ///
     /// # Errors
     ///

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! What operations did since the last batch, in the form in which it is written: the next batch, growing.
 //!
-//! It belongs to the tree, so that the tree's lock protects it and operations are in it in the order in which they happened.
-//! Noting something never fails an operation: if there is no memory or no room for it, all is thrown away and nothing more is
-//! noted in this transaction group, which then has to be committed to be durable.
+//! It belongs to the tree, so that the tree's lock protects it and operations are in it in the order in which they
+//! happened. Noting something never fails an operation: if there is no memory or no room for it, all is thrown away and
+//! nothing more is noted in this transaction group, which then has to be committed to be durable.
 //!
-//! Invariants: an operation is in `buf` as a whole, or it is the open one and begins at `op`; all of `buf` up to `sealed` is of
-//! the transaction group that is being written, or older, and all behind it is of the open one; `buf` has room for the zeros
-//! at the end of the batch.
+//! Invariants: an operation is in `buf` as a whole, or it is the open one and begins at `op`; all of `buf` up to
+//! `sealed` is of the transaction group that is being written, or older, and all behind it is of the open one; `buf`
+//! has room for the zeros at the end of the batch.
 
 use crate::format::log::*;
 use crate::format::Key;
@@ -43,7 +43,8 @@ pub(crate) struct Redo {
     durable: u64,
     /// The newest transaction group of which something was thrown away.
     incomplete: u64,
-    /// Runs of blocks adopted without a checksum since the mount, and how many there were when the last one in `buf` was; 0 if `buf` has none.
+    /// Runs of blocks adopted without a checksum since the mount, and how many there were when the last one in `buf`
+    /// was; 0 if `buf` has none.
     adopted: u64,
     adopted_here: u64,
     /// Whether `buf` has runs of blocks with checksums, which are not counted in `adopted`.
@@ -52,7 +53,8 @@ pub(crate) struct Redo {
     head: u64,
     /// Where the first batch lies that is still needed.
     tail: u64,
-    /// As it was when the transaction group that is being written was sealed: end of `buf`, operations, their number, `head`.
+    /// As it was when the transaction group that is being written was sealed: end of `buf`, operations, their number,
+    /// `head`.
     sealed: SealMark,
 }
 
@@ -75,7 +77,8 @@ pub(crate) struct Batch {
     pub(crate) lsn: u64,
     /// Runs of blocks that had been adopted without a checksum, of whose data this batch speaks; 0 if it does not.
     pub(crate) adopted: u64,
-    /// Whether it speaks of data that has checksums: neither it nor the data need have reached the medium before the other.
+    /// Whether it speaks of data that has checksums: neither it nor the data need have reached the medium before the
+    /// other.
     pub(crate) checked: bool,
     /// Whether more than half of the region is in use with it.
     pub(crate) half_full: bool,
@@ -119,8 +122,8 @@ impl Redo {
         }
     }
 
-    /// Starts to note what operations of `txg` and later ones do. `durable` is the transaction group on the device, whose
-    /// superblock names `tail`; the next batch goes to `head`, in a region of `units`.
+    /// Starts to note what operations of `txg` and later ones do. `durable` is the transaction group on the device,
+    /// whose superblock names `tail`; the next batch goes to `head`, in a region of `units`.
     pub(crate) fn start(&mut self, units: u64, durable: u64, txg: u64, tail: u64, head: u64) {
         (self.units, self.durable, self.txg) = (units, durable, txg);
         (self.tail, self.head, self.sealed.head) = (tail, head, tail);
@@ -299,8 +302,8 @@ impl Redo {
         self.in_use() > self.units / 2 && self.sealed.head == self.tail
     }
 
-    /// Takes the whole operations that were noted, as a batch that has its place, and leaves the memory of `spare` with what an
-    /// open one has noted. `commit_bytes` is what a commit would write instead.
+    /// Takes the whole operations that were noted, as a batch that has its place, and leaves the memory of `spare` with
+    /// what an open one has noted. `commit_bytes` is what a commit would write instead.
     pub(crate) fn steal(&mut self, spare: &mut Vec<u8>, commit_bytes: u64) -> Steal {
         if !self.on || self.incomplete > self.durable {
             return Steal::Refused;

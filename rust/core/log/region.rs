@@ -35,8 +35,8 @@ impl Region {
         Some((at * LOG_UNIT as u64 + self.start, self.units - at))
     }
 
-    /// Divides `bytes` that lie at `position` where the region ends: how many are before the end, and the byte offsets of the
-    /// two parts.
+    /// Divides `bytes` that lie at `position` where the region ends: how many are before the end, and the byte offsets
+    /// of the two parts.
     pub(super) fn split(&self, position: u64, bytes: usize) -> Result<(usize, u64, u64)> {
         let (offset, left) = self.place(position).ok_or(NO_LOG)?;
         let before = left.saturating_mul(LOG_UNIT as u64).min(bytes as u64);

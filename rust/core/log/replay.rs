@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Doing again, in memory, what the log holds beyond the state on the device.
 //!
-//! The log is read several times. First its end is found ([`End`]); then all blocks that its operations adopted are taken from
-//! the allocator, so that no node of the replay lands on data; then the operations are done, each as one transaction like the first time. Nothing is written: a
-//! power cut finds the log as it was.
+//! The log is read several times. First its end is found ([`End`]); then all blocks that its operations adopted are
+//! taken from the allocator, so that no node of the replay lands on data; then the operations are done, each as one
+//! transaction like the first time. Nothing is written: a power cut finds the log as it was.
 //!
-//! A batch with the right checksum whose contents cannot be fails the mount. It was written so, or somebody made it: in either
-//! case there is no telling what was promised.
+//! If a batch has the right checksum but impossible contents, the mount fails. Either it was written like this, or
+//! somebody has forged it: in both cases nobody can know what was promised.
 
 use super::end::End;
 use super::read::Reader;
@@ -26,8 +26,8 @@ struct LogContents {
     last_txg: u64,
 }
 
-/// Brings the tree to the state that the log promises, and lets the log go on from there. Returns whether there was anything
-/// to do, which has to become part of the state on the device before anything is written.
+/// Brings the tree to the state that the log promises, and lets the log go on from there. Returns whether there was
+/// anything to do, which has to become part of the state on the device before anything is written.
 ///
 /// # Errors
 ///

@@ -29,8 +29,8 @@ enum Logged {
 }
 
 impl Fs {
-    /// Makes what was done in transaction groups up to `txg` before this call durable: by the log if it can take it, else by
-    /// a commit. Concurrent callers share either.
+    /// Makes what was done in transaction groups up to `txg` before this call durable: by the log if it can take it,
+    /// else by a commit. Concurrent callers share either.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl Fs {
         self.gather(&tools);
         let begun = monotonic();
         let done = self.write_next(&mut tools);
-        // Those it covers are still there, and those who came too late for it.
+        // Those whom the batch covers still count, and so do those who came too late for it.
         tools.together = self.log.callers.load(SeqCst);
         tools.took = monotonic().saturating_sub(begun);
         let mut writer = self.log.writer.lock();
@@ -111,9 +111,9 @@ impl Fs {
         done
     }
 
-    /// Waits a little for those who waited for the last batch, if they were several: tasks that sync again and again are about
-    /// to come back, and one batch for all of them costs as much as one for the first. It takes as long as a batch takes at
-    /// most, and next time only those who came count.
+    /// Waits a little for those who waited for the last batch, if they were several: tasks that sync again and again
+    /// are about to come back, and one batch for all of them costs as much as one for the first. It takes as long as a
+    /// batch takes at most, and next time only those who came count.
     fn gather(&self, tools: &Tools) {
         if tools.together < 2 {
             return;
@@ -129,7 +129,8 @@ impl Fs {
     fn write_next(&self, tools: &mut Tools) -> Result<Logged> {
         let stolen = {
             let mut tree = self.tree.write();
-            // Who stops the filesystem because of what is in memory holds this lock: nothing of that is written after it.
+            // Whoever stops the filesystem because of what is in memory holds this lock: none of that is written
+            // afterwards.
             if let Some(e) = self.abort_reason() {
                 return Err(e);
             }
@@ -201,8 +202,8 @@ impl Fs {
         Ok(())
     }
 
-    /// Commits, so that the log has room again. Who called has what it wanted: it neither waits for a commit under way nor
-    /// learns of an error, which the next one meets again.
+    /// Commits, so that the log has room again. What the caller asked for is durable already. So it does not wait for a
+    /// commit that is under way, and it is not told of an error, which the next commit meets again.
     fn empty_log(&self) {
         if let Some(mut state) = self.commit.try_lock() {
             if self.tree.read().redo.is_half_full() {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The cache of clean nodes.
 //!
-//! Nodes are immutable once written, so the cache hands out shared references and never has to be told of a change: a block
-//! that holds another node by now is recognized by the birth its parent's pointer carries. Bounded by a number of nodes;
-//! eviction is the clock algorithm (Corbató 1968): a hand passes over the nodes and drops the first that was not used since
-//! it last came by.
+//! Nodes are immutable once written, so the cache hands out shared references and never has to be told of a change: a
+//! block that holds another node by now is recognized by the birth its parent's pointer carries. Bounded by a number of
+//! nodes; eviction is the clock algorithm (Corbató 1968): a hand passes over the nodes and drops the first that was not
+//! used since it last came by.
 //!
 //! Its locks are the innermost ones; they are held neither across I/O nor while memory is allocated for nodes.
 

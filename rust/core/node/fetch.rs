@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! What an operation reads from the device while it holds no lock.
 //!
-//! A walk that comes to a node which is not in memory, or an allocator that comes to such a bitmap, does not read it: it
-//! notes what it lacks and returns `WouldBlock`. Whoever holds the locks gives them up, reads, takes them again and starts
-//! the walk from the root. What was read is held until the operation is over, so that memory reclaim cannot make it read
-//! the same again and again.
+//! A walk that comes to a node which is not in memory, or an allocator that comes to such a bitmap, does not read it:
+//! it notes what it lacks and returns `WouldBlock`. Whoever holds the locks gives them up, reads, takes them again and
+//! starts the walk from the root. What was read is held until the operation is over, so that memory reclaim cannot make
+//! it read the same again and again.
 //!
 //! While no lock was held, the place may have been freed and written anew, and what was read there is then not what the
-//! pointer says. That is no damage: a failed read counts only if the walk comes to the same pointer again. A clean node's
-//! pointer, once gone from the tree, never comes back, since its birth is in it.
+//! pointer says. That is no damage: a failed read counts only if the walk comes to the same pointer again. A clean
+//! node's pointer, once gone from the tree, never comes back, since its birth is in it.
 
 use super::store::NodeStore;
 use super::Node;
@@ -30,7 +30,8 @@ pub(crate) enum Miss {
     Bitmap(u64),
 }
 
-/// What an operation has read while it held no lock. Most operations never need to: it has memory from the first time on.
+/// What an operation has read while it held no lock. It takes memory only when something is read: most operations read
+/// nothing.
 pub(crate) struct Fetched(OnceCell<Box<Fetches>>);
 
 struct Fetches {
@@ -92,8 +93,8 @@ impl Fetched {
         self.0.get().map_or(0, |fetches| fetches.count.get())
     }
 
-    /// Gets what is lacking from `read`, which is told how many things have been read with this one. An error comes to light
-    /// when it is asked for again.
+    /// Gets what is lacking from `read`, which is told how many things have been read with this one. An error comes to
+    /// light when it is asked for again.
     pub(crate) fn fetch(&self, miss: Miss, read: impl FnOnce(u32) -> Result<Option<Arc<Node>>>) {
         if let Some(fetches) = self.0.get() {
             fetches.fetch(miss, read);

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! A node in memory: the bytes it has on disk, and the few numbers of its header in native form.
 //!
-//! Clean nodes are kept by [`cache`], read by [`store`], and fetched by operations that hold no lock meanwhile ([`fetch`]).
-//! Dirty ones belong to the tree ([`btree`](crate::btree)).
+//! Clean nodes are kept by [`cache`], read by [`store`], and fetched by operations that hold no lock meanwhile
+//! ([`fetch`]). Dirty ones belong to the tree ([`btree`](crate::btree)).
 //!
-//! A node that came from a device was checked in full by [`Node::parse`]; one that was made here keeps the same invariants:
+//! A node that came from a device was checked in full by [`Node::parse`]; one that was made here keeps the same
+//! invariants:
 //!
 //! - keys ascend strictly;
 //! - `HEADER + nr * (size of an item header or entry) <= data_start <= buf.len()`;
 //! - every item's data lies in `data_start..buf.len()`, and `live` is the sum of their lengths;
 //! - an internal node has at least one entry.
 //!
-//! The header in the bytes is brought up to date only by [`Node::seal`]. Should an invariant be broken all the same, the
-//! functions return nothing or refuse; they never panic.
+//! The header in the bytes is brought up to date only by [`Node::seal`]. Should an invariant be broken all the same,
+//! the functions return nothing or refuse; they never panic.
 
 pub(crate) mod cache;
 pub(crate) mod fetch;
@@ -542,8 +543,8 @@ impl Node {
         at.clamp(1, self.nr.saturating_sub(1).max(1))
     }
 
-    /// Moves the items or entries from `at` on to the end of `right`, a node of the same level whose keys, if any, are all
-    /// lower and which has room for them.
+    /// Moves the items or entries from `at` on to the end of `right`, a node of the same level whose keys, if any, are
+    /// all lower and which has room for them.
     pub fn move_tail(&mut self, at: usize, right: &mut Node, scratch: &mut [u8]) {
         let at = at.min(self.nr);
         right.append(self, at);

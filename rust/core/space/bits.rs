@@ -130,8 +130,8 @@ impl Bits {
         None
     }
 
-    /// The first free run of `want` blocks in `from..to`, or the longest one there is; with `spare_places`, only of blocks
-    /// that are in no free place.
+    /// The first free run of `want` blocks in `from..to`, or the longest one there is; with `spare_places`, only of
+    /// blocks that are in no free place.
     pub(super) fn find_run(
         &self,
         from: usize,

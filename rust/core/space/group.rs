@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! One group in memory: its descriptor, and its bitmaps once they are needed.
 //!
-//! There are two bitmaps. `next` is what the next commit will write: the blocks of the tree as it is now. `busy` is what must
-//! not be allocated: `next`, the blocks of the tree as it was committed last, and data blocks that are being written but are
-//! not in the tree yet.
+//! There are two bitmaps. `next` is what the next commit will write: the blocks of the tree as it is now. `busy` is
+//! what must not be allocated: `next`, the blocks of the tree as it was committed last, and data blocks that are being
+//! written but are not in the tree yet.
 //!
-//! Invariants: `next` is a subset of `busy`; the counts are those of the bitmaps; while the bitmaps are not loaded, the two
-//! are equal and equal to what is on the device. So a bitmap that a commit has sealed stays in memory until it is written.
+//! Invariants: `next` is a subset of `busy`; the counts are those of the bitmaps; while the bitmaps are not loaded, the
+//! two are equal and equal to what is on the device. So a bitmap that a commit has sealed stays in memory until it is
+//! written.
 
 use super::bits::Bits;
 use crate::block_io::BlockIo;
@@ -174,8 +175,8 @@ impl Group {
         block
     }
 
-    /// Forgets the bitmaps if they can be read again; `writing` is the transaction group that is on its way to the device.
-    /// Returns whether it did.
+    /// Forgets the bitmaps if they can be read again; `writing` is the transaction group that is on its way to the
+    /// device. Returns whether it did.
     pub(super) fn unload(&mut self, writing: Option<u64>) -> bool {
         let on_device =
             !self.dirty && self.disk.flags.get() & GROUP_UNINIT == 0 && writing != Some(self.disk.bitmap_birth.get());

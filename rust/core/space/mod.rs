@@ -9,13 +9,13 @@
 //!                      \--release--> free
 //! ```
 //!
-//! A block that the open transaction group freed stays unallocatable until that group is on the device, since until then a
-//! power cut brings the old tree back. Nodes are allocated when they become dirty and bitmaps have fixed places, so a
-//! commit allocates nothing.
+//! A block that the open transaction group freed stays unallocatable until that group is on the device, since until
+//! then a power cut brings the old tree back. Nodes are allocated when they become dirty and bitmaps have fixed places,
+//! so a commit allocates nothing.
 //!
-//! Three promises are counted here: places for the nodes that open operations may dirty, blocks for data that is in the page
-//! cache and has no block yet, and the emergency reserve, places that only operations which free space may use, so that a
-//! full filesystem can be emptied.
+//! Three promises are counted here: places for the nodes that open operations may dirty, blocks for data that is in the
+//! page cache and has no block yet, and the emergency reserve, places that only operations which free space may use, so
+//! that a full filesystem can be emptied.
 //!
 //! Relies on: [`Group`] for the bitmaps. One lock protects everything; it is taken inside the tree's lock.
 
@@ -125,7 +125,8 @@ pub(crate) struct Places(u64);
 const EXTENT_SHARE: u64 = 32;
 
 impl BlockAllocator {
-    /// Reads the group table. `slot` says which slot of a table block is current, `csum` is the checksum over all of them.
+    /// Reads the group table. `slot` says which slot of a table block is current, `csum` is the checksum over all of
+    /// them.
     ///
     /// # Errors
     ///
@@ -293,8 +294,8 @@ impl BlockAllocator {
     /// Promises places for up to `nodes` nodes to an operation.
     pub(crate) fn begin_op(&mut self, nodes: u64, class: Class) -> Option<Places> {
         let nb = u64::from(self.nb());
-        // The worst case of a large operation may exceed the whole reserve of a small filesystem. It is far from what the
-        // operation is going to need, and waiting for more room would be in vain.
+        // The worst case of a large operation may exceed the whole reserve of a small filesystem. The operation is
+        // going to need far less than that, and waiting for more room would not help.
         let (nodes, kept) = match class {
             Class::Normal => (nodes, self.emergency),
             Class::Urgent => (nodes.min(self.emergency / 2), 0),
@@ -425,13 +426,13 @@ impl BlockAllocator {
         n
     }
 
-    /// Prepares for [`BlockAllocator::free`] of `run`, which cannot fail then. With `later`, other runs may be prepared and freed in
-    /// between, until [`BlockAllocator::end_prepared`].
+    /// Prepares for [`BlockAllocator::free`] of `run`, which cannot fail then. With `later`, other runs may be prepared
+    /// and freed in between, until [`BlockAllocator::end_prepared`].
     ///
     /// # Errors
     ///
-    /// `Corrupt` if the blocks are not in use: the tree or the bitmap is damaged. `NoMemory`; `WouldBlock` if a bitmap has to
-    /// be read.
+    /// `Corrupt` if the blocks are not in use: the tree or the bitmap is damaged. `NoMemory`; `WouldBlock` if a bitmap
+    /// has to be read.
     pub(crate) fn prepare_free(&mut self, run: Run, later: bool) -> Result<()> {
         let bad = |what| Err(Error::corrupt(what, run.block, 0));
         self.pending.reserve(self.prepared + 1)?;
@@ -459,8 +460,8 @@ impl BlockAllocator {
         self.prepared = 0;
     }
 
-    /// Frees a run that [`BlockAllocator::prepare_free`] was told of: at once if `now`, else when the open transaction group is on
-    /// the device. Returns false if something is wrong with it, which only a damaged tree can lead to.
+    /// Frees a run that [`BlockAllocator::prepare_free`] was told of: at once if `now`, else when the open transaction
+    /// group is on the device. Returns false if something is wrong with it, which only a damaged tree can lead to.
     pub(crate) fn free(&mut self, run: Run, now: bool) -> bool {
         let Some((group, index)) = self.geo.locate(run.block) else {
             return false;
@@ -491,8 +492,8 @@ impl BlockAllocator {
         }
     }
 
-    /// Allocates up to `want` blocks in a row for data, near `goal` if that is not 0. They are in flight: part of no tree.
-    /// With `promised`, they come out of the promise made before and cannot run into the reserves.
+    /// Allocates up to `want` blocks in a row for data, near `goal` if that is not 0. They are in flight: part of no
+    /// tree. With `promised`, they come out of the promise made before and cannot run into the reserves.
     ///
     /// # Errors
     ///
@@ -517,8 +518,8 @@ impl BlockAllocator {
         Ok(Run { block, len: len as u32 })
     }
 
-    /// [`BlockAllocator::alloc_data`] for what has to be written in order to free space: it may use half of the emergency reserve. The
-    /// other half stays for the nodes that freeing changes.
+    /// [`BlockAllocator::alloc_data`] for what has to be written in order to free space: it may use half of the
+    /// emergency reserve. The other half stays for the nodes that freeing changes.
     pub(crate) fn alloc_urgent(&mut self, goal: u64, want: u32) -> Result<Run> {
         let places = self.emergency / 2 + self.reserved;
         let room = self

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Keeping freed data blocks from being reused while someone may still be reading them.
 //!
-//! A reader of file data looks up where blocks lie, lets go of the tree, and then reads them. In between they may be
-//! overwritten, which frees them, the transaction group may be committed, and another file's data could land in them. A
-//! reader that can be overtaken like this holds a [`ReadPin`] from before the look-up until the read is through.
+//! A reader of file data looks up where blocks lie, lets go of the tree, and then reads them. In between, the file may
+//! be overwritten, which frees the blocks; that may be committed; and another file's data could be written to them. So
+//! such a reader holds a [`ReadPin`] from before the look-up until the read has ended.
 //!
 //! Pins are counted in two counters, as in sleepable RCU (McKenney 2006): new pins go to the current one. Blocks that
 //! become free while there are pins are *deferred frees*: they wait until the counter that was current at that time has

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Making room on a device that is all but full.
 //!
-//! What is promised to dirty data is the worst case: a file of one byte is promised a block and goes into a leaf in the end.
-//! So an operation that finds no room may find some when the host has written dirty data back. It does that once and tries
-//! again: see [`Fs::make_room`](crate::Fs::make_room).
+//! What is promised to dirty data is the worst case: a file of one byte is promised a block and goes into a leaf in the
+//! end. So an operation that finds no room may find some when the host has written dirty data back. It does that once
+//! and tries again: see [`Fs::make_room`](crate::Fs::make_room).
 //!
-//! A device that is really full must not be written back with every operation that fails. Only promises made since the last
-//! time began can give room, and what many ask for at once is done once.
+//! A device that is really full must not be written back with every operation that fails. Only promises made since the
+//! last time began can give room, and what many ask for at once is done once.
 
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
@@ -48,8 +48,8 @@ impl Room {
         self.ended.load(SeqCst)
     }
 
-    /// Whether there may be room now. `new_promises` takes the promises that were made since the last time; if there are any,
-    /// `write_back` gets their number and says whether it succeeded.
+    /// Whether there may be room now. `new_promises` takes the promises that were made since the last time; if there
+    /// are any, `write_back` gets their number and says whether it succeeded.
     pub(crate) fn make(&self, new_promises: impl FnOnce() -> u64, write_back: impl FnOnce(u64) -> bool) -> bool {
         let (begun, ended) = (self.begun.load(SeqCst), self.ended.load(SeqCst));
         let Ok(_turn) = self.turn.write_killable() else {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! What a commit writes of the allocator: bitmaps and blocks of the group table, each to its slot that is not current.
 //!
-//! Slots have fixed places, so sealing allocates no blocks; and the memory for the copies is given by the caller, who knows
-//! from [`BlockAllocator::dirty`] how much it takes, so sealing cannot fail.
+//! Slots have fixed places, so sealing allocates no blocks; and the memory for the copies is given by the caller, who
+//! knows from [`BlockAllocator::dirty`] how much it takes, so sealing cannot fail.
 
 use super::BlockAllocator;
 use super::Group;
@@ -22,8 +22,8 @@ impl BlockAllocator {
 
     /// Gets the memory that the rest of a commit needs of the allocator. Nothing happens if there is none.
     pub(crate) fn prepare_commit(&mut self) -> Result<()> {
-        // In the worst case everything that this group has freed has to wait for readers in the second of the two, which may
-        // change places before.
+        // In the worst case, everything that this group has freed has to wait for readers in the second list. Both get
+        // the memory: they may be exchanged before.
         self.deferred_free
             .iter_mut()
             .try_for_each(|runs| runs.reserve(self.pending.len()))
@@ -41,8 +41,8 @@ impl BlockAllocator {
     }
 
     /// Seals the space of transaction group `txg`: fills `bitmaps` and `tables`, which are large enough for what
-    /// [`BlockAllocator::dirty`] said, and calls `place` with the block each 4 KiB of `bitmaps` (false) or block of `tables` (true)
-    /// has to be written to. Returns the new checksum over the table. Needs no memory.
+    /// [`BlockAllocator::dirty`] said, and calls `place` with the block each 4 KiB of `bitmaps` (false) or block of
+    /// `tables` (true) has to be written to. Returns the new checksum over the table. Needs no memory.
     pub(crate) fn seal(
         &mut self,
         io: &BlockIo,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Where to allocate: which group, and where in it.
 //!
-//! Nodes go next-fit through one group for as long as it has room for them, so that the nodes of one commit lie together and
-//! are written in few, long runs; what the commit before left free is taken up on the next round. Data goes where its goal
-//! says, in a long enough run if there is one near.
+//! Nodes go next-fit through one group for as long as it has room for them, so that the nodes of one commit lie
+//! together and are written in few, long runs; what the commit before left free is taken up on the next round. Data
+//! goes where its goal says, in a long enough run if there is one near.
 
 use super::BlockAllocator;
 use crate::format::GROUP_HEAD_BLOCKS;
@@ -26,8 +26,8 @@ impl BlockAllocator {
         if self.places == 0 {
             return Err(Error::NoSpace);
         }
-        // The group the last node is in, from there on, and from its start if that is worth it; then the others; then that
-        // one again.
+        // The group the last node is in, from there on, and from its start if that is worth it; then the others; then
+        // that one again.
         let rounds = [(first, from, 1), (first, 0, ROUND)].into_iter();
         let others = (1..count).map(|n| ((first + n) % count, 0, 1));
         for (group, from, least) in rounds.chain(others).chain([(first, 0, 1)]) {
@@ -60,7 +60,8 @@ impl BlockAllocator {
         if let Some(found) = self.find_in(group, index, want, goal != 0, Some(nb))? {
             return Ok(found);
         }
-        // What is left is in places. Keep to as many as are to spare, but never turn away data that was promised a block.
+        // What is left is in places. Keep to as many as are to spare, but never turn away data that was promised a
+        // block.
         let want = want.min(blocks.max(nb as usize));
         self.find_in(group, index, want, goal != 0, None)?.ok_or(Error::NoSpace)
     }

@@ -51,8 +51,8 @@ impl Reserve {
         Reserve { of_data: true, ..self }
     }
 
-    /// Nodes that may become dirty: for each item the way down, a split on each level and a new root; for neighbours all of
-    /// that once, and leaves that hold a few items each.
+    /// How many nodes may become dirty. For each item: the nodes from the root to the leaf, a split on each level and a
+    /// new root. For neighbours: all of that once, and the leaves that they fill, of a few items each.
     fn nodes(&self, levels: u32) -> u64 {
         let way = u64::from(levels) * 2 + 1;
         let runs = self.items.saturating_add(u64::from(self.neighbours > 0));
@@ -68,7 +68,8 @@ const LARGE_STEP: Reserve = Reserve::items(6).clustered(STEP).deleting();
 const SMALL_STEP: Reserve = Reserve::items(8).deleting();
 
 impl Fs {
-    /// Starts an operation. Waits for others, and commits first if too much is dirty or if that makes the room it needs.
+    /// Starts an operation. Waits for others, and commits first if too much is dirty or if that makes the room it
+    /// needs.
     ///
     /// # Errors
     ///
@@ -108,8 +109,8 @@ impl Fs {
         }
     }
 
-    /// Starts an operation of the intent log, of up to `items` items, on a filesystem that nobody uses yet and that may be
-    /// read-only: it does not commit.
+    /// Starts an operation of the intent log, of up to `items` items, on a filesystem that nobody uses yet and that may
+    /// be read-only: it does not commit.
     pub(crate) fn begin_replay(&self, items: usize) -> Result<Tx<'_>> {
         let shared = shared();
         let writer = self.writer.lock();

@@ -2,16 +2,16 @@
 //! Committing a transaction group: making everything done so far durable, atomically.
 //!
 //! 1. Get all the memory that is needed. Failing here changes nothing: the next commit does it all.
-//! 2. Seal, while operations are held: from the leaves up, checksums go into headers and parents; bitmaps and table blocks
-//!    that changed are copied; the next transaction group opens. Nothing fails and nothing is allocated here.
+//! 2. Seal, while operations are held: from the leaves up, checksums go into headers and parents; bitmaps and table
+//!    blocks that changed are copied; the next transaction group opens. Nothing fails and nothing is allocated here.
 //! 3. Operations go on. Write nodes, bitmaps (to their other slots) and table blocks (likewise), in any order; flush.
 //! 4. Write the superblock to the older slot, durably. This is the moment of the commit.
 //! 5. Blocks that the group freed can be allocated from now on; its nodes become clean.
 //!
-//! A power cut before step 4 is complete leaves the other superblock slot, and nothing it leads to has been overwritten: new
-//! nodes and data only go to blocks that were free in it, bitmaps and table blocks to the slots it does not use. A failure in
-//! step 3 or 4 makes the filesystem read-only, since what is in memory can then neither be written nor taken back. Only the
-//! device can cause one: nothing from step 2 on needs memory that might not be had.
+//! A power cut before step 4 is complete leaves the other superblock slot, and nothing it leads to has been
+//! overwritten: new nodes and data only go to blocks that were free in it, bitmaps and table blocks to the slots it
+//! does not use. A failure in step 3 or 4 makes the filesystem read-only, since what is in memory can then neither be
+//! written nor taken back. Only the device can cause one: nothing from step 2 on needs memory that might not be had.
 //!
 //! A commit begins when the data has landed that something in it must not overtake ([`order`](super::order)).
 //!
@@ -135,8 +135,8 @@ impl Fs {
         Ok(sealed)
     }
 
-    /// Of step 2: copies bitmaps and table blocks that changed, and fills in the superblock that leads to them and to the tree,
-    /// whose nodes are sealed.
+    /// Of step 2: copies bitmaps and table blocks that changed, and fills in the superblock that leads to them and to
+    /// the tree, whose nodes are sealed.
     fn seal_superblock(
         &self,
         state: &mut CommittedSuperblock,

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Commits that wait for data.
 //!
-//! Data in flight becomes part of the tree when it has been written, in whatever transaction group is open then. An operation
-//! that must not become durable before that data, such as replacing a file by rename, registers it first ([`Fs::order_data`](crate::Fs::order_data)),
-//! and neither a commit nor a batch of the log begins before all that is registered has landed. While one waits or is written
-//! nothing more can be registered, so that it waits for what was there when it came: the operation has to wait for its data
-//! itself then.
+//! Data in flight becomes part of the tree when it has been written, in whatever transaction group is open then. An
+//! operation that must not become durable before that data, such as replacing a file by rename, registers it first
+//! ([`Fs::order_data`](crate::Fs::order_data)), and neither a commit nor a batch of the log begins before all that is
+//! registered has landed. While one waits or is written nothing more can be registered, so that it waits for what was
+//! there when it came: the operation has to wait for its data itself then.
 //!
-//! What brings data into the tree never waits here, or nothing would ever land: see [`Reserve::of_data`]. If that needs the
-//! room that only a commit makes, on a device that is all but full, it commits without waiting.
+//! An operation that brings data into the tree never waits here, or no data would ever land: see [`Reserve::of_data`].
+//! On a device that is nearly full it may need the room that only a commit makes. It then commits without waiting.
 //!
 //! [`Reserve::of_data`]: super::Reserve::of_data
 

@@ -11,14 +11,14 @@ pub(super) const NESTED: Error = Error::Busy;
 
 /// Reading the tree, in a [`View`](super::View) or within a [`Tx`](super::Tx).
 ///
-/// The functions given to these methods run while the tree is locked: they must not call into the filesystem again, nor do
-/// anything that may (such as touching user memory).
+/// The functions given to these methods run while the tree is locked: they must not call into the filesystem again, nor
+/// do anything that may (such as touching user memory).
 pub trait Read {
     /// Calls `f` on the tree, and again whenever it lacked a node, which has been read then.
     #[doc(hidden)]
     fn attempt(&self, f: &mut dyn FnMut(Walk<'_>) -> Result<()>) -> Result<()>;
 
-    /// Hears of every error of reading before the caller does.
+    /// Called with every error of reading, before it is returned to the caller.
     #[doc(hidden)]
     fn met(&self, _error: &Error) {}
 
@@ -75,7 +75,7 @@ pub trait Read {
     fn scan(&self, from: &Key, to_inclusive: &Key, f: &mut dyn FnMut(&Key, &[u8]) -> Result<bool>) -> Result<()> {
         let mut at = *from;
         let done = self.attempt(&mut |walk| {
-            // Once `f` has seen an item, the tree does not change between attempts.
+            // Once `f` was called with an item, the tree does not change between attempts.
             if walk.anew {
                 at = *from;
             }

@@ -28,8 +28,8 @@ use vexfs_host::SharedScope;
 
 /// An operation that changes the tree.
 ///
-/// It holds the writer lock throughout, and the tree's, but for the time that something has to be read from the device: then
-/// the tree is made to say what it said before the operation, and readers go on.
+/// It holds the writer lock throughout, and the tree's, but for the time that something has to be read from the device:
+/// then the tree is made to say what it said before the operation, and readers go on.
 pub struct Tx<'a> {
     fs: &'a Fs,
     /// Taken out while it is in use.
@@ -156,13 +156,13 @@ impl<'a> Tx<'a> {
         self.fs.hash_key()
     }
 
-    /// The same operation, for what is left of an orphan: damage that it meets does not stop the filesystem.
+    /// The same operation, for deleting what is left of an orphan: damage that it meets does not stop the filesystem.
     pub(crate) fn for_orphan(mut self) -> Self {
         self.of_orphan = true;
         self
     }
 
-    /// Damage that the operation found by comparing what it read; returns it as an error.
+    /// The error for damage that the operation found by comparing what it read.
     pub(crate) fn damaged(&self, what: &'static str, owner: u64) -> Error {
         let error = Error::corrupt(what, u64::MAX, owner);
         self.met(&error);
@@ -186,7 +186,8 @@ impl<'a> Tx<'a> {
         self.of_tree(|tree| tree.inode_count = count).ok_or(NESTED)
     }
 
-    /// Sets what an operation of `entries` entries in the intent log left.
+    /// Sets the counts that an operation in the intent log left. It has `entries` entries, so it cannot have changed
+    /// them by more.
     pub(crate) fn set_counts(&mut self, next_ino: u64, inode_count: u64, entries: u64) -> Result<()> {
         let most = next_ino.saturating_sub(FIRST_INO).saturating_add(1);
         let set = self.of_tree(|tree| {
@@ -210,8 +211,8 @@ impl<'a> Tx<'a> {
         next.ok_or(NESTED)?.ok_or(Error::NoSpace)
     }
 
-    /// Calls `f` with the items around `k`, up to `to`, if one leaf can tell: `None` otherwise. The caller is about to change
-    /// what is there.
+    /// Calls `f` with the items around `k`, up to `to`, if one leaf can tell: `None` otherwise. The caller is about to
+    /// change what is there.
     pub(crate) fn around<R>(
         &mut self,
         k: &Key,
@@ -264,8 +265,8 @@ impl<'a> Tx<'a> {
         done.inspect_err(|e| self.met(e))
     }
 
-    /// Changes the value of an item in place, its length stays. `None` if there is no such item. If `f` fails, the item is
-    /// as it was.
+    /// Changes the value of an item in place, its length stays. `None` if there is no such item. If `f` fails, the item
+    /// is as it was.
     pub fn modify<R>(&mut self, key: &Key, f: impl FnOnce(&mut [u8]) -> Result<R>) -> Result<Option<R>> {
         let (mut f, mut value) = (Some(f), None);
         self.modify_with(key, &mut |data| {
@@ -281,8 +282,9 @@ impl<'a> Tx<'a> {
         done.map(|_| ()).inspect_err(|e| self.met(e))
     }
 
-    /// Makes data blocks in flight part of the tree; an extent item of this transaction refers to them. `csum` is the CRC-32C
-    /// of what was written to them, if it is known: making this durable by the intent log then takes one flush less.
+    /// Makes data blocks in flight part of the tree; an extent item of this transaction refers to them. `csum` is the
+    /// CRC-32C of what was written to them, if it is known: making this durable by the intent log then takes one flush
+    /// less.
     ///
     /// # Errors
     ///
@@ -300,9 +302,9 @@ impl<'a> Tx<'a> {
         })
     }
 
-    /// Frees data blocks which no extent item refers to any more. `birth` is the extent's. They become available when the
-    /// transaction group is on the device: not before, even if they were born in it, since someone who looked them up may
-    /// still be about to read them.
+    /// Frees data blocks which no extent item refers to any more. `birth` is the extent's. They become available when
+    /// the transaction group is on the device: not before, even if they were born in it, since someone who looked them
+    /// up may still be about to read them.
     ///
     /// # Errors
     ///
@@ -321,7 +323,7 @@ impl<'a> Tx<'a> {
         self.changes.freed.push(run)
     }
 
-    /// Ends the operation for the intent log.
+    /// Notes the end of the operation for the intent log.
     fn note(&self, tree: &mut Tree) {
         self.changes
             .adopted
@@ -337,7 +339,7 @@ impl<'a> Tx<'a> {
     #[inline(never)] // own frame
     pub fn commit(mut self) -> u64 {
         self.done = true;
-        // Nobody else has it: that is only while a function of `self` runs.
+        // It is there: others take it out only while a function of `self` runs.
         let Some(mut tree) = self.tree.take() else {
             return self.txg;
         };

@@ -16,14 +16,15 @@ use vexfs_host::sync::RwLockReadGuard;
 use vexfs_host::Result;
 use vexfs_host::SharedScope;
 
-/// How often a view gives up the lock to read what it lacks, before it has seen anything: a tree that changes all the time
-/// must not make it begin anew for ever.
+/// How often a view gives up the lock to read a node, as long as it has seen nothing of the tree. It starts again from
+/// the root each time, and if the tree kept changing it might never end otherwise.
 const TURNS: u32 = 4 * MAX_LEVELS as u32;
 
 /// The tree, to read.
 ///
-/// The lock is given up while a node is read from the device, if that cannot show the caller two states of the tree: before
-/// it has seen anything, or if nobody is changing the tree. Otherwise, which is rare, the node is read under the lock.
+/// The lock is given up while a node is read from the device, if that cannot show the caller two states of the tree:
+/// before it has seen anything, or if nobody is changing the tree. Otherwise, which is rare, the node is read under the
+/// lock.
 pub struct View<'a> {
     fs: &'a Fs,
     /// Taken out while it is in use.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Extended attributes: values of up to 64 KiB under full names (`user.colour`), in chunks that fit the tree.
 //!
-//! An attribute's chunks lie under the keys (inode, xattr, hash48 << 16 | sequence number << 12 | chunk); the sequence number
-//! tells names with equal hashes apart. Chunk 0 holds the name and the start of the value.
+//! An attribute's chunks lie under the keys (inode, xattr, hash48 << 16 | sequence number << 12 | chunk); the sequence
+//! number tells names with equal hashes apart. Chunk 0 holds the name and the start of the value.
 //!
-//! Invariant: chunks 0..n of an attribute are there without gaps, each but the last one full. Setting, replacing and removing
-//! are one transaction each, so nobody ever sees half a value. The inode counts the bytes of its attribute names; the count
-//! is 0 exactly when there are no attributes.
+//! Invariant: chunks 0..n of an attribute are there without gaps, each but the last one full. Setting, replacing and
+//! removing are one transaction each, so nobody ever sees half a value. The inode counts the bytes of its attribute
+//! names; the count is 0 exactly when there are no attributes.
 
 #[cfg(test)]
 mod tests;
@@ -222,8 +222,8 @@ impl Fs {
     ///
     /// # Errors
     ///
-    /// `Exists` and `NoData` as `mode` says, `Range` for a bad name, `TooBig` for a value over 64 KiB, `NoSpace` when the
-    /// names would get too long for a list of them.
+    /// `Exists` and `NoData` as `mode` says, `Range` for a bad name, `TooBig` for a value over 64 KiB, `NoSpace` when
+    /// the names would get too long for a list of them.
     pub fn set_xattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode, now: Time) -> Result<Txg> {
         let _nofs = nofs();
         check(name, value)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Applies operations to a filesystem and to the model, and compares what they answer.
 
+mod choose;
 mod collections;
 mod contents;
 mod names;
@@ -131,6 +132,7 @@ impl Harness {
 
     fn run(&mut self, op: Op) -> Result<Durable, Failure> {
         match op.kind() {
+            // Names.
             Kind::CreateFile => self.create(op, S_IFREG)?,
             Kind::Mkdir => self.create(op, S_IFDIR)?,
             Kind::Symlink => self.create(op, S_IFLNK)?,
@@ -141,6 +143,12 @@ impl Harness {
             Kind::Unlink => self.remove(op, false)?,
             Kind::Rmdir => self.remove(op, true)?,
             Kind::Rename => self.rename(op)?,
+            Kind::Lookup => self.lookup(op)?,
+            Kind::Readdir => self.readdir(op)?,
+            Kind::ReadLink => self.read_link(op)?,
+            Kind::Evict => self.evict_one(op)?,
+
+            // Contents and attributes.
             Kind::Write => self.write(op)?,
             Kind::WriteCached => self.write_cached(op)?,
             Kind::Writeback => self.writeback_one(op)?,
@@ -149,14 +157,8 @@ impl Harness {
             Kind::Read => self.read(op)?,
             Kind::SetAttr => self.set_attr(op)?,
             Kind::SetXattr | Kind::RemoveXattr | Kind::GetXattr | Kind::ListXattr => self.xattr(op)?,
-            Kind::Lookup => self.lookup(op)?,
-            Kind::Readdir => self.readdir(op)?,
-            Kind::ReadLink => self.read_link(op)?,
-            Kind::Evict => self.evict_one(op)?,
-            Kind::Sync => return self.sync(op).map(|()| Durable::Yes),
-            Kind::Fsync => return self.fsync(op).map(|()| Durable::Yes),
-            Kind::Shrink => drop(self.fs.shrink(op.pick(0, 50) as usize)),
-            Kind::Remount => return self.remount().map(|()| Durable::Yes),
+
+            // Collections.
             Kind::CreateCollection => self.create_collection(op)?,
             Kind::Insert => return self.insert(op),
             Kind::DeleteRows => self.delete_rows(op)?,
@@ -165,71 +167,15 @@ impl Harness {
             Kind::DropCache => drop(self.collections.shrink(u64::MAX)),
             Kind::DropCollection => self.drop_collection(op)?,
             Kind::Maintain => self.maintain(op)?,
+
+            // The filesystem as a whole.
+            Kind::Sync => return self.sync(op).map(|()| Durable::Yes),
+            Kind::Fsync => return self.fsync(op).map(|()| Durable::Yes),
+            Kind::Shrink => drop(self.fs.shrink(op.pick(0, 50) as usize)),
+            Kind::Remount => return self.remount().map(|()| Durable::Yes),
         }
         Ok(Durable::No)
     }
-
-    // Choosing.
-
-    fn dir(&self, op: Op, i: u32) -> u64 {
-        let dirs = self.state.dirs();
-        // One directory gets large.
-        match op.pick(i, 3) {
-            0 => state::ROOT,
-            _ => dirs[op.pick(i + 1, dirs.len() as u64) as usize],
-        }
-    }
-
-    /// A name: one that the directory has, or one of a small set of all shapes.
-    fn name(&self, op: Op, i: u32, dir: u64) -> Vec<u8> {
-        let entries = self.state.node(dir).map(|n| &n.entries);
-        match entries {
-            Ok(e) if !e.is_empty() && op.pick(i, 3) > 0 => {
-                let n = op.pick(i + 1, e.len() as u64) as usize;
-                e.keys().nth(n).cloned().unwrap_or_default()
-            }
-            _ => Self::fresh_name(op.pick(i + 1, 40)),
-        }
-    }
-
-    fn fresh_name(n: u64) -> Vec<u8> {
-        match n {
-            0 => vec![b'L'; 255],
-            1 => vec![b'L'; 256],
-            2 => b"caf\xc3\xa9 \xff\x01".to_vec(),
-            3 => vec![b'l'; 254],
-            n => format!("name{n}").into_bytes(),
-        }
-    }
-
-    fn new_name(&self, op: Op, i: u32, dir: u64) -> Vec<u8> {
-        match op.pick(i, 8) {
-            0 => self.name(op, i + 1, dir),
-            _ => Self::fresh_name(op.pick(i + 1, 4000)),
-        }
-    }
-
-    fn any_inode(&self, op: Op, i: u32) -> u64 {
-        let n = op.pick(i, self.state.nodes.len() as u64) as usize;
-        self.state.nodes.keys().nth(n).copied().unwrap_or(state::ROOT)
-    }
-
-    fn any_file(&self, op: Op, i: u32) -> Option<u64> {
-        let files = self.state.files();
-        (!files.is_empty()).then(|| files[op.pick(i, files.len() as u64) as usize])
-    }
-
-    /// A file that is written directly, not through pages.
-    fn plain_file(&self, op: Op, i: u32) -> Option<u64> {
-        self.any_file(op, i).filter(|ino| !self.pages.contains_key(ino))
-    }
-
-    fn any_collection(&self, op: Op, i: u32) -> Option<u64> {
-        let all = self.state.collections();
-        (!all.is_empty()).then(|| all[op.pick(i, all.len() as u64) as usize])
-    }
-
-    // The whole.
 
     /// Writes everything back and makes it durable.
     pub fn sync(&mut self, op: Op) -> Result<(), Failure> {

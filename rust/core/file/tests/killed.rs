@@ -85,8 +85,8 @@ fn a_fatal_signal_during_writeback_fsync_rename_and_deletion_loses_and_leaks_not
         }
     }
     drop(killed);
-    // The checker finds what leaked. The tree may be left with a node or two more: which leaves merge depends on the hashes of
-    // the names, and these on the filesystem's key.
+    // The checker finds what leaked. The tree may be left with a node or two more: which leaves merge depends on the
+    // hashes of the names, and these on the filesystem's key.
     let nodes = free.saturating_sub(fs.free()) / u64::from(fs.fs.geometry().node_blocks);
     assert!(nodes <= 4, "{nodes} nodes more than before");
     fs.check();

@@ -105,8 +105,8 @@ fn number(found: &Model) -> u64 {
 }
 
 impl Run {
-    /// Does random operations on a small device: with data that is overwritten, so that blocks are freed and used again,
-    /// with syncs, commits, unmounting and pulling the plug.
+    /// Does random operations on a small device: with data that is overwritten, so that blocks are freed and used
+    /// again, with syncs, commits, unmounting and pulling the plug.
     fn new(seed: u64, ops: u64, block_size: u32) -> Run {
         let (rec, dev) = recorded_with(if block_size > 4096 { 48 } else { 8 }, block_size);
         let mut run = Run {
@@ -190,7 +190,8 @@ impl Run {
         let least = self.acknowledged.iter().rfind(|(end, _)| *end <= at).map_or(0, |a| a.1);
         assert!(n >= least, "{least} was acknowledged, {n} is there");
         if found != self.states[&n] {
-            // One operation further: only the item of its data may differ, from the next state that was reached from here.
+            // One operation further: only the item of its data may differ, from the next state that was reached from
+            // here.
             let differ: Vec<_> = found
                 .iter()
                 .filter(|(k, v)| self.states[&n].get(k) != Some(v))

@@ -129,7 +129,8 @@ fn a_batch_of_another_filesystem_or_place_is_none() {
     assert!(made_up(ours).unwrap() == states[3]);
 }
 
-/// Writes a batch of `entries` in one operation as the fourth one of [`three`]; `fix` changes headers before the checksum.
+/// Writes a batch of `entries` in one operation as the fourth one of [`three`]; `fix` changes headers before the
+/// checksum.
 fn forge(rec: &Probe, at: u64, entries: &[u8], fix: impl FnOnce(&mut DiskLogBatch, &mut DiskLogOp)) -> Result<Model> {
     let fs = mount(&copy(rec).1);
     let mut op = DiskLogOp {

@@ -148,8 +148,8 @@ fn put_sync(fs: &Fs, k: u64, v: &[u8]) {
     fs.sync_txg(txg).unwrap();
 }
 
-/// Writes `len` blocks of `byte` and adopts them for item `k`, which says where they are and what they hold. Returns the
-/// transaction group.
+/// Writes `len` blocks of `byte` and adopts them for item `k`, which says where they are and what they hold. Returns
+/// the transaction group.
 fn put_data(fs: &Fs, k: u64, len: u32, byte: u8) -> u64 {
     put_data_as(fs, k, len, byte, false)
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Mounting what has a log: read-only, without doing it again, made writable later, without a log, with an impossible one.
+//! Mounting what has a log: read-only, without doing it again, made writable later, without a log, with an impossible
+//! one.
 
 use super::*;
 

@@ -60,8 +60,8 @@ fn a_commit_needs_no_memory_once_it_is_sealed() {
     // From the first block that is written on, the n-th allocation fails and all after it.
     for n in 0..10 {
         add(&fs, n * 50, 50);
-        // A reader of data, so that what was freed has to wait; and another from before the last commit, so that there is
-        // something waiting already.
+        // A reader of data, so that what was freed has to wait; and another from before the last commit, so that there
+        // is something waiting already.
         let pins = [fs.pin_reads(), {
             free_one(&fs, runs.pop().unwrap());
             fs.sync().unwrap();

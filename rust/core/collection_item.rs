@@ -19,7 +19,7 @@ use crate::fs::Fs;
 use crate::inode;
 use crate::inode::change;
 use crate::inode::change_linked;
-use crate::inode::insert;
+use crate::inode::create::insert;
 use crate::inode::key;
 use crate::inode::Ino;
 use crate::inode::NewInode;

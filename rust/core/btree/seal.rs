@@ -13,6 +13,7 @@ use vexfs_host::Result;
 impl Tree {
     /// Puts the checksums of all dirty nodes into their parents, from the leaves up, and adds the nodes to `nodes`,
     /// which has room for them; they stay in `dirty` as shared ones.
+    #[inline(never)] // own frame
     pub(crate) fn seal(&mut self, uuid: &[u8; 16], nodes: &mut Vec<Arc<Node>>) -> Result<()> {
         if self.root.birth == self.txg {
             // The way from the root to the node at work, and the entry of each to look at next.

@@ -3,7 +3,7 @@
 
 use super::Checker;
 use super::Problem;
-use crate::dir::first_slot;
+use crate::dir::entry::first_slot;
 use crate::format::items::dtype;
 use crate::format::items::mode;
 use crate::format::items::orphan;

@@ -9,42 +9,17 @@ use crate::format::items::dtype;
 use crate::format::items::mode;
 use crate::format::items::orphan::DELETE;
 use crate::format::items::state;
-use crate::format::ITEM_MAX;
 use crate::fs::Fs;
-use crate::inode;
 use crate::inode::change;
+use crate::inode::create::insert;
+use crate::inode::create::reserve;
 use crate::inode::Ino;
 use crate::inode::Inode;
 use crate::inode::NewInode;
 use crate::orphan;
-use crate::txn::Reserve;
-use crate::txn::Tx;
-use crate::xattr;
 use vexfs_host::nofs;
 use vexfs_host::Error;
 use vexfs_host::Result;
-
-/// The items that making an inode touches: at most six on top of attributes and target.
-fn reserve(new: &NewInode<'_>) -> Reserve {
-    let mut items = 6;
-    for (name, value) in new.xattrs {
-        items += xattr::chunks(name.len(), value.len());
-    }
-    items += new.target.map_or(0, |t| t.len().div_ceil(ITEM_MAX));
-    Reserve::items(items)
-}
-
-/// Puts a new inode with its attributes into the tree.
-fn insert(tx: &mut Tx<'_>, ino: Ino, parent: Ino, nlink: u32, bits: u32, new: &NewInode<'_>) -> Result<Inode> {
-    let inode = inode::insert(tx, ino, parent, nlink, bits, new)?;
-    if new.xattrs.is_empty() {
-        return Ok(inode);
-    }
-    for (name, value) in new.xattrs {
-        xattr::add(tx, ino, name, value)?;
-    }
-    inode::expect(tx, ino)
-}
 
 impl Fs {
     /// Makes an inode named `name` in directory `dir`.

@@ -18,7 +18,6 @@ mod rename;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entry::first_slot;
 pub use readdir::EmitEntry;
 pub use rename::RenameFlags;
 pub use rename::RenameOutcome;

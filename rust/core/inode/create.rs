@@ -1,58 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! A new inode: what it is to be, and the items that it is made of.
+//! The items that a new inode is made of.
 
 use super::key;
 use super::Ino;
 use super::Inode;
-use super::Time;
-use crate::format::items::is_valid_type;
+use super::NewInode;
 use crate::format::items::mode;
 use crate::format::items::DiskInode;
-use crate::format::items::SYMLINK_MAX;
 use crate::format::ITEM_MAX;
+use crate::txn::Reserve;
 use crate::txn::Tx;
+use crate::xattr;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use zerocopy::FromZeros;
 use zerocopy::IntoBytes;
 
-/// What a new inode is to be.
-#[derive(Clone, Copy)]
-pub struct NewInode<'a> {
-    /// Type and permission bits; the type bits say what is made.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Device number of a device node, otherwise 0.
-    pub rdev: u32,
-    /// Target of a symbolic link, `None` for anything else.
-    pub target: Option<&'a [u8]>,
-    /// The time for all four timestamps.
-    pub now: Time,
-    /// Extended attributes to start with: full names and values.
-    pub xattrs: &'a [(&'a [u8], &'a [u8])],
-}
-
-impl NewInode<'_> {
-    pub(crate) fn validate(&self) -> Result<()> {
-        if !is_valid_type(self.mode) {
-            return Err(Error::Invalid("unknown file type"));
-        }
-        let is_link = self.mode & mode::S_IFMT == mode::S_IFLNK;
-        match self.target {
-            Some(_) if !is_link => Err(Error::Invalid("a target for something that is no symbolic link")),
-            None if is_link => Err(Error::Invalid("symbolic link without a target")),
-            Some([]) => Err(Error::NotFound),
-            Some(t) if t.len() > SYMLINK_MAX => Err(Error::NameTooLong),
-            Some(t) if t.contains(&0) => Err(Error::Invalid("zero byte in a symbolic link's target")),
-            _ => Ok(()),
-        }
+/// The items that making an inode touches: at most six on top of attributes and target.
+pub(crate) fn reserve(new: &NewInode<'_>) -> Reserve {
+    let mut items = 6;
+    for (name, value) in new.xattrs {
+        items += xattr::chunks(name.len(), value.len());
     }
+    items += new.target.map_or(0, |t| t.len().div_ceil(ITEM_MAX));
+    Reserve::items(items)
 }
 
-/// Puts a new inode with number `ino` into the tree, without its attributes.
+/// Puts a new inode with number `ino` into the tree, with its attributes.
 pub(crate) fn insert(
     tx: &mut Tx<'_>,
     ino: Ino,
@@ -91,5 +65,11 @@ pub(crate) fn insert(
         e => e,
     })?;
     tx.add_inodes(1)?;
-    Ok(Inode::from_disk(ino, &d))
+    for (name, value) in new.xattrs {
+        xattr::add(tx, ino, name, value)?;
+    }
+    if new.xattrs.is_empty() {
+        return Ok(Inode::from_disk(ino, &d));
+    }
+    super::expect(tx, ino)
 }

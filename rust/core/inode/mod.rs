@@ -10,9 +10,10 @@
 //! lock of their own per inode: exclusively for changes of contents, shared for reading (the kernel's `i_rwsem`, an
 //! engine's collection lock). Directory operations need no such lock.
 
-mod create;
+pub(crate) mod create;
 mod evict;
 pub(crate) mod key;
+mod new_inode;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -36,8 +37,7 @@ use zerocopy::little_endian::I64;
 use zerocopy::little_endian::U32;
 use zerocopy::IntoBytes as _;
 
-pub(crate) use create::insert;
-pub use create::NewInode;
+pub use new_inode::NewInode;
 
 /// An inode number.
 pub type Ino = u64;

@@ -71,12 +71,13 @@ impl Fs {
     }
 
     pub(crate) fn commit_locked(&self, state: &mut CommittedSuperblock) -> Result<Committed> {
-        let Some(sealed) = self.seal(state)? else {
+        let mut sealed = SealedGroup::new();
+        if !self.seal(state, &mut sealed)? {
             return Ok(Committed {
                 txg: self.committed.load(SeqCst),
                 wrote: false,
             });
-        };
+        }
         if let Err(e) = self.write_sealed(state, &sealed) {
             if self.abort_reason().is_none() {
                 log!(err, "transaction group {} could not be written: {}", sealed.txg, e);
@@ -91,8 +92,9 @@ impl Fs {
         })
     }
 
-    /// Steps 1 and 2. `None` if there is nothing to write.
-    fn seal(&self, state: &mut CommittedSuperblock) -> Result<Option<SealedGroup>> {
+    /// Steps 1 and 2: leaves in `sealed` what is to be written. False if that is nothing.
+    #[inline(never)] // own frame
+    fn seal(&self, state: &mut CommittedSuperblock, sealed: &mut SealedGroup) -> Result<bool> {
         // An operation that has given up the tree's lock to read must be over.
         let writer = self.writer.lock();
         let mut tree = self.tree.write();
@@ -103,12 +105,12 @@ impl Fs {
         let mut space = self.space.lock();
         if !tree.changed {
             space.free_deferred(&self.pins);
-            return Ok(None);
+            return Ok(false);
         }
         if self.never_writable.is_some() {
             return Err(Error::ReadOnly);
         }
-        let mut sealed = self.get_memory(&tree, &mut space)?;
+        self.get_memory(&tree, &mut space, sealed)?;
         if let Err(e) = tree.seal(&self.io().uuid, &mut sealed.nodes) {
             // The tree in memory is not what it must be; it stays where it is.
             drop(space);
@@ -117,26 +119,32 @@ impl Fs {
             self.abort(e);
             return Err(e);
         }
-        self.seal_superblock(state, &mut tree, &mut space, &mut sealed)?;
+        self.seal_superblock(state, &mut tree, &mut space, sealed)?;
         tree.open_next_group();
         drop(space);
         drop(tree);
         drop(writer);
         sort(&mut sealed.nodes);
-        Ok(Some(sealed))
+        Ok(true)
     }
 
     /// Step 1.
-    fn get_memory(&self, tree: &Tree, space: &mut BlockAllocator) -> Result<SealedGroup> {
+    #[inline(never)] // own frame
+    fn get_memory(&self, tree: &Tree, space: &mut BlockAllocator, sealed: &mut SealedGroup) -> Result<()> {
         let block_size = (self.block_size() as usize).max(1);
         let (bitmaps, tables) = space.dirty();
-        let sealed = SealedGroup::with_room_for(tree.txg, tree.dirty.len(), bitmaps, tables, block_size)?;
-        space.prepare_commit()?;
-        Ok(sealed)
+        sealed.txg = tree.txg;
+        sealed.nodes = Vec::with_capacity(tree.dirty.len())?;
+        sealed.bitmap_blocks = Vec::with_capacity(bitmaps)?;
+        sealed.table_blocks = Vec::with_capacity(tables)?;
+        sealed.bitmaps.resize(bitmaps.saturating_mul(BITMAP_BYTES), 0)?;
+        sealed.tables.resize(tables.saturating_mul(block_size), 0)?;
+        space.prepare_commit()
     }
 
     /// Of step 2: copies bitmaps and table blocks that changed, and fills in the superblock that leads to them and to
     /// the tree, whose nodes are sealed.
+    #[inline(never)] // own frame
     fn seal_superblock(
         &self,
         state: &mut CommittedSuperblock,
@@ -177,6 +185,7 @@ impl Fs {
     }
 
     /// Steps 3 and 4. Needs no memory but what the list of writes has room for.
+    #[inline(never)] // own frame
     fn write_sealed(&self, state: &mut CommittedSuperblock, sealed: &SealedGroup) -> Result<()> {
         let bs = (self.block_size() as usize).max(1);
         let nodes_at = sealed.nodes.iter().map(|n| (n.block(), n.bytes()));
@@ -223,18 +232,15 @@ struct SealedGroup {
 }
 
 impl SealedGroup {
-    fn with_room_for(txg: u64, nodes: usize, bitmaps: usize, tables: usize, block_size: usize) -> Result<SealedGroup> {
-        let mut sealed = SealedGroup {
-            txg,
-            nodes: Vec::with_capacity(nodes)?,
+    const fn new() -> SealedGroup {
+        SealedGroup {
+            txg: 0,
+            nodes: Vec::new(),
             bitmaps: Vec::new(),
-            bitmap_blocks: Vec::with_capacity(bitmaps)?,
+            bitmap_blocks: Vec::new(),
             tables: Vec::new(),
-            table_blocks: Vec::with_capacity(tables)?,
-        };
-        sealed.bitmaps.resize(bitmaps.saturating_mul(BITMAP_BYTES), 0)?;
-        sealed.tables.resize(tables.saturating_mul(block_size), 0)?;
-        Ok(sealed)
+            table_blocks: Vec::new(),
+        }
     }
 }
 

@@ -193,7 +193,9 @@ impl BlockMap for VexFs {
             end = run.pos.saturating_add(run.len).max(end);
         }
         let allocs = allocs.get(..runs.len()).ok_or(Error::Overflow)?;
-        let txg = blocks.fs.end_data_io_together(blocks.ino, blocks.data, allocs, Some(end))?;
+        let txg = blocks
+            .fs
+            .end_data_io_together(blocks.ino, blocks.data, allocs, Some(end))?;
         inode.data().note_contents(txg);
         Ok(())
     }

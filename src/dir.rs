@@ -14,6 +14,7 @@ use crate::inode::Stamp;
 use crate::inode::TreeAttributes;
 use crate::ioctl;
 use crate::room::with_room;
+use crate::super_block::collections;
 use crate::super_block::VexFs;
 use kernel::bindings;
 use kernel::prelude::vtable;
@@ -154,7 +155,7 @@ impl InodeOperations<VexFs> for Directory {
                 remove()?
             } else {
                 // Rows are not in sight of who removes empty directories: they must not be lost to him.
-                ioctl::collections(inode).get(inode.ino())?.if_empty(remove)?
+                collections(inode).get(inode.ino())?.if_empty(remove)?
             }
         } else {
             fs(dir).rmdir(dir.ino(), dentry.name(), stamp.now())?
@@ -209,7 +210,7 @@ impl InodeOperations<VexFs> for Directory {
             Ok(match target {
                 Some(target) if core_flags == RenameFlags::NONE && target.data().is_collection() => {
                     let over = || rename(RenameFlags::OVER_COLLECTION);
-                    ioctl::collections(target).get(target.ino())?.if_empty(over)?
+                    collections(target).get(target.ino())?.if_empty(over)?
                 }
                 _ => rename(core_flags)?,
             })

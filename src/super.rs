@@ -17,7 +17,7 @@ use crate::inode;
 use crate::inode::Inode;
 use crate::inode::InodeData;
 use crate::ioctl;
-use crate::ioctl_rows::VectorCounters;
+use crate::ioctl::Counters;
 use crate::stats::Stats;
 use crate::xattr::TreeXattrs;
 use core::sync::atomic::AtomicBool;
@@ -62,6 +62,11 @@ pub struct VexFs;
 
 static FS_TYPE: FileSystemType<VexFs> = FileSystemType::new();
 
+/// The collections of the filesystem an inode is on.
+pub fn collections<'a>(inode: &'a Inode) -> &'a Collections {
+    &inode.super_block().info().collections
+}
+
 /// The state of a mount.
 pub struct Info {
     /// The filesystem.
@@ -71,7 +76,7 @@ pub struct Info {
     /// The collections in use.
     pub collections: Arc<Collections>,
     /// What has been done to their rows.
-    pub vectors: VectorCounters,
+    pub counters: Counters,
     policy: Arc<Policy>,
     background: Mutex<Option<Background>>,
     /// Mounted without what the intent log holds.
@@ -259,7 +264,7 @@ impl FileSystem for VexFs {
         };
         let info = Info {
             collections: Arc::new(Collections::new(fs.clone())?)?,
-            vectors: VectorCounters::default(),
+            counters: Counters::default(),
             fs,
             io_queue,
             policy,

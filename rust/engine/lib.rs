@@ -30,21 +30,17 @@ pub mod filter;
 mod flat;
 mod graph;
 mod heap;
-mod hnsw;
 mod index;
-mod ivf;
+mod indexes;
 mod kmeans;
 pub mod limits;
-mod lsh;
 pub mod payload;
 mod plan;
 mod pool;
-mod pq;
 mod random;
 mod segment;
 #[cfg(test)]
 mod testing;
-mod vamana;
 
 pub use collection::Always;
 pub use collection::Batch;
@@ -60,23 +56,17 @@ pub use collection::Info;
 pub use collection::InsertMode;
 pub use collection::Inserted;
 pub use collection::Params;
-pub use collection::PartFacts;
 pub use collection::Permit;
 pub use collection::RowRef;
 pub use collection::Search;
 pub use collection::Tuning;
 pub use collection::Work;
 
-pub use fields::Estimate;
-
 pub use index::Codes;
 pub use index::Cost;
+pub use index::IndexKind;
 pub use index::IndexParams;
-pub use index::Kind;
 pub use index::Knobs;
-
-pub use plan::Choice;
-pub use plan::SegmentFacts;
 
 pub use vexfs_simd::Element;
 pub use vexfs_simd::Metric;

@@ -3,9 +3,17 @@
 
 use crate::bits::Bits;
 use crate::index::Build;
+use crate::index::Cost;
+use crate::index::Costs;
+use crate::index::Index;
 use crate::index::IndexParams;
+use crate::index::Kind;
+use crate::index::Knobs;
 use crate::index::Nearest;
+use crate::index::Opening;
+use crate::index::ReadAt;
 use crate::index::Scope;
+use crate::index::Sections;
 use std::vec;
 use std::vec::Vec as StdVec;
 use vexfs_simd::Element;
@@ -14,6 +22,70 @@ use vexfs_simd::Metric;
 use vexfs_simd::Query;
 use vexfs_simd::Rows;
 use vexfs_simd::Space;
+
+/// Nothing stays on disk.
+pub(crate) struct NoReader;
+
+impl ReadAt for NoReader {
+    fn read_many(&self, _reads: &mut [vexfs_core::file::ReadAt<'_>]) -> vexfs_host::Result {
+        unreachable!()
+    }
+}
+
+/// Makes the sections of an index.
+pub(crate) fn make<I: Kind<NoReader>>(build: &Build<'_>) -> vexfs_host::Result<Sections> {
+    I::build(build)
+}
+
+/// Opens an index that is in memory.
+pub(crate) fn open<I: Kind<NoReader>>(
+    space: &Space,
+    count: usize,
+    params: &IndexParams,
+    sections: Sections,
+) -> vexfs_host::Result<I> {
+    I::open(Opening {
+        space,
+        count,
+        params,
+        sections,
+        reader: None,
+    })
+}
+
+/// Searches as the planner does: all accepted rows are compared where that costs less, or the index gave up or found too few.
+pub(crate) fn search_or_scan(
+    index: &impl Index,
+    scope: &Scope<'_>,
+    query: &Query<'_>,
+    knobs: &Knobs,
+    nearest: &mut Nearest,
+) -> vexfs_host::Result<Cost> {
+    let count = scope.rows.count();
+    let accepted = scope.accept.map_or(count, Bits::count);
+    let wanted = accepted.min(nearest.k());
+    let costs = Costs::new(&scope.rows.space(), count as u64);
+    let mut cost = Cost {
+        gave_up: index.cost(&costs, knobs, nearest.k(), accepted as u64) >= index.scan_cost(&costs, accepted as u64),
+        ..Cost::default()
+    };
+    if !cost.gave_up {
+        cost = index.search(scope, query, knobs, nearest)?;
+    }
+    if (cost.gave_up || nearest.len() < wanted) && !cost.stopped {
+        *nearest = Nearest::new(nearest.k(), count, u32::MAX)?;
+        if index.has_vectors() {
+            cost += index.scan(scope, query, nearest)?;
+            return Ok(cost);
+        }
+        for row in scope.accepted(count) {
+            let mut key = [0];
+            scope.kernels.gather(query, &scope.rows, &[row], &mut key).unwrap();
+            nearest.offer(key[0], row)?;
+        }
+    }
+    Ok(cost)
+}
 
 /// A linear congruential generator.
 pub(crate) struct Random(pub(crate) u64);

@@ -15,17 +15,17 @@ pub const I8: u32 = 4;
 pub const U8: u32 = 5;
 /// Bits, the lowest of a byte first.
 pub const BINARY: u32 = 6;
-/// Codes of a byte a dimension, which stand for floats; see `codes.rs`.
-pub const SQ8: u32 = 7;
+/// Codes of a byte a dimension, which stand for floats; see `codes.rs`. No element type of the user ABI has this number.
+pub const SQ8: u32 = 1 << 16;
 
 /// Squared Euclidean distance.
-pub const L2: u32 = 0;
+pub const L2: u32 = 1;
 /// One minus the cosine of the angle.
-pub const COSINE: u32 = 1;
+pub const COSINE: u32 = 2;
 /// The negated inner product.
-pub const INNER_PRODUCT: u32 = 2;
+pub const INNER_PRODUCT: u32 = 3;
 /// The number of differing bits.
-pub const HAMMING: u32 = 3;
+pub const HAMMING: u32 = 4;
 
 /// One query against some rows.
 ///

@@ -9,7 +9,7 @@ use crate::kernels::Kernels;
 use crate::kernels::SECTION;
 use crate::rows::Rows;
 use crate::rows::ShapeMismatch;
-use crate::space::Element;
+use crate::Element;
 use core::ptr::null_mut;
 
 impl Kernels {
@@ -37,7 +37,7 @@ impl Kernels {
             return Ok(());
         }
         let out = out.get_mut(offset..).ok_or(ShapeMismatch)?;
-        fits(out.len(), stride, rows.count(), to.row_bytes(space.dim()))?;
+        fits(out.len(), stride, rows.count(), to.vector_bytes(space.dim()))?;
         let mut coding = coding_of(rows, null_mut());
         coding.out = out.as_mut_ptr();
         coding.out_stride = stride;

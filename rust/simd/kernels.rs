@@ -8,8 +8,8 @@ use crate::prefetch::ask_for;
 use crate::rows::Query;
 use crate::rows::Rows;
 use crate::rows::ShapeMismatch;
-use crate::space::Element;
 use crate::space::Space;
+use crate::Element;
 use core::ptr::null;
 
 /// Elements of rows handled in one FPU section by portable code.

@@ -21,6 +21,8 @@
 //! 50 µs in portable code), between which the kernel may reschedule.
 #![cfg_attr(not(CONFIG_RUST), no_std)]
 
+// The hard-float object uses what this half does not.
+#[allow(dead_code)]
 mod abi;
 mod convert;
 mod fpu;
@@ -76,10 +78,10 @@ pub use rows::Query;
 pub use rows::Rows;
 pub use rows::ShapeMismatch;
 pub use space::BadVector;
-pub use space::Element;
-pub use space::Metric;
 pub use space::Space;
 pub use space::DIM_MAX;
 pub use sq8::Codes;
 pub use sq8::Sq8;
 pub use sq8::Sq8Query;
+pub use vexfs_uapi::Element;
+pub use vexfs_uapi::Metric;

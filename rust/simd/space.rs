@@ -2,58 +2,20 @@
 //! What vectors are made of, how they are compared, and which are acceptable.
 
 use crate::abi;
+use vexfs_uapi::Element;
+use vexfs_uapi::Metric;
 
 /// The largest dimension of a [`Space`]: sums of so many products of bytes fit an `i32`.
 pub const DIM_MAX: usize = 32 * 1024;
 
-/// The type of a vector's elements; the numbers are those of the kernel interface.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u32)]
-pub enum Element {
-    /// IEEE 754 binary32, little-endian.
-    F32 = abi::F32,
-    /// IEEE 754 binary16, little-endian.
-    F16 = abi::F16,
-    /// The upper half of a binary32, little-endian.
-    Bf16 = abi::BF16,
-    /// Signed bytes.
-    I8 = abi::I8,
-    /// Unsigned bytes.
-    U8 = abi::U8,
-    /// Bits: bit `i` is bit `i % 8` of byte `i / 8`; those that fill the last byte are zero.
-    Binary = abi::BINARY,
-}
-
-impl Element {
-    /// Bytes of a vector of `dim` elements.
-    pub fn row_bytes(self, dim: usize) -> usize {
-        match self {
-            Self::F32 => dim.saturating_mul(4),
-            Self::F16 | Self::Bf16 => dim.saturating_mul(2),
-            Self::I8 | Self::U8 => dim,
-            Self::Binary => dim.div_ceil(8),
-        }
-    }
-
-    /// Whether the elements are floats.
-    pub fn is_float(self) -> bool {
-        matches!(self, Self::F32 | Self::F16 | Self::Bf16)
-    }
-}
-
-/// How two vectors are compared.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u32)]
-pub enum Metric {
-    /// Squared Euclidean distance.
-    L2 = abi::L2,
-    /// One minus the cosine; vectors must not be zero.
-    Cosine = abi::COSINE,
-    /// The negated inner product.
-    InnerProduct = abi::INNER_PRODUCT,
-    /// The number of differing bits, of binary vectors only.
-    Hamming = abi::HAMMING,
-}
+// The hard-float object has no other crate, so it has the numbers again.
+const _: () = {
+    assert!(abi::F32 == Element::F32.code() && abi::F16 == Element::F16.code());
+    assert!(abi::BF16 == Element::Bf16.code() && abi::I8 == Element::I8.code());
+    assert!(abi::U8 == Element::U8.code() && abi::BINARY == Element::Binary.code());
+    assert!(abi::L2 == Metric::L2.code() && abi::COSINE == Metric::Cosine.code());
+    assert!(abi::INNER_PRODUCT == Metric::Ip.code() && abi::HAMMING == Metric::Hamming.code());
+};
 
 /// Why a vector is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -105,7 +67,7 @@ impl Space {
 
     /// Bytes of a vector.
     pub fn row_bytes(&self) -> usize {
-        self.element.row_bytes(self.dim())
+        self.element.vector_bytes(self.dim())
     }
 
     /// Whether comparing takes the rows' inverse norms.

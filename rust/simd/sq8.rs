@@ -17,8 +17,8 @@ use crate::kernels::LINE;
 use crate::rows::Query;
 use crate::rows::Rows;
 use crate::rows::ShapeMismatch;
-use crate::space::Metric;
 use crate::space::Space;
+use crate::Metric;
 use core::ptr::null;
 use core::ptr::null_mut;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note
 //! Creating, describing and dropping collections.
 
+use crate::code::codes;
 use crate::derive::FromBytes;
 use crate::derive::Immutable;
 use crate::derive::IntoBytes;
@@ -32,6 +33,66 @@ pub const VEXFS_METRIC_COSINE: u32 = 2;
 pub const VEXFS_METRIC_IP: u32 = 3;
 /// Number of bits that differ: the metric of VEXFS_ELEMENT_BINARY, and of nothing else.
 pub const VEXFS_METRIC_HAMMING: u32 = 4;
+
+codes! {
+    /// What a vector consists of: its elements, little-endian, one after the other.
+    #[derive(Default)]
+    pub enum Element: "element type" {
+        /// IEEE 754 binary32.
+        #[default]
+        F32 = VEXFS_ELEMENT_F32, "f32";
+        /// IEEE 754 binary16.
+        F16 = VEXFS_ELEMENT_F16, "f16";
+        /// bfloat16, the upper half of a binary32.
+        Bf16 = VEXFS_ELEMENT_BF16, "bf16";
+        /// Signed bytes.
+        I8 = VEXFS_ELEMENT_I8, "i8";
+        /// Unsigned bytes.
+        U8 = VEXFS_ELEMENT_U8, "u8";
+        /// Bits, eight a byte, the lowest first; those behind the last are 0.
+        Binary = VEXFS_ELEMENT_BINARY, "binary";
+    }
+}
+
+impl Element {
+    /// Bytes of a vector of `dim` elements.
+    pub const fn vector_bytes(self, dim: usize) -> usize {
+        match self {
+            Element::F32 => dim.saturating_mul(4),
+            Element::F16 | Element::Bf16 => dim.saturating_mul(2),
+            Element::I8 | Element::U8 => dim,
+            Element::Binary => dim.div_ceil(8),
+        }
+    }
+
+    /// Alignment of a vector in memory, and of the distance between two.
+    pub const fn alignment(self) -> usize {
+        match self {
+            Element::F32 => 4,
+            Element::F16 | Element::Bf16 => 2,
+            Element::I8 | Element::U8 | Element::Binary => 1,
+        }
+    }
+
+    /// Whether the elements are floats.
+    pub const fn is_float(self) -> bool {
+        matches!(self, Element::F32 | Element::F16 | Element::Bf16)
+    }
+}
+
+codes! {
+    /// How far apart two vectors are. Smaller is nearer with all of them.
+    pub enum Metric: "metric" {
+        /// Squared Euclidean distance.
+        L2 = VEXFS_METRIC_L2, "l2";
+        /// 1 - cosine similarity; zero vectors are refused.
+        Cosine = VEXFS_METRIC_COSINE, "cosine";
+        /// Negated inner product.
+        Ip = VEXFS_METRIC_IP, "ip";
+        /// Number of bits that differ; of binary vectors, and of nothing else.
+        Hamming = VEXFS_METRIC_HAMMING, "hamming";
+    }
+}
 
 /// Makes a directory that is a collection.
 ///

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note
 //! Choosing and building indexes, and what a collection consists of.
 
+use crate::code::codes;
 use crate::derive::FromBytes;
 use crate::derive::Immutable;
 use crate::derive::IntoBytes;
@@ -31,6 +32,44 @@ pub const VEXFS_CODES_SQ8: u32 = 1;
 pub const VEXFS_CODES_BF16: u32 = 2;
 /// As above with the signs of the elements, a bit each.
 pub const VEXFS_CODES_BINARY: u32 = 3;
+
+codes! {
+    /// How rows are found.
+    #[derive(Default)]
+    pub enum IndexKind: "index" {
+        /// Every row is compared: exact.
+        #[default]
+        Flat = VEXFS_INDEX_FLAT, "flat";
+        /// A hierarchical navigable small world graph (Malkov, Yashunin: arXiv 1603.09320): the usual choice.
+        Hnsw = VEXFS_INDEX_HNSW, "hnsw";
+        /// Inverted lists of the rows nearest to centroids: cheap to build.
+        Ivf = VEXFS_INDEX_IVF, "ivf";
+        /// Product-quantized codes (Jégou, Douze, Schmid: TPAMI 2011), all of them scanned: small.
+        Pq = VEXFS_INDEX_PQ, "pq";
+        /// Inverted lists of product-quantized residuals.
+        IvfPq = VEXFS_INDEX_IVF_PQ, "ivf-pq";
+        /// Locality-sensitive hash tables, probed in many buckets (Lv et al.: VLDB 2007).
+        Lsh = VEXFS_INDEX_LSH, "lsh";
+        /// A graph on disk (Subramanya et al.: DiskANN, NeurIPS 2019) with codes in memory: for more rows than memory holds.
+        Vamana = VEXFS_INDEX_VAMANA, "vamana";
+    }
+}
+
+codes! {
+    /// What a graph is searched with. The best rows are compared by their full vectors again, whatever it is.
+    #[derive(Default)]
+    pub enum Codes: "kind of codes" {
+        /// The full vectors.
+        #[default]
+        None = VEXFS_CODES_NONE, "none";
+        /// A byte an element.
+        Sq8 = VEXFS_CODES_SQ8, "sq8";
+        /// bfloat16.
+        Bf16 = VEXFS_CODES_BF16, "bf16";
+        /// A bit an element.
+        Binary = VEXFS_CODES_BINARY, "binary";
+    }
+}
 
 /// Which index, and its parameters. A parameter that is 0 has a default that suits the rows; one that the index does
 /// not have is ignored.
@@ -67,6 +106,211 @@ layout!(IndexParams, "vexfs_index_params", 64, {
     kind: 0, codes: 4, m: 8, ef_construction: 12, nlist: 16, pq_bytes: 20, pq_bits: 24, alpha_permille: 28,
     recall_permille: 32, disk_percent: 36, seed: 40, reserved: 48,
 });
+
+impl IndexParams {
+    /// No index, with which a search compares every row.
+    pub const FLAT: Self = Self::of(IndexKind::Flat);
+    /// A hierarchical graph with default parameters.
+    pub const HNSW: Self = Self::of(IndexKind::Hnsw);
+    /// Inverted lists with default parameters.
+    pub const IVF: Self = Self::of(IndexKind::Ivf);
+    /// Product-quantized codes with default parameters.
+    pub const PQ: Self = Self::of(IndexKind::Pq);
+    /// Inverted lists of product-quantized codes with default parameters.
+    pub const IVF_PQ: Self = Self::of(IndexKind::IvfPq);
+    /// Hash tables with default parameters.
+    pub const LSH: Self = Self::of(IndexKind::Lsh);
+    /// A graph on disk with default parameters.
+    pub const VAMANA: Self = Self::of(IndexKind::Vamana);
+
+    /// An index of this kind with default parameters.
+    pub const fn of(kind: IndexKind) -> Self {
+        IndexParams {
+            kind: kind.code(),
+            codes: Codes::None.code(),
+            m: 0,
+            ef_construction: 0,
+            nlist: 0,
+            pq_bytes: 0,
+            pq_bits: 0,
+            alpha_permille: 0,
+            recall_permille: 0,
+            disk_percent: 0,
+            seed: 0,
+            reserved: [0; 2],
+        }
+    }
+
+    /// Its kind; `None` for one of a newer version.
+    pub fn kind(&self) -> Option<IndexKind> {
+        IndexKind::from_code(self.kind)
+    }
+
+    /// Its codes; `None` for those of a newer version.
+    pub fn codes(&self) -> Option<Codes> {
+        Codes::from_code(self.codes)
+    }
+
+    /// With other codes to search the graph with.
+    pub const fn with_codes(mut self, codes: Codes) -> Self {
+        self.codes = codes.code();
+        self
+    }
+}
+
+impl From<IndexKind> for IndexParams {
+    fn from(kind: IndexKind) -> Self {
+        Self::of(kind)
+    }
+}
+
+/// As an object of names and what [`INDEX_PARAMS`] says of the values.
+#[cfg(feature = "serde")]
+impl serde::Serialize for IndexParams {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap as _;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", &self.kind())?;
+        map.serialize_entry("codes", &self.codes())?;
+        for param in INDEX_PARAMS.iter().filter(|param| param.member != "codes") {
+            map.serialize_entry(param.member, &(param.get)(self))?;
+        }
+        map.end()
+    }
+}
+
+/// What values a parameter takes, besides 0, which is the default.
+#[derive(Clone, Copy, Debug)]
+pub enum Values {
+    /// All from the first to the second.
+    Range(u64, u64),
+    /// These.
+    OneOf(&'static [u64]),
+    /// A fraction: thousandths of it from the first to the second.
+    Permille(u64, u64),
+    /// Numbers with names.
+    Named(&'static [&'static str]),
+}
+
+impl Values {
+    /// Whether a parameter may have this value.
+    pub fn contain(&self, value: u64) -> bool {
+        value == 0
+            || match self {
+                Values::Range(low, high) | Values::Permille(low, high) => (*low..=*high).contains(&value),
+                Values::OneOf(values) => values.contains(&value),
+                Values::Named(names) => value < names.len() as u64,
+            }
+    }
+}
+
+/// A parameter of indexes.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexParam {
+    /// Its name where users give it: `ef-construction`.
+    pub name: &'static str,
+    /// Its member of [`IndexParams`].
+    pub member: &'static str,
+    /// What it is, in a line.
+    pub help: &'static str,
+    /// Its values.
+    pub values: Values,
+    /// What is said of other values.
+    pub refusal: &'static str,
+    /// Reads it.
+    pub get: fn(&IndexParams) -> u64,
+    /// Sets it; the value is one of [`values`](Self::values).
+    pub set: fn(&mut IndexParams, u64),
+}
+
+/// Declares a parameter that is the member `$member`.
+macro_rules! param {
+    ($member:ident, $name:literal, $help:literal, $values:expr, $refusal:literal) => {
+        IndexParam {
+            name: $name,
+            member: stringify!($member),
+            help: $help,
+            values: $values,
+            refusal: $refusal,
+            get: |params| u64::from(params.$member),
+            set: |params, value| params.$member = value as _,
+        }
+    };
+}
+
+/// Every parameter, in the order in which users see them.
+pub const INDEX_PARAMS: &[IndexParam] = &[
+    param!(
+        codes,
+        "codes",
+        "What the graph is searched with; hits are compared by whole vectors all the same (hnsw)",
+        Values::Named(Codes::NAMES),
+        "no such codes"
+    ),
+    param!(
+        m,
+        "m",
+        "Neighbours of a row (hnsw, vamana)",
+        Values::Range(2, 256),
+        "m is 2 to 256"
+    ),
+    param!(
+        ef_construction,
+        "ef-construction",
+        "Candidates that neighbours are chosen from (hnsw, vamana)",
+        Values::Range(1, 65_536),
+        "ef_construction is at most 65536"
+    ),
+    param!(
+        nlist,
+        "nlist",
+        "Lists (ivf, ivf-pq)",
+        Values::Range(1, 1 << 20),
+        "nlist is at most 1048576"
+    ),
+    param!(
+        pq_bytes,
+        "pq-bytes",
+        "Bytes of a code (pq, ivf-pq, vamana)",
+        Values::Range(1, 2048),
+        "a code has at most 2048 bytes"
+    ),
+    param!(
+        pq_bits,
+        "pq-bits",
+        "Bits of each part of a code (pq, ivf-pq)",
+        Values::OneOf(&[4, 8]),
+        "a part of a code has 4 or 8 bits"
+    ),
+    param!(
+        alpha_permille,
+        "alpha",
+        "How much longer a detour may be for an edge to be left out, 1 to 3 (vamana)",
+        Values::Permille(1000, 3000),
+        "alpha is 1 to 3"
+    ),
+    param!(
+        recall_permille,
+        "recall",
+        "The recall to size tables for, below 1 (lsh)",
+        Values::Permille(1, 999),
+        "a recall target is below 1"
+    ),
+    param!(
+        disk_percent,
+        "disk-percent",
+        "The share of rows whose vectors and edges are read from disk when needed (vamana)",
+        Values::Range(0, 100),
+        "the share of rows on disk is a percentage"
+    ),
+    param!(
+        seed,
+        "seed",
+        "Start of the pseudo-random numbers",
+        Values::Range(0, u64::MAX),
+        "seeds are 64-bit numbers"
+    ),
+];
 
 /// Gives the collection this index from now on, and builds it for the rows there are.
 pub const VEXFS_BUILD_SET: u32 = 1;

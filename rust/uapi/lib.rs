@@ -3,7 +3,9 @@
 //!
 //! This crate is the source; `include/uapi/linux/vexfs.h` is generated from it and committed
 //! (`cargo run -p vexfs-uapi-header -- --write`). It compiles into the module and into every
-//! tool, depends on nothing but `zerocopy`, and contains no code that could fail.
+//! tool, depends on nothing but `zerocopy`, and contains no code that could fail. Nothing else gives these things numbers:
+//! what a number stands for is an enumeration here ([`Element`], [`IndexKind`]), and the parameters of indexes are a
+//! table ([`INDEX_PARAMS`]) that checks, help texts and output are made of.
 //!
 //! # Rules every struct keeps
 //!
@@ -29,6 +31,7 @@
 #![cfg_attr(not(CONFIG_RUST), no_std)]
 #![forbid(unsafe_code)]
 
+mod code;
 mod collection;
 mod explain;
 pub mod filter;
@@ -40,6 +43,7 @@ mod rows;
 mod search;
 mod stats;
 
+pub use code::UnknownName;
 pub use collection::*;
 pub use explain::*;
 pub use index::*;

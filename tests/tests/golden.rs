@@ -174,8 +174,8 @@ fn list(fs: &Fs, collections: &Collections, dir: u64, path: &str, out: &mut Stri
             let _ = writeln!(
                 out,
                 "{path} collection dim {dim} element {} metric {} segments {} rows {} next {}",
-                info.params.element_code(),
-                info.params.metric_code(),
+                info.params.element().code(),
+                info.params.metric().code(),
                 info.segments,
                 info.rows,
                 info.next_id

@@ -84,6 +84,9 @@
 /* The time limit stopped it. */
 #define VEXFS_PART_STOPPED (1 << 1)
 
+/* Bytes of a struct vexfs_explain_part in the first version. */
+#define VEXFS_EXPLAIN_PART_BYTES 128
+
 /* There is no such number. */
 #define VEXFS_NOT_COUNTED UINT64_MAX
 
@@ -856,15 +859,25 @@ struct vexfs_explain {
 	/* Out: hits. */
 	__u32 hits;
 	/*
-	 * User pointer to parts_max struct vexfs_explain_part, segments first.
+	 * User pointer to parts_max struct vexfs_explain_part, segments first,
+	 * part_bytes apart.
 	 */
 	__u64 parts;
 	/* In: room at parts. Out: parts; if they did not fit, ERANGE. */
 	__u64 parts_max;
 	/* Out: nanoseconds the search took. */
 	__u64 elapsed_ns;
+	/*
+	 * Bytes of a struct vexfs_explain_part as the caller knows it, a
+	 * multiple of 8, so that it can grow: a shorter one has the first
+	 * members, a longer one is followed by zeros. 0 means
+	 * VEXFS_EXPLAIN_PART_BYTES; less than that: EINVAL.
+	 */
+	__u32 part_bytes;
 	/* Must be 0. */
-	__u64 reserved[4];
+	__u32 reserved0;
+	/* Must be 0. */
+	__u64 reserved[3];
 };
 
 /*

@@ -93,7 +93,7 @@ impl Item {
     pub(crate) fn new(params: &Params, tail: Ino) -> Self {
         Self {
             params: *params,
-            index: IndexParams::new(params.index()),
+            index: IndexParams::of(params.index()),
             tail,
             next_id: 0,
             next_number: 1,
@@ -117,8 +117,8 @@ impl Item {
         let mut disk = DiskItem::new_zeroed();
         disk.version.set(VERSION);
         disk.dim.set(self.params.dim() as u32);
-        disk.element.set(self.params.element_code());
-        disk.metric.set(self.params.metric_code());
+        disk.element.set(self.params.element().code());
+        disk.metric.set(self.params.metric().code());
         disk.segments.set(self.segments.len() as u32);
         disk.tail.set(self.tail);
         disk.next_id.set(self.next_id);
@@ -156,7 +156,12 @@ impl Item {
         }
         let range = corrupt("collection item has parameters out of range");
         let index = IndexParams::decode(&disk.index).ok_or(range)?;
-        let params = Params::new(disk.dim.get(), disk.element.get(), disk.metric.get(), index.kind as u32);
+        let params = Params::new(
+            disk.dim.get(),
+            disk.element.get(),
+            disk.metric.get(),
+            index.kind() as u32,
+        );
         let mut item = Self {
             params: params.map_err(|_| range)?,
             index,

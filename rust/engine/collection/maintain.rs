@@ -19,8 +19,8 @@ use super::Collection;
 use super::Dead;
 use super::Image;
 use super::Writer;
+use crate::index::IndexKind;
 use crate::index::IndexParams;
-use crate::index::Kind;
 use crate::segment::Index;
 use crate::segment::Segment;
 use crate::Txg;
@@ -97,7 +97,7 @@ impl Collection {
         };
         let plan = Plan {
             segments,
-            index: IndexParams::new(Kind::Flat),
+            index: IndexParams::of(IndexKind::Flat),
             urgent: false,
         };
         self.merge(plan, &Work::quiet(permit)).map(|_| ())
@@ -176,9 +176,10 @@ impl Collection {
         for (place, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
             let (rows, dead) = (segment.count() as u64, u64::from(dead.count));
             let live = segment.count().saturating_sub(dead as usize);
-            let unindexed =
-                index.kind != Kind::Flat && segment.index_params() != index && live >= self.tuning.index_rows_min;
-            let unneeded = index.kind == Kind::Flat && segment.index_params().kind != Kind::Flat;
+            let unindexed = index.kind() != IndexKind::Flat
+                && segment.index_params() != index
+                && live >= self.tuning.index_rows_min;
+            let unneeded = index.kind() == IndexKind::Flat && segment.index_params().kind() != IndexKind::Flat;
             let wasteful = dead >= DEAD_ROWS_MIN && dead.saturating_mul(DEAD_SHARE) > rows;
             if unindexed || unneeded || wasteful {
                 let segments = pick(image, &[Size { place, live }])?;
@@ -195,7 +196,7 @@ impl Collection {
         });
         let index = match live >= self.tuning.index_rows_min {
             true => *index,
-            false => IndexParams::new(Kind::Flat),
+            false => IndexParams::of(IndexKind::Flat),
         };
         Plan {
             segments,
@@ -264,7 +265,7 @@ impl Collection {
                 };
                 Plan {
                     segments: pick(&image, core::slice::from_ref(size))?,
-                    index: IndexParams::new(Kind::Flat),
+                    index: IndexParams::of(IndexKind::Flat),
                     urgent: true,
                 }
             };
@@ -296,7 +297,6 @@ impl Collection {
     ///
     /// As there; those of the permit; `Interrupted` while waiting for other such work.
     pub fn build_index_with(&self, params: &IndexParams, work: &Work<'_>) -> Result<Txg> {
-        params.check()?;
         Index::check(&self.params.space(), params)?;
         let _nofs = nofs();
         let _maintenance = self.maintenance.write_killable()?;
@@ -320,14 +320,14 @@ impl Collection {
     pub fn drop_index_with(&self, permit: &dyn Permit) -> Result<Txg> {
         let _nofs = nofs();
         let _maintenance = self.maintenance.write_killable()?;
-        let flat = IndexParams::new(Kind::Flat);
+        let flat = IndexParams::of(IndexKind::Flat);
         let mut txg = self.set_index(&flat, permit)?;
         loop {
             let plan = {
                 let mut writer = self.writer.write_killable()?;
                 let image = self.loaded(&mut writer)?;
                 let of_segments = image.segments.iter().enumerate();
-                let mut indexed = of_segments.filter(|(_, segment)| segment.index_params().kind != Kind::Flat);
+                let mut indexed = of_segments.filter(|(_, segment)| segment.index_params().kind() != IndexKind::Flat);
                 match indexed.next() {
                     None => return Ok(txg),
                     Some((place, _)) => Plan {
@@ -394,7 +394,7 @@ impl Collection {
                 "collection {}: merging {} segments, index {}",
                 self.dir,
                 image.segments.len(),
-                index.kind.name()
+                index.kind().name()
             );
             Plan {
                 segments: pick(&image, &sizes(&image)?)?,

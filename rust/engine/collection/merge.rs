@@ -16,8 +16,8 @@ use super::Writer;
 use crate::bits::Bits;
 use crate::fields;
 use crate::index::Build;
+use crate::index::IndexKind;
 use crate::index::IndexParams;
-use crate::index::Kind;
 use crate::index::Sections;
 use crate::segment::assemble;
 use crate::segment::find_id;
@@ -131,7 +131,7 @@ impl Collection {
             return self.publish(writer, Update::default());
         };
         let (file, number) = self.new_segment_file(writer)?;
-        let flat = IndexParams::new(Kind::Flat);
+        let flat = IndexParams::of(IndexKind::Flat);
         let more = self.sections(&material, &flat, None, &Work::quiet(&Always))?;
         let how = Writing {
             permit: &Always,
@@ -170,7 +170,7 @@ impl Collection {
         let mut sections = fields::build(material.count(), material)?;
         let of_index = Index::build(&build, base);
         // Sealing builds none: another thread may be at it.
-        if params.kind != Kind::Flat {
+        if params.kind() != IndexKind::Flat {
             self.build_done.store(0, Ordering::Relaxed);
             self.build_total.store(0, Ordering::Relaxed);
         }

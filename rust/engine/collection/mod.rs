@@ -53,7 +53,6 @@ pub use registry::Collections;
 pub use search::Explained;
 pub use search::Found;
 pub use search::Hit;
-pub use search::PartFacts;
 pub use search::Search;
 pub use tuning::Tuning;
 pub use write::Batch;
@@ -62,8 +61,8 @@ pub use write::InsertMode;
 pub use write::Inserted;
 
 use crate::bits::Bits;
+use crate::index::IndexKind;
 use crate::index::IndexParams;
-use crate::index::Kind;
 use crate::segment::Counter;
 use crate::segment::Home;
 use crate::segment::Leases;
@@ -184,7 +183,7 @@ impl Image {
     ) -> Result<Arc<Self>> {
         let image = Arc::new(Self {
             segments,
-            use_indexes: item.index.kind != Kind::Flat,
+            use_indexes: item.index.kind() != IndexKind::Flat,
             index: RwLock::new(index)?,
             state: RwLock::new(state)?,
             counter: Counter::new(&home.meter),

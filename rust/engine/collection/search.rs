@@ -11,28 +11,23 @@ use super::write::refusal;
 use super::Collection;
 use super::Dead;
 use super::Image;
-use crate::bits::Bits;
-use crate::fields::Estimate;
 use crate::fields::FieldIndex;
 use crate::filter::Program;
 use crate::flat;
 use crate::flat::Candidate;
 use crate::flat::TopK;
 use crate::index::Cost;
-use crate::index::Kind;
+use crate::index::Index;
+use crate::index::IndexKind;
 use crate::index::Knobs;
 use crate::index::Nearest;
-use crate::index::Scope;
 use crate::limits::HITS_MAX;
 use crate::limits::K_MAX;
 use crate::limits::QUERIES_MAX;
 use crate::plan;
 use crate::plan::Ask;
-use crate::plan::Choice;
-use crate::plan::Searcher;
-use crate::plan::SegmentFacts;
+use crate::plan::Facts;
 use crate::plan::View;
-use crate::segment::Index;
 use crate::segment::Kept;
 use crate::segment::LazyColumn;
 use crate::segment::Segment;
@@ -43,6 +38,7 @@ use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd as simd;
 use vexfs_simd::Query;
+use vexfs_uapi::ExplainPart;
 
 /// What to search for.
 #[derive(Clone, Copy, Default)]
@@ -88,23 +84,12 @@ pub struct Found {
     pub contents: Contents,
 }
 
-/// How a part of a collection was searched.
-#[derive(Clone, Copy, Debug)]
-pub struct PartFacts {
-    /// The number of the segment, 0 for the rows that are in none.
-    pub segment: u64,
-    /// The index that it has.
-    pub kind: Kind,
-    /// What was done, and why.
-    pub facts: SegmentFacts,
-}
-
 /// The answer to a question how a search is done.
 pub struct Explained {
     /// Hits, over all queries.
     pub hits: u64,
     /// The segments, then the rows that are in none.
-    pub parts: Vec<PartFacts>,
+    pub parts: Vec<ExplainPart>,
 }
 
 /// A moment of a collection, and what is searched for in it.
@@ -152,8 +137,8 @@ impl Collection {
         })
     }
 
-    /// Searches, and tells `part` of each segment and of the tail.
-    fn search_parts(&self, search: &Search<'_>, part: &mut dyn FnMut(PartFacts) -> Result) -> Result<Found> {
+    /// Searches, and tells `tell` of each segment and of the tail.
+    fn search_parts(&self, search: &Search<'_>, tell: &mut dyn FnMut(ExplainPart) -> Result) -> Result<Found> {
         let (queries, limit) = self.check_search(search)?;
         let image = self.image()?;
         let (snapshot, dead) = image.moment()?;
@@ -173,13 +158,11 @@ impl Collection {
         }
         let mut cost = Cost::default();
         for (place, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
-            let facts = self.search_segment(&task, place, segment, dead, &mut tops)?;
-            cost += facts.cost;
-            part(PartFacts {
-                segment: segment.header().number,
-                kind: segment.index_params().kind,
-                facts,
-            })?;
+            let (mut part, done) = self.search_segment(&task, place, segment, dead, &mut tops)?.told();
+            cost += done;
+            part.segment = segment.header().number;
+            part.index = segment.index_params().kind().code();
+            tell(part)?;
         }
         let scan = flat::Scan {
             kernels: self.kernels,
@@ -187,13 +170,10 @@ impl Collection {
             filter: search.filter,
             stop: task.stop,
         };
-        let facts = scan.search(&image.state, &queries, &mut tops)?;
-        cost += facts.cost;
-        part(PartFacts {
-            segment: 0,
-            kind: Kind::Flat,
-            facts,
-        })?;
+        let (mut part, done) = scan.search(&image.state, &queries, &mut tops)?.told();
+        cost += done;
+        part.index = IndexKind::Flat.code();
+        tell(part)?;
         self.answer(image, tops, cost)
     }
 
@@ -240,7 +220,7 @@ impl Collection {
         segment: &Segment,
         dead: &Dead,
         tops: &mut [TopK],
-    ) -> Result<SegmentFacts> {
+    ) -> Result<Facts> {
         let search = task.search;
         let kept_fields = match search.filter {
             Some(_) => Some(segment.fields()?),
@@ -270,7 +250,7 @@ impl Collection {
         dead: &Dead,
         fields: Option<&FieldIndex>,
         tops: &mut [TopK],
-    ) -> Result<SegmentFacts> {
+    ) -> Result<Facts> {
         let search = task.search;
         let index = match task.image.use_indexes && !search.exact {
             true => segment.index()?,
@@ -281,78 +261,36 @@ impl Collection {
         for top in tops.iter() {
             nearests.push(Nearest::new(search.k, segment.count(), top.limit())?)?;
         }
-        let facts = match index.as_deref().map(Kept::value) {
-            Some(index) if index.reads_vectors() => {
-                let accept = accepted(segment, dead, search.filter, fields, &column)?;
-                self.search_disk(task, segment, index, accept.as_ref(), &mut nearests)?
-            }
-            kept => {
-                let vectors = segment.vectors()?;
-                let view = View {
-                    kernels: self.kernels,
-                    rows: vectors.rows(segment)?,
-                    dead: dead.rows.as_deref(),
-                    index: kept.map(|index| index as &dyn Searcher),
-                    params: segment.index_params(),
-                    fields,
-                    payloads: &column,
-                    stop: task.stop,
-                };
-                let ask = Ask {
-                    filter: search.filter,
-                    knobs: search.knobs,
-                    exact: search.exact,
-                };
-                plan::search(&view, &ask, task.queries, &mut nearests)?
-            }
+        let of_index = index.as_deref().map(Kept::value);
+        // An index that reads vectors itself spares those of the segment.
+        let vectors = match of_index.is_some_and(Index::has_vectors) {
+            true => None,
+            false => Some(segment.vectors()?),
         };
+        let space = self.params.space();
+        let view = View {
+            kernels: self.kernels,
+            rows: match &vectors {
+                Some(vectors) => vectors.rows(segment)?,
+                None => simd::Rows::new(&space, &[], space.row_bytes(), 0, &[]).map_err(|_| Error::Overflow)?,
+            },
+            count: segment.count(),
+            dead: dead.rows.as_deref(),
+            index: of_index.map(|index| index as &dyn Index),
+            fields,
+            payloads: &column,
+            stop: task.stop,
+        };
+        let ask = Ask {
+            filter: search.filter,
+            knobs: search.knobs,
+            exact: search.exact,
+        };
+        let facts = plan::search(&view, &ask, task.queries, &mut nearests)?;
         if let Some(index) = &index {
             index.recount();
         }
         offer(segment, place, nearests, tops)?;
-        Ok(facts)
-    }
-
-    /// Offers the nearest rows of a segment whose index has the vectors, on disk: there is nothing to choose then.
-    #[inline(never)] // Its frame is not to be part of every caller's.
-    fn search_disk(
-        &self,
-        task: &Task<'_>,
-        segment: &Segment,
-        index: &Index,
-        accept: Option<&Bits>,
-        nearests: &mut [Nearest],
-    ) -> Result<SegmentFacts> {
-        let space = self.params.space();
-        let none = simd::Rows::new(&space, &[], space.row_bytes(), 0, &[]);
-        let scope = Scope {
-            kernels: self.kernels,
-            rows: none.map_err(|_| Error::Overflow)?,
-            accept,
-            stop: task.stop,
-        };
-        let rows = segment.count() as u64;
-        let matching = accept.map_or(rows, |accept| accept.count() as u64);
-        let mut facts = SegmentFacts {
-            choice: match task.search.filter {
-                Some(_) => Choice::Filtered,
-                None => Choice::Index,
-            },
-            rows,
-            alive: matching,
-            estimate: Estimate::exactly(matching),
-            matching: Some(matching),
-            scan_cost: matching,
-            index_cost: 0,
-            cached: false,
-            evaluated: 0,
-            fallbacks: 0,
-            cost: Cost::default(),
-        };
-        for (query, nearest) in task.queries.iter().zip(nearests) {
-            facts.cost += index.search(&scope, query, &task.search.knobs, nearest)?;
-            relax()?;
-        }
         Ok(facts)
     }
 
@@ -416,26 +354,4 @@ fn offer(segment: &Segment, place: usize, nearests: Vec<Nearest>, tops: &mut [To
         }
     }
     Ok(())
-}
-
-/// The rows of a segment that may be found, `None` if all may.
-fn accepted(
-    segment: &Segment,
-    dead: &Dead,
-    filter: Option<&Program>,
-    fields: Option<&FieldIndex>,
-    column: &LazyColumn<'_>,
-) -> Result<Option<Bits>> {
-    let mut accept = match (filter, fields) {
-        (Some(filter), Some(fields)) => Some(fields.select(filter, column)?.0.rows.try_clone()?),
-        _ => None,
-    };
-    if let Some(dead) = &dead.rows {
-        let accept = match &mut accept {
-            Some(accept) => accept,
-            None => accept.insert(Bits::full(segment.count())?),
-        };
-        accept.and_not(dead);
-    }
-    Ok(accept)
 }

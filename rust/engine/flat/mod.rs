@@ -15,11 +15,9 @@ pub(crate) use topk::TopK;
 use crate::collection::rows::Snapshot;
 use crate::collection::State;
 use crate::collection::TAIL;
-use crate::fields::Estimate;
 use crate::filter::Program;
 use crate::index::Cost;
-use crate::plan::Choice;
-use crate::plan::SegmentFacts;
+use crate::plan::Facts;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::sync::RwLock;
@@ -98,12 +96,7 @@ impl Scan<'_> {
     /// # Errors
     ///
     /// `NoMemory`; `Interrupted` by a fatal signal.
-    pub(crate) fn search(
-        &self,
-        state: &RwLock<State>,
-        queries: &[Query<'_>],
-        tops: &mut [TopK],
-    ) -> Result<SegmentFacts> {
+    pub(crate) fn search(&self, state: &RwLock<State>, queries: &[Query<'_>], tops: &mut [TopK]) -> Result<Facts> {
         let count = self.snapshot.count;
         let (mut cost, mut evaluated) = (Cost::default(), 0u64);
         let row_bytes = queries.first().map_or(1, |query| query.bytes().len());
@@ -158,19 +151,8 @@ impl Scan<'_> {
             }
             first += block_len;
         }
-        let rows = count as u64;
-        Ok(SegmentFacts {
-            choice: Choice::Scan,
-            rows,
-            alive: self.snapshot.live as u64,
-            estimate: Estimate::exactly(rows),
-            matching: None,
-            scan_cost: rows,
-            index_cost: u64::MAX,
-            cached: false,
-            evaluated,
-            fallbacks: 0,
-            cost,
-        })
+        let mut facts = Facts::new(count as u64, self.snapshot.live as u64);
+        facts.scanned(cost, evaluated);
+        Ok(facts)
     }
 }

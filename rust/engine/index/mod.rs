@@ -2,24 +2,34 @@
 //! What all indexes have in common.
 //!
 //! An index is made once, of rows that never change, and is a set of [`Section`]s of a segment file; opened again, it
-//! answers searches. Each kind is a module of the crate with the same three functions: `build` makes the sections, `open`
-//! checks every byte of them, so that `search` may trust what it reads.
+//! answers searches. Each kind is a module of `indexes` and has two traits: [`Kind`] makes the sections and opens them, checking
+//! every byte, so that [`Index`], the open index, may trust what it reads.
 //!
 //! Rows are numbers below the segment's count, in the order of their ids: the order by (key, row) is that by (key, id).
 
+mod cost;
 mod nearest;
 mod params;
 
+pub(crate) use cost::scale;
+pub(crate) use cost::Costs;
 pub(crate) use nearest::Nearest;
-pub use params::Codes;
 pub use params::IndexParams;
-pub use params::Kind;
+pub use vexfs_uapi::Codes;
+pub use vexfs_uapi::IndexKind;
 
 use crate::bits::Bits;
+use vexfs_core::file::ReadAt as Read;
 use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
+use vexfs_host::Error;
+use vexfs_host::Result;
 use vexfs_simd::Kernels;
+use vexfs_simd::Query;
 use vexfs_simd::Rows;
+use vexfs_simd::Space;
+use vexfs_uapi::ExplainPart;
+use vexfs_uapi::VEXFS_PART_STOPPED;
 
 /// A part of a segment file.
 pub(crate) struct Section {
@@ -35,6 +45,117 @@ pub(crate) type Sections = Vec<Section>;
 pub(crate) fn take_section(sections: &mut Sections, kind: u32) -> Option<Buffer> {
     let at = sections.iter().position(|section| section.kind == kind)?;
     sections.remove(at).map(|section| section.bytes)
+}
+
+/// An open index.
+pub(crate) trait Index {
+    /// Offers rows near the query that the scope accepts, by their exact keys. It does not compare every accepted row: where it
+    /// finds too few, or says that it gave up, the planner does.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; `Interrupted` by a fatal signal; `Invalid` if the query or the rows are not of its space; those of reading.
+    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost>;
+
+    /// What a search for `k` rows is expected to cost if `matching` rows of the segment are accepted: see [`Costs`].
+    fn cost(&self, costs: &Costs, knobs: &Knobs, k: usize, matching: u64) -> u64;
+
+    /// The knobs for a search of which only so many rows of the segment are accepted. Graphs and hash tables go on by themselves
+    /// until they have met enough of those, so that little has to be changed for them.
+    fn tuned(&self, _costs: &Costs, knobs: &Knobs, _matching: u64) -> Knobs {
+        *knobs
+    }
+
+    /// Whether it has the full vectors itself, on disk: a search does without the segment's own.
+    fn has_vectors(&self) -> bool {
+        false
+    }
+
+    /// What comparing so many rows costs; if it has the vectors, that is reading them.
+    fn scan_cost(&self, costs: &Costs, rows: u64) -> u64 {
+        costs.scan(rows)
+    }
+
+    /// Offers every accepted row; only if it has the vectors.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`search`](Self::search).
+    fn scan(&self, _scope: &Scope<'_>, _query: &Query<'_>, _nearest: &mut Nearest) -> Result<Cost> {
+        Err(Error::Unsupported("this index has no vectors"))
+    }
+
+    /// Gives back memory that searches hand on to each other. Returns the bytes freed.
+    fn trim(&self) -> u64;
+
+    /// Bytes of memory held.
+    fn memory_bytes(&self) -> u64;
+}
+
+/// A kind of index. `R` reads the section that stays on disk.
+pub(crate) trait Kind<R>: Index + Sized {
+    /// Whether an index with these parameters can be made for such rows.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` or `Unsupported` with the reason.
+    fn check(_space: &Space, _params: &IndexParams) -> Result {
+        Ok(())
+    }
+
+    /// Makes the sections of an index of these rows.
+    ///
+    /// # Errors
+    ///
+    /// `NoMemory`; `Interrupted` by a fatal signal; those of [`check`](Self::check).
+    fn build(build: &Build<'_>) -> Result<Sections>;
+
+    /// Whether an index with parameters `of` can be extended to one with these.
+    fn can_extend(_params: &IndexParams, _of: &IndexParams) -> bool {
+        false
+    }
+
+    /// Makes the sections from the index of some of the rows. `map` has the new number of each of its rows, `u32::MAX` for those
+    /// that are left out.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`build`](Self::build).
+    fn extend(build: &Build<'_>, _base: &Self, _map: &[u32]) -> Result<Sections> {
+        Self::build(build)
+    }
+
+    /// The kind of the section that stays on disk and is read when it is needed.
+    fn section_on_demand(_params: &IndexParams) -> Option<u32> {
+        None
+    }
+
+    /// Opens what [`build`](Self::build) made, checking every byte.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if a byte of the sections cannot be what was made; `NoMemory`.
+    fn open(opening: Opening<'_, R>) -> Result<Self>;
+}
+
+/// What an index is opened from.
+pub(crate) struct Opening<'a, R> {
+    /// The rows' space.
+    pub(crate) space: &'a Space,
+    /// Their number.
+    pub(crate) count: usize,
+    /// What it was made with.
+    pub(crate) params: &'a IndexParams,
+    /// Its sections, but for the one that `reader` reads.
+    pub(crate) sections: Sections,
+    pub(crate) reader: Option<R>,
+}
+
+/// Something that holds the section which stays on disk.
+pub(crate) trait ReadAt {
+    /// Fills all buffers, each from its offset in the section; offsets and lengths are whole blocks of 4 KiB. The reads are under
+    /// way together.
+    fn read_many(&self, reads: &mut [Read<'_>]) -> Result;
 }
 
 /// What an index is made of.
@@ -102,6 +223,21 @@ pub struct Cost {
     pub reads: u64,
     /// It was told to stop before it was done.
     pub stopped: bool,
+    /// It may have missed rows, and comparing all accepted ones is no more work than going on.
+    pub gave_up: bool,
+}
+
+impl Cost {
+    /// Adds it to what is said of a part of a collection.
+    pub(crate) fn add_to(&self, part: &mut ExplainPart) {
+        part.distances = part.distances.saturating_add(self.distances);
+        part.codes = part.codes.saturating_add(self.codes);
+        part.hops = part.hops.saturating_add(self.hops);
+        part.reads = part.reads.saturating_add(self.reads);
+        if self.stopped {
+            part.flags |= VEXFS_PART_STOPPED;
+        }
+    }
 }
 
 impl core::ops::AddAssign for Cost {
@@ -111,5 +247,6 @@ impl core::ops::AddAssign for Cost {
         self.hops = self.hops.saturating_add(other.hops);
         self.reads = self.reads.saturating_add(other.reads);
         self.stopped = self.stopped || other.stopped;
+        self.gave_up = self.gave_up || other.gave_up;
     }
 }

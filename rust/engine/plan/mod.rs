@@ -8,8 +8,8 @@
 //!   field indexes cannot answer and most rows match.
 //!
 //! The estimate of the field indexes tells which of them to prepare for, the exact number of matching rows then decides
-//! between the first three; `cost` has the figures. Whatever is chosen, k rows are found if k rows match: where an index
-//! finds fewer, the matching rows are scanned.
+//! between the first three. The figures are those of the index. Whatever is chosen, k rows are found if k rows match: where an
+//! index finds fewer, or gives up, the matching rows are scanned. Nothing else decides to scan.
 //!
 //! Dead rows and the filter become one bitmap, made once for all queries of a call.
 
@@ -28,7 +28,8 @@ use crate::fields::Payloads;
 use crate::fields::Selection;
 use crate::filter::Program;
 use crate::index::Cost;
-use crate::index::IndexParams;
+use crate::index::Costs;
+use crate::index::Index;
 use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
@@ -40,28 +41,22 @@ use vexfs_host::Result;
 use vexfs_simd::Kernels;
 use vexfs_simd::Query;
 use vexfs_simd::Rows;
-
-/// An index that can be searched.
-pub(crate) trait Searcher {
-    /// Offers rows near the query that the scope accepts.
-    ///
-    /// # Errors
-    ///
-    /// Those of the index.
-    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost>;
-}
+use vexfs_uapi::Choice;
+use vexfs_uapi::ExplainPart;
+use vexfs_uapi::VEXFS_NOT_COUNTED;
+use vexfs_uapi::VEXFS_PART_CACHED;
 
 /// A segment at the moment of a search.
 pub(crate) struct View<'a> {
     pub(crate) kernels: Kernels,
-    /// The full vectors.
+    /// The full vectors; none if the index has them.
     pub(crate) rows: Rows<'a>,
+    /// Rows of the segment.
+    pub(crate) count: usize,
     /// Rows that are dead at this moment; `None` if none are.
     pub(crate) dead: Option<&'a Bits>,
     /// `None`: rows can only be scanned.
-    pub(crate) index: Option<&'a dyn Searcher>,
-    /// What the index was made with.
-    pub(crate) params: &'a IndexParams,
+    pub(crate) index: Option<&'a dyn Index>,
     /// The indexes of fields, which a filter needs.
     pub(crate) fields: Option<&'a FieldIndex>,
     pub(crate) payloads: &'a dyn Payloads,
@@ -70,8 +65,8 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn model<'s>(&'s self, ask: &'s Ask<'_>) -> Model<'s> {
-        Model::new(self.params, &ask.knobs, &self.rows.space(), self.rows.count() as u64)
+    fn costs(&self) -> Costs {
+        Costs::new(&self.rows.space(), self.count as u64)
     }
 
     fn scope<'s>(&self, accept: Option<&'s Bits>) -> Scope<'s>
@@ -96,74 +91,66 @@ pub(crate) struct Ask<'a> {
     pub(crate) exact: bool,
 }
 
-/// A way to search a segment.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Choice {
-    /// All matching rows are compared.
-    Scan,
-    /// The index is searched; there is no filter.
-    Index,
-    /// The index is searched for matching rows.
-    Filtered,
-    /// The index is searched for more rows than wanted, and those that do not match are thrown away.
-    PostFilter,
-}
-
-impl Choice {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Choice::Scan => "scan",
-            Choice::Index => "index",
-            Choice::Filtered => "filtered",
-            Choice::PostFilter => "post-filter",
-        }
-    }
-}
-
-/// How a segment was searched, and why.
+/// How a segment is searched, and why.
 #[derive(Clone, Copy, Debug)]
-pub struct SegmentFacts {
-    /// The way that was chosen.
-    pub choice: Choice,
-    /// Rows, live and dead.
-    pub rows: u64,
-    /// Rows that a search can return.
-    pub alive: u64,
+pub(crate) struct Facts {
+    /// What is told of it; what was done is in `cost` until the end.
+    part: ExplainPart,
     /// How many rows, live and dead, were expected to match the filter.
-    pub estimate: Estimate,
-    /// Live rows that match; `None` if they were not counted.
-    pub matching: Option<u64>,
-    /// What comparing the matching rows was expected to cost a query, in compared rows.
-    pub scan_cost: u64,
-    /// What using the index was expected to cost a query, in compared rows; `u64::MAX` if there is none.
-    pub index_cost: u64,
-    /// The rows that match the filter were known from an earlier search.
-    pub cached: bool,
-    /// Payloads that the filter was applied to one by one.
-    pub evaluated: u64,
-    /// Queries for which the index found too few rows, so that the matching ones were compared.
-    pub fallbacks: u64,
+    estimate: Estimate,
     /// What was done for all queries.
-    pub cost: Cost,
+    cost: Cost,
 }
 
-impl SegmentFacts {
-    fn new(rows: usize, dead: Option<&Bits>) -> Self {
-        let (rows, dead) = (rows as u64, dead.map_or(0, Bits::count) as u64);
+impl Facts {
+    pub(crate) fn new(rows: u64, live: u64) -> Self {
         Self {
-            choice: Choice::Scan,
-            rows,
-            alive: rows.saturating_sub(dead),
+            part: ExplainPart {
+                choice: Choice::Scan.code(),
+                rows,
+                live,
+                matching: VEXFS_NOT_COUNTED,
+                index_cost: VEXFS_NOT_COUNTED,
+                ..ExplainPart::default()
+            },
             estimate: Estimate::exactly(rows),
-            matching: None,
-            scan_cost: 0,
-            index_cost: u64::MAX,
-            cached: false,
-            evaluated: 0,
-            fallbacks: 0,
             cost: Cost::default(),
         }
+    }
+
+    fn of_segment(rows: usize, dead: Option<&Bits>) -> Self {
+        let (rows, dead) = (rows as u64, dead.map_or(0, Bits::count) as u64);
+        Self::new(rows, rows.saturating_sub(dead))
+    }
+
+    /// All rows were compared, and the filter evaluated for so many of them.
+    pub(crate) fn scanned(&mut self, cost: Cost, evaluated: u64) {
+        self.part.scan_cost = self.part.rows;
+        self.part.evaluated = evaluated;
+        self.cost = cost;
+    }
+
+    fn choose(&mut self, choice: Choice) {
+        self.part.choice = choice.code();
+    }
+
+    /// What the filter was evaluated for.
+    fn evaluated(&mut self, payloads: u64) {
+        self.part.evaluated = self.part.evaluated.saturating_add(payloads);
+    }
+
+    /// All of it, and what was done.
+    pub(crate) fn told(self) -> (ExplainPart, Cost) {
+        let Self {
+            mut part,
+            estimate,
+            cost,
+        } = self;
+        part.expected = estimate.expected;
+        part.expected_min = estimate.lower;
+        part.expected_max = estimate.upper;
+        cost.add_to(&mut part);
+        (part, cost)
     }
 }
 
@@ -175,17 +162,11 @@ pub(crate) fn may_match(program: &Program, fields: &FieldIndex) -> Result<bool> 
 
 /// What is to be done in a segment of so many rows where nothing matches the filter.
 #[inline(never)] // Its frame is not to be part of its caller's.
-pub(crate) fn nothing(
-    program: &Program,
-    fields: &FieldIndex,
-    rows: usize,
-    dead: Option<&Bits>,
-) -> Result<SegmentFacts> {
-    Ok(SegmentFacts {
-        estimate: fields.estimate(program)?,
-        matching: Some(0),
-        ..SegmentFacts::new(rows, dead)
-    })
+pub(crate) fn nothing(program: &Program, fields: &FieldIndex, rows: usize, dead: Option<&Bits>) -> Result<Facts> {
+    let mut facts = Facts::of_segment(rows, dead);
+    facts.estimate = fields.estimate(program)?;
+    facts.part.matching = 0;
+    Ok(facts)
 }
 
 /// Searches a segment for all queries; `nearest` has one heap for each, empty ones.
@@ -194,42 +175,30 @@ pub(crate) fn nothing(
 ///
 /// `Invalid` if there is a filter and no field index, or vectors of another space; those of the index; `NoMemory`,
 /// `Interrupted`.
-pub(crate) fn search(
-    view: &View<'_>,
-    ask: &Ask<'_>,
-    queries: &[Query<'_>],
-    nearest: &mut [Nearest],
-) -> Result<SegmentFacts> {
-    let mut facts = SegmentFacts::new(view.rows.count(), view.dead);
+pub(crate) fn search(view: &View<'_>, ask: &Ask<'_>, queries: &[Query<'_>], nearest: &mut [Nearest]) -> Result<Facts> {
+    let mut facts = Facts::of_segment(view.count, view.dead);
     run(view, ask, queries, nearest, &mut facts)?;
     Ok(facts)
 }
 
 #[inline(never)] // Its frame is not to be part of every caller's.
-fn run(
-    view: &View<'_>,
-    ask: &Ask<'_>,
-    queries: &[Query<'_>],
-    nearest: &mut [Nearest],
-    facts: &mut SegmentFacts,
-) -> Result {
+fn run(view: &View<'_>, ask: &Ask<'_>, queries: &[Query<'_>], nearest: &mut [Nearest], facts: &mut Facts) -> Result {
     let Some(program) = ask.filter else {
         return choose(view, ask, &Accept::new(view, None)?, queries, nearest, facts);
     };
     let fields = view.fields.ok_or(Error::Invalid("a filter without field indexes"))?;
     facts.estimate = fields.estimate(program)?;
     if facts.estimate.upper == 0 {
-        facts.matching = Some(0);
+        facts.part.matching = 0;
         return Ok(());
     }
     // Whether the matching rows are known from an earlier search does not matter here: one search gives one answer.
-    if let (Some(index), false) = (view.index, ask.exact) {
-        let model = view.model(ask);
+    if let Some(model) = Model::new(view, ask) {
         if let Some(cost) = model.post_filter(&facts.estimate, most(nearest), queries.len()) {
-            facts.choice = Choice::PostFilter;
-            facts.scan_cost = facts.estimate.expected;
-            facts.index_cost = model.in_rows(cost);
-            return post::search(view, ask, index, program, queries, nearest, facts);
+            facts.choose(Choice::PostFilter);
+            facts.part.scan_cost = facts.estimate.expected;
+            facts.part.index_cost = model.in_rows(cost);
+            return post::search(view, ask, &model, program, queries, nearest, facts);
         }
     }
     let selection = select(view, program, facts)?;
@@ -249,35 +218,37 @@ fn choose(
     accept: &Accept,
     queries: &[Query<'_>],
     nearest: &mut [Nearest],
-    facts: &mut SegmentFacts,
+    facts: &mut Facts,
 ) -> Result {
     let matching = accept.count(view) as u64;
-    facts.matching = Some(matching);
-    facts.scan_cost = matching;
-    if let (Some(index), false) = (view.index, ask.exact) {
-        let (model, k) = (view.model(ask), most(nearest));
-        let cost = model.index(k, matching);
-        facts.index_cost = model.in_rows(cost);
-        if matching > k as u64 && cost < model.scan(matching) {
-            facts.choice = match ask.filter {
+    facts.part.matching = matching;
+    facts.part.scan_cost = matching;
+    if let Some(model) = Model::new(view, ask) {
+        let k = most(nearest);
+        let (cost, scan) = (model.search(k, matching), model.scan(matching));
+        facts.part.index_cost = model.in_rows(cost);
+        facts.part.scan_cost = model.in_rows(scan);
+        if matching > k as u64 && cost < scan {
+            facts.choose(match ask.filter {
                 Some(_) => Choice::Filtered,
                 None => Choice::Index,
-            };
-            return with_index(view, ask, index, accept, queries, nearest, facts);
+            });
+            return with_index(view, &model, accept, queries, nearest, facts);
         }
     }
-    facts.choice = Choice::Scan;
-    scan::search(view, accept.bits(), queries, nearest, &mut facts.cost)
+    facts.choose(Choice::Scan);
+    scan_rows(view, accept, queries, nearest, &mut facts.cost)
 }
 
 /// The rows that match the filter, for the facts as well.
 #[inline(never)] // Its frame is not to be part of every caller's.
-fn select(view: &View<'_>, program: &Program, facts: &mut SegmentFacts) -> Result<Arc<Selection>> {
+fn select(view: &View<'_>, program: &Program, facts: &mut Facts) -> Result<Arc<Selection>> {
     let fields = view.fields.ok_or(Error::Invalid("a filter without field indexes"))?;
     let (selection, cached) = fields.select(program, view.payloads)?;
-    facts.cached = cached;
-    if !cached {
-        facts.evaluated = facts.evaluated.saturating_add(selection.evaluated);
+    if cached {
+        facts.part.flags |= VEXFS_PART_CACHED;
+    } else {
+        facts.evaluated(selection.evaluated);
     }
     Ok(selection)
 }
@@ -295,7 +266,7 @@ impl Accept {
     fn new(view: &View<'_>, selection: Option<Arc<Selection>>) -> Result<Self> {
         Ok(match (selection, view.dead) {
             (None, None) => Accept::All,
-            (Some(selection), None) if selection.count == view.rows.count() => Accept::All,
+            (Some(selection), None) if selection.count == view.count => Accept::All,
             (Some(selection), None) => Accept::Selected(selection),
             (None, Some(dead)) => {
                 let mut live = dead.try_clone()?;
@@ -320,7 +291,7 @@ impl Accept {
 
     fn count(&self, view: &View<'_>) -> usize {
         match self {
-            Accept::All => view.rows.count(),
+            Accept::All => view.count,
             Accept::Selected(selection) => selection.count,
             Accept::Made(bits) => bits.count(),
         }
@@ -331,44 +302,61 @@ impl Accept {
 #[inline(never)] // Its frame is not to be part of every caller's.
 fn with_index(
     view: &View<'_>,
-    ask: &Ask<'_>,
-    index: &dyn Searcher,
+    model: &Model<'_>,
     accept: &Accept,
     queries: &[Query<'_>],
     nearest: &mut [Nearest],
-    facts: &mut SegmentFacts,
+    facts: &mut Facts,
 ) -> Result {
     let scope = view.scope(accept.bits());
-    let matching = facts.matching.unwrap_or(facts.alive);
-    let knobs = view.model(ask).knobs(matching);
+    let matching = facts.part.matching;
+    let (index, knobs) = (model.of(), model.tuned(matching));
     for (query, nearest) in queries.iter().zip(nearest.iter_mut()) {
         let (k, limit) = (nearest.k(), nearest.limit());
-        let found = if limit == u32::MAX {
-            facts.cost += index.search(&scope, query, &knobs, nearest)?;
-            nearest.len()
+        let (found, cost) = if limit == u32::MAX {
+            let cost = index.search(&scope, query, &knobs, nearest)?;
+            (nearest.len(), cost)
         } else {
             // Rows beyond the radius tell that the index did find enough.
-            let mut any = Nearest::new(k, view.rows.count(), u32::MAX)?;
-            facts.cost += index.search(&scope, query, &knobs, &mut any)?;
+            let mut any = Nearest::new(k, view.count, u32::MAX)?;
+            let cost = index.search(&scope, query, &knobs, &mut any)?;
             for (key, row) in any.iter() {
                 nearest.offer(key, row)?;
             }
-            any.len()
+            (any.len(), cost)
         };
+        facts.cost += cost;
         if facts.cost.stopped {
             break;
         }
-        if (found as u64) < matching.min(k as u64) {
-            facts.fallbacks = facts.fallbacks.saturating_add(1);
-            *nearest = Nearest::new(k, view.rows.count(), limit)?;
-            let nearest = core::slice::from_mut(nearest);
-            scan::search(
-                view,
-                accept.bits(),
-                core::slice::from_ref(query),
-                nearest,
-                &mut facts.cost,
-            )?;
+        if cost.gave_up || (found as u64) < matching.min(k as u64) {
+            facts.part.fallbacks = facts.part.fallbacks.saturating_add(1);
+            *nearest = Nearest::new(k, view.count, limit)?;
+            let (query, nearest) = (core::slice::from_ref(query), core::slice::from_mut(nearest));
+            scan_rows(view, accept, query, nearest, &mut facts.cost)?;
+        }
+        relax()?;
+    }
+    Ok(())
+}
+
+/// Compares all rows that may be found.
+#[inline(never)] // Its frame is not to be part of every caller's.
+fn scan_rows(
+    view: &View<'_>,
+    accept: &Accept,
+    queries: &[Query<'_>],
+    nearest: &mut [Nearest],
+    cost: &mut Cost,
+) -> Result {
+    let Some(index) = view.index.filter(|index| index.has_vectors()) else {
+        return scan::search(view, accept.bits(), queries, nearest, cost);
+    };
+    let scope = view.scope(accept.bits());
+    for (query, nearest) in queries.iter().zip(nearest) {
+        *cost += index.scan(&scope, query, nearest)?;
+        if cost.stopped {
+            break;
         }
         relax()?;
     }

@@ -2,12 +2,11 @@
 //! Searching first and filtering afterwards.
 
 use super::choose;
+use super::cost::Model;
 use super::select;
 use super::Accept;
 use super::Ask;
-use super::Choice;
-use super::Searcher;
-use super::SegmentFacts;
+use super::Facts;
 use super::View;
 use crate::bits::Bits;
 use crate::fields::Selection;
@@ -18,6 +17,8 @@ use vexfs_host::relax;
 use vexfs_host::sync::Arc;
 use vexfs_host::Result;
 use vexfs_simd::Query;
+use vexfs_uapi::Choice;
+use vexfs_uapi::VEXFS_PART_CACHED;
 
 /// What has been decided about rows: queries meet the same ones.
 enum Decided {
@@ -29,7 +30,7 @@ enum Decided {
 
 impl Decided {
     fn new(view: &View<'_>, program: &Program) -> Result<Self> {
-        let rows = view.rows.count();
+        let rows = view.count;
         match view.fields.and_then(|fields| fields.known(program)) {
             Some(selection) => Ok(Decided::All(selection)),
             None => Ok(Decided::Some {
@@ -66,36 +67,37 @@ impl Decided {
 pub(super) fn search(
     view: &View<'_>,
     ask: &Ask<'_>,
-    index: &dyn Searcher,
+    model: &Model<'_>,
     program: &Program,
     queries: &[Query<'_>],
     nearest: &mut [Nearest],
-    facts: &mut SegmentFacts,
+    facts: &mut Facts,
 ) -> Result {
-    let rows = view.rows.count();
+    let rows = view.count;
     let live = Accept::new(view, None)?;
     let scope = view.scope(live.bits());
-    let model = view.model(ask);
     let mut decided = Decided::new(view, program)?;
-    facts.cached = matches!(decided, Decided::All(_));
+    if matches!(decided, Decided::All(_)) {
+        facts.part.flags |= VEXFS_PART_CACHED;
+    }
     let mut done = 0;
     for (query, nearest) in queries.iter().zip(nearest.iter_mut()) {
         let want = model.over_fetch(nearest.k(), &facts.estimate).min(rows);
         let mut candidates = Nearest::new(want, rows, u32::MAX)?;
-        let knobs = model.knobs(facts.alive);
-        facts.cost += index.search(&scope, query, &knobs, &mut candidates)?;
+        let knobs = model.tuned(facts.part.live);
+        facts.cost += model.of().search(&scope, query, &knobs, &mut candidates)?;
         let candidates = candidates.into_sorted();
         let mut matching: Vec<(u32, u32)> = Vec::with_capacity(nearest.k())?;
         for entry in &candidates {
             let (key, row) = ((entry >> 32) as u32, *entry as u32);
-            if decided.ask(view, program, row, &mut facts.evaluated)? {
+            if decided.ask(view, program, row, &mut facts.part.evaluated)? {
                 matching.push((key, row))?;
                 if matching.len() >= nearest.k() {
                     break;
                 }
             }
         }
-        let is_enough = matching.len() >= nearest.k() || candidates.len() as u64 >= facts.alive;
+        let is_enough = matching.len() >= nearest.k() || candidates.len() as u64 >= facts.part.live;
         if is_enough || facts.cost.stopped {
             for (key, row) in &matching {
                 nearest.offer(*key, *row)?;
@@ -113,7 +115,7 @@ pub(super) fn search(
     let selection = select(view, program, facts)?;
     let accept = Accept::new(view, Some(selection))?;
     let (queries, nearest) = (queries.get(done..), nearest.get_mut(done..));
-    facts.fallbacks = facts.fallbacks.saturating_add(1);
+    facts.part.fallbacks = facts.part.fallbacks.saturating_add(1);
     choose(
         view,
         ask,
@@ -123,7 +125,7 @@ pub(super) fn search(
         facts,
     )?;
     if done > 0 {
-        facts.choice = Choice::PostFilter;
+        facts.choose(Choice::PostFilter);
     }
     Ok(())
 }

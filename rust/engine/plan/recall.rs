@@ -8,10 +8,12 @@ use crate::filter::testing::payload;
 use crate::filter::testing::Expr;
 use crate::filter::testing::Row;
 use crate::filter::testing::Val;
-use crate::index::Build;
-use crate::index::Kind;
-use crate::segment::Index;
+use crate::index::IndexKind;
+use crate::index::IndexParams;
+use crate::index::Opening;
+use crate::indexes::AnyIndex;
 use crate::testing::Data;
+use crate::testing::NoReader;
 use std::string::ToString;
 use std::vec::Vec;
 use vexfs_simd::Element;
@@ -31,28 +33,28 @@ fn below(n: i64) -> Program {
 }
 
 /// The choice and the recall of searches for each share of rows, in thousandths.
-fn measure(kind: Kind, index_only: bool, permille: &[i64]) -> Vec<(Choice, f64)> {
+fn measure(kind: IndexKind, index_only: bool, permille: &[i64]) -> Vec<(Choice, f64)> {
     let data = Data::new(Element::F32, Metric::L2, 16, ROWS);
     let column = numbers();
     let fields = FieldIndex::open(ROWS, fields::build(ROWS, &column).unwrap()).unwrap();
-    let params = IndexParams {
-        recall_permille: if kind == Kind::Lsh { 980 } else { 0 },
-        ..IndexParams::new(kind)
-    };
-    let sections = Index::build(
-        &Build {
-            ..data.build(&params, 2)
-        },
-        None,
-    )
+    let params = IndexParams::of(kind).with(|p| {
+        p.recall_permille = if kind == IndexKind::Lsh { 980 } else { 0 };
+    });
+    let sections = AnyIndex::<NoReader>::build(&data.build(&params, 2), None).unwrap();
+    let index = AnyIndex::<NoReader>::open(Opening {
+        space: &data.space,
+        count: ROWS,
+        params: &params,
+        sections,
+        reader: None,
+    })
     .unwrap();
-    let index = Index::open(&data.space, ROWS, &params, sections).unwrap();
     let view = View {
         kernels: Kernels::detect(),
         rows: data.rows(),
+        count: ROWS,
         dead: None,
         index: Some(&index),
-        params: &params,
         fields: Some(&fields),
         payloads: &column,
         stop: &|| false,
@@ -74,10 +76,18 @@ fn measure(kind: Kind, index_only: bool, permille: &[i64]) -> Vec<(Choice, f64)>
         let recall = data.recall(K, Some(&selection.rows), |_, query, nearest| {
             let (query, nearest) = (core::slice::from_ref(query), core::slice::from_mut(nearest));
             let mut facts = search(&view, &ask, query, &mut [Nearest::new(K, ROWS, u32::MAX).unwrap()]).unwrap();
-            choice.set(facts.choice);
+            choice.set(facts.part.choice().unwrap());
             if index_only {
                 let accept = Accept::new(&view, Some(selection.clone())).unwrap();
-                with_index(&view, &ask, &index, &accept, query, nearest, &mut facts).unwrap();
+                with_index(
+                    &view,
+                    &Model::new(&view, &ask).unwrap(),
+                    &accept,
+                    query,
+                    nearest,
+                    &mut facts,
+                )
+                .unwrap();
             } else {
                 search(&view, &ask, query, nearest).unwrap();
             }
@@ -89,7 +99,14 @@ fn measure(kind: Kind, index_only: bool, permille: &[i64]) -> Vec<(Choice, f64)>
 
 #[test]
 fn nearly_all_of_the_nearest_matching_rows_are_found_however_few_match() {
-    for kind in [Kind::Hnsw, Kind::Ivf, Kind::IvfPq, Kind::Pq, Kind::Lsh, Kind::Vamana] {
+    for kind in [
+        IndexKind::Hnsw,
+        IndexKind::Ivf,
+        IndexKind::IvfPq,
+        IndexKind::Pq,
+        IndexKind::Lsh,
+        IndexKind::Vamana,
+    ] {
         let results = measure(kind, false, &[500, 100, 10, 1]);
         assert!(
             results.iter().all(|(_, recall)| *recall >= 0.95),
@@ -106,7 +123,7 @@ fn nearly_all_of_the_nearest_matching_rows_are_found_however_few_match() {
 #[test]
 fn indexes_find_them_too_where_a_scan_would_cost_more() {
     // As in segments that are larger than these.
-    for kind in [Kind::Hnsw, Kind::Ivf, Kind::IvfPq, Kind::Vamana] {
+    for kind in [IndexKind::Hnsw, IndexKind::Ivf, IndexKind::IvfPq, IndexKind::Vamana] {
         let results = measure(kind, true, &[900, 500, 200, 100, 50]);
         assert!(
             results.iter().all(|(_, recall)| *recall >= 0.95),

@@ -8,7 +8,6 @@ use crate::filter::testing::row;
 use crate::filter::testing::Expr;
 use crate::filter::testing::Row;
 use crate::filter::testing::Val;
-use crate::index::Kind;
 use core::cell::Cell;
 use proptest::prelude::*;
 use std::string::ToString;
@@ -34,7 +33,6 @@ struct Segment {
     column: Column,
     fields: FieldIndex,
     dead: Bits,
-    params: IndexParams,
 }
 
 fn vector(seed: u64) -> Vec<u8> {
@@ -58,7 +56,6 @@ impl Segment {
             column,
             fields,
             dead: bits,
-            params: IndexParams::new(Kind::Hnsw),
         }
     }
 
@@ -66,14 +63,14 @@ impl Segment {
         Space::new(Element::F32, Metric::L2, DIM).unwrap()
     }
 
-    fn view<'a>(&'a self, index: Option<&'a dyn Searcher>, stop: &'a dyn Fn() -> bool) -> View<'a> {
+    fn view<'a>(&'a self, index: Option<&'a dyn Index>, stop: &'a dyn Fn() -> bool) -> View<'a> {
         let count = self.column.0.len();
         View {
             kernels: Kernels::detect(),
             rows: Rows::new(&Self::space(), &self.vectors, 4 * DIM, count, &[]).unwrap(),
             dead: (self.dead.count() > 0).then_some(&self.dead),
             index,
-            params: &self.params,
+            count,
             fields: Some(&self.fields),
             payloads: &self.column,
             stop,
@@ -111,7 +108,7 @@ impl Fake {
     }
 }
 
-impl Searcher for Fake {
+impl Index for Fake {
     fn search(&self, scope: &Scope<'_>, query: &Query<'_>, _: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
         self.asked.set(self.asked.get() + 1);
         let mut cost = Cost::default();
@@ -124,6 +121,24 @@ impl Searcher for Fake {
             }
         }
         Ok(cost)
+    }
+
+    /// That of a graph.
+    fn cost(&self, costs: &Costs, knobs: &Knobs, k: usize, matching: u64) -> u64 {
+        let compared = 12 * u64::from(knobs.ef.max(k as u32)) + 220;
+        let cost = compared * costs.node(costs.bytes);
+        match matching * 8 < costs.rows {
+            true => cost + 1024 * u64::from(knobs.ef.max(k as u32)) * 8 / 5,
+            false => cost + cost * (costs.rows - matching) / matching.max(1) * 55 / 100,
+        }
+    }
+
+    fn trim(&self) -> u64 {
+        0
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        0
     }
 }
 
@@ -138,7 +153,14 @@ fn ask<'a>(filter: Option<&'a Program>) -> Ask<'a> {
     }
 }
 
-fn run(view: &View<'_>, ask: &Ask<'_>, queries: &[Vec<u8>], k: usize, limit: u32) -> (SegmentFacts, Vec<Vec<u64>>) {
+/// What is told of a search.
+#[derive(Debug)]
+struct Told {
+    part: ExplainPart,
+    cost: Cost,
+}
+
+fn run(view: &View<'_>, ask: &Ask<'_>, queries: &[Vec<u8>], k: usize, limit: u32) -> (Told, Vec<Vec<u64>>) {
     let mut nearest: Vec<Nearest> = queries
         .iter()
         .map(|_| Nearest::new(k, view.rows.count(), limit).unwrap())
@@ -147,9 +169,9 @@ fn run(view: &View<'_>, ask: &Ask<'_>, queries: &[Vec<u8>], k: usize, limit: u32
         .iter()
         .map(|query| view.kernels.query(&Segment::space(), query).unwrap())
         .collect();
-    let facts = search(view, ask, &queries, &mut nearest).unwrap();
+    let (part, cost) = search(view, ask, &queries, &mut nearest).unwrap().told();
     (
-        facts,
+        Told { part, cost },
         nearest
             .into_iter()
             .map(|nearest| nearest.into_sorted().to_vec())
@@ -180,16 +202,16 @@ proptest! {
         let matches = |row: usize| !has_filter || expr.holds(&rows[row]);
         let filter = has_filter.then_some(&program);
         let fake = Fake::new(step);
-        let index: &dyn Searcher = &fake;
+        let index: &dyn Index = &fake;
         for (index, exact) in [(None, false), (Some(index), true), (Some(index), false), (Some(index), false)] {
             let view = segment.view(index, &|| false);
             let (facts, found) = run(&view, &Ask { exact, ..ask(filter) }, &queries, k, limit);
             let matching = (0..count).filter(|row| matches(*row) && !segment.dead.get(*row as u32)).count();
-            prop_assert!(facts.matching.is_none_or(|counted| counted == matching as u64), "{:?}", facts);
+            prop_assert!(facts.part.matching().is_none_or(|counted| counted == matching as u64), "{:?}", facts);
             for (query, found) in queries.iter().zip(found) {
                 let expected = segment.expected(matches, query, k, limit);
                 // An index that looks at all rows, and a scan, are exact.
-                if step == 1 || facts.choice == Choice::Scan {
+                if step == 1 || facts.part.choice() == Some(Choice::Scan) {
                     prop_assert_eq!(&found, &expected, "{:?}", facts);
                 }
                 if limit == u32::MAX {
@@ -232,16 +254,28 @@ fn few_matching_rows_are_scanned_and_many_searched_for() {
     for (n, choice) in [(5, Choice::Scan), (100, Choice::Scan), (10_000, Choice::Filtered)] {
         let program = below(n);
         let (facts, _) = run(&view, &ask(Some(&program)), &queries, 3, u32::MAX);
-        assert_eq!((facts.choice, facts.matching), (choice, Some(n as u64)));
+        assert_eq!(
+            (facts.part.choice(), facts.part.matching()),
+            (Some(choice), Some(n as u64))
+        );
         assert_eq!(facts.cost.distances, n as u64);
-        assert_eq!(facts.estimate.expected, n as u64);
-        assert!(!facts.cached && run(&view, &ask(Some(&program)), &queries, 3, u32::MAX).0.cached);
+        assert_eq!(facts.part.expected, n as u64);
+        assert!(
+            !facts.part.is_cached()
+                && run(&view, &ask(Some(&program)), &queries, 3, u32::MAX)
+                    .0
+                    .part
+                    .is_cached()
+        );
     }
     let (facts, _) = run(&view, &ask(None), &queries, 3, u32::MAX);
-    assert_eq!((facts.choice, facts.matching), (Choice::Index, Some(20_000)));
+    assert_eq!(
+        (facts.part.choice(), facts.part.matching()),
+        (Some(Choice::Index), Some(20_000))
+    );
     let all = below(i64::MAX);
     let (facts, _) = run(&view, &ask(Some(&all)), &queries, 3, u32::MAX);
-    assert_eq!(facts.choice, Choice::Filtered);
+    assert_eq!(facts.part.choice(), Some(Choice::Filtered));
 }
 
 #[test]
@@ -254,8 +288,11 @@ fn what_no_index_tells_is_asked_of_the_payloads_of_candidates_only() {
     let program = Program::parse(&expr.encode()).unwrap();
     let queries = [vector(7), vector(1_000_001)];
     let (facts, found) = run(&view, &ask(Some(&program)), &queries, 5, u32::MAX);
-    assert_eq!((facts.choice, facts.fallbacks), (Choice::PostFilter, 0));
-    assert!(facts.evaluated > 0 && facts.evaluated < 100, "{facts:?}");
+    assert_eq!(
+        (facts.part.choice().unwrap(), facts.part.fallbacks),
+        (Choice::PostFilter, 0)
+    );
+    assert!(facts.part.evaluated > 0 && facts.part.evaluated < 100, "{facts:?}");
     for (query, found) in queries.iter().zip(found) {
         assert_eq!(
             found,
@@ -275,11 +312,18 @@ fn a_search_is_the_same_whether_or_not_its_filter_was_answered_before() {
     let program = Program::parse(&expr.encode()).unwrap();
     let queries = [vector(7), vector(1_000_001)];
     let (first, found) = run(&view, &ask(Some(&program)), &queries, 5, u32::MAX);
-    assert_eq!((first.choice, first.cached), (Choice::PostFilter, false));
+    assert_eq!(
+        (first.part.choice(), first.part.is_cached()),
+        (Some(Choice::PostFilter), false)
+    );
     segment.fields.select(&program, &segment.column).unwrap();
     let (second, again) = run(&view, &ask(Some(&program)), &queries, 5, u32::MAX);
     assert_eq!(
-        (second.choice, second.cached, second.evaluated),
+        (
+            second.part.choice().unwrap(),
+            second.part.is_cached(),
+            second.part.evaluated
+        ),
         (Choice::PostFilter, true, 0)
     );
     assert_eq!(found, again);
@@ -301,7 +345,10 @@ fn a_wrong_guess_about_candidates_is_made_up_for() {
     let expr = Expr::Not(std::boxed::Box::new(Expr::Prefix("t".to_string(), "y".to_string())));
     let program = Program::parse(&expr.encode()).unwrap();
     let (facts, found) = run(&view, &ask(Some(&program)), core::slice::from_ref(&query), 5, u32::MAX);
-    assert_eq!((facts.fallbacks, facts.matching), (1, Some(count as u64 / 2)));
+    assert_eq!(
+        (facts.part.fallbacks, facts.part.matching()),
+        (1, Some(count as u64 / 2))
+    );
     assert_eq!(
         found[0],
         segment.expected(|row| expr.holds(&rows[row]), &query, 5, u32::MAX)
@@ -315,7 +362,7 @@ fn a_radius_that_holds_few_rows_is_no_reason_to_scan() {
     let view = segment.view(Some(&fake), &|| false);
     let same = vexfs_simd::key_of(0);
     let (facts, found) = run(&view, &ask(None), &[vector(7)], 200, same);
-    assert_eq!((facts.choice, facts.fallbacks), (Choice::Index, 0));
+    assert_eq!((facts.part.choice().unwrap(), facts.part.fallbacks), (Choice::Index, 0));
     assert_eq!(found[0], segment.expected(|_| true, &vector(7), 200, same));
     assert!((1..200).contains(&found[0].len()));
 }
@@ -339,7 +386,7 @@ fn a_filter_that_nothing_can_match_costs_nothing() {
     let program = below(-1);
     let (facts, found) = run(&view, &ask(Some(&program)), &[vector(7)], 10, u32::MAX);
     assert_eq!(
-        (facts.matching, facts.cost, found[0].len()),
+        (facts.part.matching(), facts.cost, found[0].len()),
         (Some(0), Cost::default(), 0)
     );
     assert_eq!(fake.asked.get(), 0);

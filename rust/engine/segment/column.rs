@@ -38,11 +38,11 @@ impl Held for Vectors {
 
 impl Held for Index {
     fn memory_bytes(&self) -> u64 {
-        Index::memory_bytes(self)
+        crate::index::Index::memory_bytes(self)
     }
 
     fn trim(&self) -> u64 {
-        Index::trim(self)
+        crate::index::Index::trim(self)
     }
 }
 

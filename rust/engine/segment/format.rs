@@ -143,8 +143,8 @@ pub(crate) fn encode(header: &Header, places: &[Place], params: &Params, dir: In
     disk.max_id.set(header.max_id);
     disk.len.set(header.len);
     disk.dim.set(params.dim() as u32);
-    disk.element.set(params.element_code());
-    disk.metric.set(params.metric_code());
+    disk.element.set(params.element().code());
+    disk.metric.set(params.metric().code());
     disk.sections.set(places.len() as u32);
     disk.index = header.index.encode();
     let mut bytes = Vec::with_capacity(HEADER.saturating_add(places.len().saturating_mul(ENTRY)))?;
@@ -211,8 +211,8 @@ pub(crate) fn decode(
         return damaged("segment belongs to another collection or file");
     }
     if disk.dim.get() as usize != params.dim()
-        || disk.element.get() != params.element_code()
-        || disk.metric.get() != params.metric_code()
+        || disk.element.get() != params.element().code()
+        || disk.metric.get() != params.metric().code()
     {
         return damaged("segment has vectors of another kind");
     }
@@ -264,7 +264,7 @@ pub(crate) fn decode(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::Kind;
+    use crate::index::IndexKind;
     use vexfs_uapi as uapi;
 
     fn sample() -> (Params, Header, [Place; 3]) {
@@ -275,7 +275,7 @@ mod tests {
             min_id: 10,
             max_id: 14,
             len: 20_000,
-            index: IndexParams::new(Kind::Flat),
+            index: IndexParams::of(IndexKind::Flat),
         };
         let place = |kind, offset, len| Place {
             kind,

@@ -10,7 +10,6 @@ mod assemble;
 mod column;
 mod file;
 mod format;
-mod index;
 mod meter;
 mod part;
 mod reader;
@@ -26,8 +25,6 @@ pub(crate) use file::File;
 pub(crate) use file::Home;
 pub(crate) use file::Leases;
 pub(crate) use file::Writing;
-pub(crate) use index::Base;
-pub(crate) use index::Index;
 pub(crate) use meter::Counter;
 pub(crate) use meter::Meter;
 pub(crate) use meter::Total;
@@ -35,11 +32,12 @@ pub(crate) use part::Kept;
 
 use crate::collection::Info;
 use crate::fields::FieldIndex;
+use crate::index::IndexKind;
 use crate::index::IndexParams;
-use crate::index::Kind;
+use crate::index::Opening;
 use crate::index::Section;
 use crate::index::Sections;
-use crate::vamana;
+use crate::indexes::AnyIndex;
 use crate::Ino;
 use format::kind;
 use format::Header;
@@ -54,6 +52,11 @@ use vexfs_host::sync::Arc;
 use vexfs_host::Error;
 use vexfs_host::Result;
 use vexfs_simd::Rows;
+
+/// The open index of a segment.
+pub(crate) type Index = AnyIndex<Reader>;
+/// What an index is extended from.
+pub(crate) type Base<'a> = crate::indexes::Base<'a, Reader>;
 
 /// A segment in use.
 ///
@@ -157,7 +160,7 @@ impl Segment {
         drop(sections);
         let segment = Self::with(file, header, places)?;
         // What is meant to stay on disk is not kept in memory.
-        if segment.records().is_none() {
+        if segment.on_demand().is_none() {
             segment.keep(own)?;
             segment.open_sections(more)?;
         }
@@ -241,7 +244,7 @@ impl Segment {
             *bytes = bytes.saturating_add(place.len);
         }
         info.segment_bytes = info.segment_bytes.saturating_add(self.header.len);
-        if index.kind != Kind::Flat && self.header.index == *index {
+        if index.kind() != IndexKind::Flat && self.header.index == *index {
             info.indexed_rows = info.indexed_rows.saturating_add(self.header.rows.into());
         }
     }
@@ -330,15 +333,12 @@ impl Segment {
     /// The index, `None` if there is none.
     #[inline(never)] // Its frame is not to be part of its callers'.
     pub(crate) fn index(&self) -> Result<Option<Arc<Kept<Index>>>> {
-        if self.header.index.kind == Kind::Flat {
+        if self.header.index.kind() == IndexKind::Flat {
             return Ok(None);
         }
         let load = || {
-            let sections = match self.records() {
-                Some(_) => self.sections(|kind| kind >= kind::INDEX && kind != vamana::RECORDS)?,
-                None => self.sections(|kind| kind >= kind::INDEX)?,
-            };
-            self.opened_index(sections)
+            let on_demand = self.on_demand().map(|place| place.kind);
+            self.opened_index(self.sections(|kind| kind >= kind::INDEX && Some(kind) != on_demand)?)
         };
         self.index.get_or_load(load).map(Some)
     }
@@ -351,7 +351,7 @@ impl Segment {
     }
 
     /// Reads the sections of some kinds.
-    fn sections(&self, wanted: fn(u32) -> bool) -> Result<Sections> {
+    fn sections(&self, wanted: impl Fn(u32) -> bool) -> Result<Sections> {
         let mut sections = Vec::new();
         for place in self.places.iter().filter(|place| wanted(place.kind)) {
             sections.push(Section {
@@ -366,37 +366,37 @@ impl Segment {
     #[inline(never)] // Its frame is not to be part of every caller's.
     fn open_sections(&self, sections: Sections) -> Result {
         let (mut of_index, mut of_fields) = (Vec::new(), Vec::new());
+        let on_demand = self.on_demand().map(|place| place.kind);
         for section in sections {
             match section.kind {
                 // What stays on disk is read from there.
-                vamana::RECORDS if self.records().is_some() => {}
+                kind if Some(kind) == on_demand => {}
                 kind::INDEX.. => of_index.push(section)?,
                 _ => of_fields.push(section)?,
             }
         }
         self.fields.set(self.opened_fields(of_fields)?)?;
-        match self.header.index.kind {
-            Kind::Flat => Ok(()),
+        match self.header.index.kind() {
+            IndexKind::Flat => Ok(()),
             _ => self.index.set(self.opened_index(of_index)?),
         }
     }
 
-    /// Where the records of an index are that stays on disk.
-    fn records(&self) -> Option<&Place> {
-        let on_disk = self.header.index.kind == Kind::Vamana && self.header.index.disk_percent > 0;
-        on_disk.then(|| self.place(vamana::RECORDS)).flatten()
+    /// Where the section of the index is that stays on disk.
+    fn on_demand(&self) -> Option<&Place> {
+        self.place(Index::section_on_demand(&self.header.index)?)
     }
 
     #[inline(never)] // Its frame is not to be part of every caller's.
     fn opened_index(&self, sections: Sections) -> Result<Index> {
-        let space = self.file.home().params.space();
-        let opened = match self.records() {
-            Some(place) => {
-                let reader = Reader::new(&self.file, place)?;
-                Index::open_on(&space, self.count(), &self.header.index, sections, reader)
-            }
-            None => Index::open(&space, self.count(), &self.header.index, sections),
-        };
+        let reader = self.on_demand().map(|place| Reader::new(&self.file, place));
+        let opened = Index::open(Opening {
+            space: &self.file.home().params.space(),
+            count: self.count(),
+            params: &self.header.index,
+            sections,
+            reader: reader.transpose()?,
+        });
         opened.map_err(|e| self.blame(e))
     }
 

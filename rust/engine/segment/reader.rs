@@ -3,7 +3,7 @@
 
 use super::file::File;
 use super::format::Place;
-use crate::vamana::ReadAt;
+use crate::index::ReadAt;
 use vexfs_core::file::ReadAt as Read;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;

@@ -394,7 +394,7 @@ fn rows_of_every_element_become_vectors() {
             }
         }
     }
-    let space = Space::new(Element::I8, Metric::InnerProduct, 2).unwrap();
+    let space = Space::new(Element::I8, Metric::Ip, 2).unwrap();
     let rows = Rows::new(&space, &[255, 3], 2, 1, &[]).unwrap();
     let mut out = [0; 2];
     kernels.unpack(&rows, 0..1, 2, &mut out).unwrap();

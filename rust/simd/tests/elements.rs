@@ -13,7 +13,7 @@ const ELEMENTS: [Element; 6] = [
 ];
 
 fn spaces(dim: usize) -> impl Iterator<Item = Space> {
-    let metrics = [Metric::L2, Metric::Cosine, Metric::InnerProduct, Metric::Hamming];
+    let metrics = [Metric::L2, Metric::Cosine, Metric::Ip, Metric::Hamming];
     ELEMENTS.into_iter().flat_map(move |element| {
         metrics
             .into_iter()
@@ -94,7 +94,7 @@ fn reference(space: &Space, a: &[u8], b: &[u8]) -> (f64, f64) {
     };
     match space.metric() {
         Metric::L2 | Metric::Hamming => (squares as f32 as f64, relative * squares),
-        Metric::InnerProduct => (f64::from(-dot as f32), relative * size),
+        Metric::Ip => (f64::from(-dot as f32), relative * size),
         Metric::Cosine => {
             let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
             let tolerance = relative + 8.0 * f64::from(f32::EPSILON);

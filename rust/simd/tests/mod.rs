@@ -9,7 +9,7 @@ use crate::*;
 use std::vec;
 use std::vec::Vec;
 
-const METRICS: [Metric; 3] = [Metric::L2, Metric::Cosine, Metric::InnerProduct];
+const METRICS: [Metric; 3] = [Metric::L2, Metric::Cosine, Metric::Ip];
 
 /// The variants of this CPU.
 fn variants() -> Vec<Kernels> {
@@ -117,7 +117,7 @@ fn reference(metric: Metric, a: &[u32], b: &[u32]) -> (f64, f64) {
             let sum: f64 = pairs().map(|(x, y)| (x - y) * (x - y)).sum();
             (sum, 2.0 * rounding * sum + underflow)
         }
-        Metric::InnerProduct => {
+        Metric::Ip => {
             let sum: f64 = pairs().map(|(x, y)| x * y).sum();
             let size: f64 = pairs().map(|(x, y)| (x * y).abs()).sum();
             (-sum, rounding * size + underflow)
@@ -206,7 +206,7 @@ fn integer_vectors_have_the_same_exact_keys_in_every_variant() {
     for dim in 1..=130 {
         let query = random.vector(Kind::Integers, dim);
         let rows: Vec<u32> = (0..9).flat_map(|_| random.vector(Kind::Integers, dim)).collect();
-        for metric in [Metric::L2, Metric::InnerProduct] {
+        for metric in [Metric::L2, Metric::Ip] {
             for kernels in variants() {
                 let want: Vec<u32> = rows
                     .chunks(dim)

@@ -3,10 +3,11 @@
 
 use std::fmt;
 
+use vexfs_engine as engine;
 use vexfs_host::threads;
 
 use crate::Collection;
-use crate::Index;
+use crate::IndexParams;
 use crate::Result;
 
 /// How to do long work: with how many threads, and whom to tell how far it is.
@@ -72,12 +73,12 @@ impl Collection {
     /// many. Searches and changes go on meanwhile.
     ///
     /// ```
-    /// use vexfs::{Build, Index, Metric, Row, Search, Vexfs};
+    /// use vexfs::{Build, IndexParams, Metric, Row, Search, Vexfs};
     ///
     /// let fs = Vexfs::in_memory(256 << 20)?;
     /// let points = fs.create_collection("/points", 2, Metric::L2)?;
     /// points.insert((0..500).map(|i| Row::new([(i % 25) as f32, (i / 25) as f32])))?;
-    /// points.build_index(Index { m: 8, ..Index::HNSW }, &Build::new())?;
+    /// points.build_index(IndexParams { m: 8, ..IndexParams::HNSW }, &Build::new())?;
     ///
     /// let search = Search::new(3).ef(40);
     /// let near = points.search(&[7.2, 3.1], &search)?;
@@ -90,9 +91,9 @@ impl Collection {
     ///
     /// `Invalid` or `Unsupported` for parameters that make no sense for this collection; those of writing. The collection
     /// is as before then, or as after one of the steps.
-    pub fn build_index(&self, index: Index, build: &Build<'_>) -> Result<()> {
+    pub fn build_index(&self, index: impl Into<IndexParams>, build: &Build<'_>) -> Result<()> {
         self.engine
-            .build_index(&index.to_engine()?, build.count(), build.progress)?;
+            .build_index(&engine::IndexParams::new(&index.into())?, build.count(), build.progress)?;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use vexfs_host::sync::Arc;
 use crate::filesystem::Open;
 use crate::Batch;
 use crate::Element;
-use crate::Index;
+use crate::IndexParams;
 use crate::Metric;
 use crate::Payload;
 use crate::Result;
@@ -40,7 +40,7 @@ pub struct Info {
     /// How vectors are compared.
     pub metric: Metric,
     /// The index it is to have.
-    pub index: Index,
+    pub index: IndexParams,
     /// Rows that a search can return.
     pub rows: u64,
     /// Rows that were deleted or replaced and still take space.
@@ -100,7 +100,7 @@ pub struct Stored {
 impl Stored {
     /// Its vector as numbers.
     pub fn vector(&self) -> Vec<f32> {
-        self.element.decode(&self.vector, self.dim as usize)
+        crate::decode(self.element, &self.vector, self.dim as usize)
     }
 }
 
@@ -108,9 +108,9 @@ pub(crate) fn info_of(id: u64, info: &engine::Info) -> Info {
     Info {
         id,
         dim: info.params.dim() as u32,
-        element: Element::from_code(info.params.element_code()).unwrap_or_default(),
-        metric: Metric::from_code(info.params.metric_code()).unwrap_or(Metric::L2),
-        index: Index::from_engine(&info.index),
+        element: info.params.element(),
+        metric: info.params.metric(),
+        index: *info.index.raw(),
         rows: info.rows,
         dead_rows: info.dead_rows,
         next_id: info.next_id,
@@ -140,12 +140,12 @@ impl Collection {
 
     /// Their type.
     pub fn element(&self) -> Element {
-        Element::from_code(self.engine.params().element_code()).unwrap_or_default()
+        self.engine.params().element()
     }
 
     /// How vectors are compared.
     pub fn metric(&self) -> Metric {
-        Metric::from_code(self.engine.params().metric_code()).unwrap_or(Metric::L2)
+        self.engine.params().metric()
     }
 
     /// What it is and consists of. Does not read the rows.

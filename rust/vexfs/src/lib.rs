@@ -27,7 +27,7 @@
 //! - [`Vexfs`] is an open filesystem: [`Vexfs::create`] makes one in a file, [`Vexfs::open`] opens it again.
 //! - A [`Collection`] is a directory of it whose rows share a dimension, an [`Element`] type and a [`Metric`].
 //! - A row has a `u64` id, a vector, and a [`Payload`]: named, typed fields, written as JSON.
-//! - A [`Search`] says how many rows are wanted, which ([`filter`]), and how thoroughly to look; an [`Index`] makes it fast.
+//! - A [`Search`] says how many rows are wanted, which ([`filter`]), and how thoroughly to look; an index ([`IndexParams`]) makes it fast.
 //!
 //! # What it promises
 //!
@@ -43,15 +43,14 @@
 mod batch;
 mod build;
 mod collection;
-mod element;
 mod error;
 mod explain;
 mod filesystem;
 pub mod filter;
-mod index;
 mod lock;
 mod payload;
 mod search;
+mod vectors;
 
 pub use batch::Batch;
 pub use batch::Row;
@@ -60,27 +59,30 @@ pub use collection::Collection;
 pub use collection::Info;
 pub use collection::Inserted;
 pub use collection::Stored;
-pub use element::Element;
-pub use element::Metric;
-pub use element::Vectors;
 pub use error::Error;
 pub use error::ErrorKind;
 pub use error::Result;
-pub use explain::Choice;
 pub use explain::Explained;
-pub use explain::Part;
 pub use filesystem::CollectionOptions;
 pub use filesystem::OpenOptions;
 pub use filesystem::Stat;
 pub use filesystem::Vexfs;
-pub use index::Codes;
-pub use index::Index;
-pub use index::IndexKind;
 pub use payload::Payload;
 pub use search::Answer;
 pub use search::Answers;
 pub use search::Hit;
 pub use search::Search;
+pub use vectors::decode;
+pub use vectors::encode;
+pub use vectors::Vectors;
+
+pub use vexfs_uapi::Choice;
+pub use vexfs_uapi::Codes;
+pub use vexfs_uapi::Element;
+pub use vexfs_uapi::ExplainPart;
+pub use vexfs_uapi::IndexKind;
+pub use vexfs_uapi::IndexParams;
+pub use vexfs_uapi::Metric;
 
 #[cfg(test)]
 mod tests {

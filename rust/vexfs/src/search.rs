@@ -17,7 +17,6 @@ use crate::Collection;
 use crate::Element;
 use crate::Error;
 use crate::Explained;
-use crate::Part;
 use crate::Payload;
 use crate::Result;
 use crate::Vectors;
@@ -201,7 +200,7 @@ impl Hit {
     /// Its vector as numbers; empty if the search did not want vectors.
     pub fn vector(&self) -> Vec<f32> {
         let bytes = self.vector.as_deref().unwrap_or_default();
-        self.element.decode(bytes, self.dim as usize)
+        crate::decode(self.element, bytes, self.dim as usize)
     }
 }
 
@@ -328,7 +327,7 @@ impl Collection {
     /// # use vexfs::{Choice, Row, Search};
     /// docs.insert([Row::new([1.0, 0.0]), Row::new([0.0, 1.0])])?;
     /// let explained = docs.explain(&[0.9, 0.0], &Search::new(1))?;
-    /// assert_eq!(explained.parts[0].choice, Choice::Scan);
+    /// assert_eq!(explained.parts[0].choice(), Some(Choice::Scan));
     /// assert_eq!(explained.parts[0].distances, 2);
     /// # Ok::<(), vexfs::Error>(())
     /// ```
@@ -347,7 +346,7 @@ impl Collection {
         Ok(Explained {
             elapsed: begin.elapsed(),
             hits: explained.hits,
-            parts: explained.parts.iter().map(Part::of).collect(),
+            parts: explained.parts.to_vec(),
         })
     }
 

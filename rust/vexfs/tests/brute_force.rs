@@ -5,7 +5,7 @@ use serde_json::json;
 use vexfs::Build;
 use vexfs::CollectionOptions;
 use vexfs::Element;
-use vexfs::Index;
+use vexfs::IndexParams;
 use vexfs::Metric;
 use vexfs::Payload;
 use vexfs::Search;
@@ -194,62 +194,70 @@ fn every_kind_of_index_finds_nearly_what_the_exact_search_finds_with_and_without
     let fs = Vexfs::in_memory(512 << 20).unwrap();
     let cases = [
         (
-            Index { seed: 1, ..Index::HNSW },
+            IndexParams {
+                seed: 1,
+                ..IndexParams::HNSW
+            },
             Search::new(10).ef(100),
             Element::F32,
             Metric::L2,
         ),
         (
-            Index {
-                codes: vexfs::Codes::Sq8,
-                ..Index::HNSW
+            IndexParams {
+                codes: vexfs::Codes::Sq8.code(),
+                ..IndexParams::HNSW
             },
             Search::new(10).ef(100),
             Element::F32,
             Metric::Cosine,
         ),
-        (Index::HNSW, Search::new(10).ef(100), Element::I8, Metric::Cosine),
-        (Index::HNSW, Search::new(10).ef(200), Element::Binary, Metric::Hamming),
+        (IndexParams::HNSW, Search::new(10).ef(100), Element::I8, Metric::Cosine),
         (
-            Index {
+            IndexParams::HNSW,
+            Search::new(10).ef(200),
+            Element::Binary,
+            Metric::Hamming,
+        ),
+        (
+            IndexParams {
                 nlist: 32,
-                ..Index::IVF
+                ..IndexParams::IVF
             },
             Search::new(10).nprobe(16),
             Element::F32,
             Metric::L2,
         ),
         (
-            Index {
+            IndexParams {
                 pq_bytes: 12,
                 pq_bits: 8,
-                ..Index::PQ
+                ..IndexParams::PQ
             },
             Search::new(10).rerank(20),
             Element::F32,
             Metric::L2,
         ),
         (
-            Index {
+            IndexParams {
                 nlist: 16,
                 pq_bytes: 12,
                 pq_bits: 8,
-                ..Index::IVF_PQ
+                ..IndexParams::IVF_PQ
             },
             Search::new(10).nprobe(12).rerank(20),
             Element::F32,
             Metric::L2,
         ),
         (
-            Index {
+            IndexParams {
                 recall_permille: 950,
-                ..Index::LSH
+                ..IndexParams::LSH
             },
             Search::new(10),
             Element::F32,
             Metric::Cosine,
         ),
-        (Index::VAMANA, Search::new(10).ef(100), Element::F32, Metric::L2),
+        (IndexParams::VAMANA, Search::new(10).ef(100), Element::F32, Metric::L2),
     ];
     for (number, (index, search, element, metric)) in cases.into_iter().enumerate() {
         let what = format!("{} {element} {metric}", index.kind);
@@ -296,7 +304,11 @@ fn every_kind_of_index_finds_nearly_what_the_exact_search_finds_with_and_without
             assert!(found * 100 >= wanted * 90, "{what}: {found} of {wanted}");
         }
         collection.drop_index().unwrap();
-        assert_eq!(collection.info().unwrap().index.kind, vexfs::IndexKind::Flat, "{what}");
+        assert_eq!(
+            collection.info().unwrap().index.kind(),
+            Some(vexfs::IndexKind::Flat),
+            "{what}"
+        );
     }
 }
 

@@ -12,13 +12,13 @@ use std::sync::OnceLock;
 use vexfs_engine::payload::Builder;
 use vexfs_engine::payload::Value;
 use vexfs_engine::Batch;
-use vexfs_engine::Codes;
 use vexfs_engine::Collection;
+use vexfs_engine::IndexKind;
 use vexfs_engine::IndexParams;
 use vexfs_engine::InsertMode;
-use vexfs_engine::Kind;
 use vexfs_engine::Params;
 use vexfs_uapi as uapi;
+use vexfs_uapi::Codes;
 
 const ROWS: u64 = 48;
 const DIM: u32 = 8;
@@ -29,32 +29,48 @@ const L2: u32 = uapi::VEXFS_METRIC_L2;
 const COSINE: u32 = uapi::VEXFS_METRIC_COSINE;
 
 /// Name, element, metric, kind, codes, bits of a part of a code, share of rows on disk.
-type Shape = (&'static str, u32, u32, Kind, Codes, u32, u32);
+type Shape = (&'static str, u32, u32, IndexKind, Codes, u32, u32);
 
 const SHAPES: &[Shape] = &[
-    ("flat", F32, L2, Kind::Flat, Codes::None, 0, 0),
+    ("flat", F32, L2, IndexKind::Flat, Codes::None, 0, 0),
     (
         "flat-binary",
         uapi::VEXFS_ELEMENT_BINARY,
         uapi::VEXFS_METRIC_HAMMING,
-        Kind::Flat,
+        IndexKind::Flat,
         Codes::None,
         0,
         0,
     ),
-    ("hnsw", F32, L2, Kind::Hnsw, Codes::None, 0, 0),
-    ("hnsw-u8", uapi::VEXFS_ELEMENT_U8, L2, Kind::Hnsw, Codes::None, 0, 0),
-    ("hnsw-sq8", F32, COSINE, Kind::Hnsw, Codes::Sq8, 0, 0),
-    ("hnsw-bf16", F32, uapi::VEXFS_METRIC_IP, Kind::Hnsw, Codes::Bf16, 0, 0),
-    ("hnsw-binary", F32, COSINE, Kind::Hnsw, Codes::Binary, 0, 0),
-    ("ivf", F32, L2, Kind::Ivf, Codes::None, 0, 0),
-    ("pq", F32, L2, Kind::Pq, Codes::None, 8, 0),
-    ("ivf-pq-8", F32, COSINE, Kind::IvfPq, Codes::None, 8, 0),
-    ("ivf-pq-4", F32, L2, Kind::IvfPq, Codes::None, 4, 0),
-    ("lsh-l2", F32, L2, Kind::Lsh, Codes::None, 0, 0),
-    ("lsh-cosine", F32, COSINE, Kind::Lsh, Codes::None, 0, 0),
-    ("vamana", F32, L2, Kind::Vamana, Codes::None, 8, 0),
-    ("vamana-disk", F32, COSINE, Kind::Vamana, Codes::None, 8, 100),
+    ("hnsw", F32, L2, IndexKind::Hnsw, Codes::None, 0, 0),
+    (
+        "hnsw-u8",
+        uapi::VEXFS_ELEMENT_U8,
+        L2,
+        IndexKind::Hnsw,
+        Codes::None,
+        0,
+        0,
+    ),
+    ("hnsw-sq8", F32, COSINE, IndexKind::Hnsw, Codes::Sq8, 0, 0),
+    (
+        "hnsw-bf16",
+        F32,
+        uapi::VEXFS_METRIC_IP,
+        IndexKind::Hnsw,
+        Codes::Bf16,
+        0,
+        0,
+    ),
+    ("hnsw-binary", F32, COSINE, IndexKind::Hnsw, Codes::Binary, 0, 0),
+    ("ivf", F32, L2, IndexKind::Ivf, Codes::None, 0, 0),
+    ("pq", F32, L2, IndexKind::Pq, Codes::None, 8, 0),
+    ("ivf-pq-8", F32, COSINE, IndexKind::IvfPq, Codes::None, 8, 0),
+    ("ivf-pq-4", F32, L2, IndexKind::IvfPq, Codes::None, 4, 0),
+    ("lsh-l2", F32, L2, IndexKind::Lsh, Codes::None, 0, 0),
+    ("lsh-cosine", F32, COSINE, IndexKind::Lsh, Codes::None, 0, 0),
+    ("vamana", F32, L2, IndexKind::Vamana, Codes::None, 8, 0),
+    ("vamana-disk", F32, COSINE, IndexKind::Vamana, Codes::None, 8, 100),
 ];
 
 fn fill(collection: &Collection, shape: &Shape) {
@@ -84,18 +100,18 @@ fn fill(collection: &Collection, shape: &Shape) {
     };
     collection.insert(&batch, InsertMode::default()).expect("insert");
     let (_, _, _, kind, codes, pq_bits, disk_percent) = *shape;
-    let params = IndexParams {
-        codes,
+    let params = IndexParams::new(&uapi::IndexParams {
         m: 4,
         ef_construction: 16,
         nlist: 4,
         pq_bytes: 4,
         pq_bits,
         disk_percent,
-        ..IndexParams::new(kind)
-    };
+        ..uapi::IndexParams::of(kind).with_codes(codes)
+    })
+    .expect("parameters");
     match kind {
-        Kind::Flat => collection.optimize(1, &|_, _| {}).expect("optimize"),
+        IndexKind::Flat => collection.optimize(1, &|_, _| {}).expect("optimize"),
         _ => collection.build_index(&params, 1, &|_, _| {}).expect("an index"),
     };
     collection.delete(&[7]).expect("delete");

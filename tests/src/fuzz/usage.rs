@@ -17,7 +17,7 @@ const K: usize = 5;
 pub fn vector(collection: &Collection, seed: u64) -> Vec<u8> {
     let params = collection.params();
     let number = |i: usize| ((i as u64 + 3 * seed) * 7 % 23) as f32 - 4.5;
-    match params.element_code() {
+    match params.element().code() {
         uapi::VEXFS_ELEMENT_F32 => (0..params.dim()).flat_map(|i| number(i).to_le_bytes()).collect(),
         // Upper halves of f32: all of them numbers as f16, too.
         uapi::VEXFS_ELEMENT_F16 | uapi::VEXFS_ELEMENT_BF16 => (0..params.dim())

@@ -182,7 +182,7 @@ fn content(fs: &Fs, ino: u64, node: &Node) -> Result {
 fn collection(collections: &Collections, ino: u64, model: &rows::Rows) -> Result {
     let c = collections.get(ino).map_err(|e| format!("collection: {e}"))?;
     let info = c.info().map_err(|e| format!("collection: {e}"))?;
-    let is = (info.params.dim(), info.params.metric_code(), info.rows, info.next_id);
+    let is = (info.params.dim(), info.params.metric().code(), info.rows, info.next_id);
     let should = (model.dim, model.metric, model.rows.len() as u64, model.next_id);
     if is != should {
         return Err(format!("dim, metric, rows, next id are {is:?}, should be {should:?}"));

@@ -43,7 +43,7 @@ impl Rows {
     pub fn engine_metric(&self) -> Metric {
         match self.metric {
             uapi::VEXFS_METRIC_COSINE => Metric::Cosine,
-            uapi::VEXFS_METRIC_IP => Metric::InnerProduct,
+            uapi::VEXFS_METRIC_IP => Metric::Ip,
             _ => Metric::L2,
         }
     }

@@ -8,8 +8,9 @@ use anyhow::Result;
 use serde::Serialize;
 use vexfs::Batch;
 use vexfs::Element;
-use vexfs::Index;
+use vexfs::ExplainPart;
 use vexfs::IndexKind;
+use vexfs::IndexParams;
 use vexfs::Metric;
 use vexfs::Payload;
 
@@ -32,7 +33,7 @@ pub struct Info {
 /// What a collection consists of.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stats {
-    pub index: Index,
+    pub index: IndexParams,
     pub rows: u64,
     pub dead_rows: u64,
     pub tail_rows: u64,
@@ -165,40 +166,14 @@ pub struct Answers {
 pub struct Explained {
     pub hits: u64,
     pub elapsed_ns: u64,
-    pub parts: Vec<Part>,
-}
-
-/// How a segment, or the rows that are in none (segment 0), was searched.
-#[derive(Clone, Debug, Serialize)]
-pub struct Part {
-    pub segment: u64,
-    pub index: IndexKind,
-    pub choice: &'static str,
-    pub rows: u64,
-    pub live: u64,
-    pub expected: u64,
-    pub expected_min: u64,
-    pub expected_max: u64,
-    /// When they were counted.
-    pub matching: Option<u64>,
-    pub scan_cost: u64,
-    /// When there is an index that could be used.
-    pub index_cost: Option<u64>,
-    pub cached: bool,
-    pub evaluated: u64,
-    pub fallbacks: u64,
-    pub distances: u64,
-    pub codes: u64,
-    pub hops: u64,
-    pub reads: u64,
-    pub stopped: bool,
+    pub parts: Vec<ExplainPart>,
 }
 
 /// What to do about a collection's index.
 #[derive(Clone, Copy, Debug)]
 pub enum Build {
     /// Give it this index and build that.
-    Set(Index),
+    Set(IndexParams),
     /// Take it away.
     Drop,
     /// Merge everything into one segment.

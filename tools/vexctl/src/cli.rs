@@ -6,16 +6,20 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
+use clap::Arg;
 use clap::ArgGroup;
+use clap::ArgMatches;
 use clap::Args;
+use clap::FromArgMatches;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
-use vexfs::Codes;
 use vexfs::Element;
-use vexfs::Index;
 use vexfs::IndexKind;
+use vexfs::IndexParams;
 use vexfs::Metric;
+use vexfs_uapi::Values;
+use vexfs_uapi::INDEX_PARAMS;
 
 use crate::input::jsonl::Fields;
 use crate::input::parse_range;
@@ -350,70 +354,81 @@ pub struct BuildIndex {
     /// The kind of index
     #[arg(value_parser = one_of!(IndexKind))]
     pub kind: IndexKind,
-    /// Neighbours of a row (hnsw, vamana)
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(2..=256))]
-    pub m: Option<u32>,
-    /// Candidates that neighbours are chosen from (hnsw, vamana)
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub ef_construction: Option<u32>,
-    /// What the graph is searched with; hits are compared by whole vectors all the same (hnsw)
-    #[arg(long, value_parser = one_of!(Codes), default_value = "none")]
-    pub codes: Codes,
-    /// Lists (ivf, ivf-pq)
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1048576))]
-    pub nlist: Option<u32>,
-    /// Bytes of a code (pq, ivf-pq, vamana)
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=2048))]
-    pub pq_bytes: Option<u32>,
-    /// Bits of each part of a code, 4 or 8 (pq, ivf-pq)
-    #[arg(long, value_name = "BITS", value_parser = parse_bits)]
-    pub pq_bits: Option<u32>,
-    /// How much longer a detour may be for an edge to be left out, 1 to 3 (vamana)
-    #[arg(long, value_name = "FACTOR", value_parser = |text: &str| parse_permille(text, 1.0, 3.0))]
-    pub alpha: Option<u32>,
-    /// The recall to size tables for, below 1 (lsh)
-    #[arg(long, value_name = "FRACTION", value_parser = |text: &str| parse_permille(text, 0.001, 0.999))]
-    pub recall: Option<u32>,
-    /// The share of rows whose vectors and edges are read from disk when needed (vamana)
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
-    pub disk_percent: Option<u32>,
-    /// Start of the pseudo-random numbers
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub seed: u64,
+    #[command(flatten)]
+    params: Params,
     #[command(flatten)]
     pub work: Work,
 }
 
 impl BuildIndex {
-    pub fn index(&self) -> Index {
-        Index {
-            codes: self.codes,
-            m: self.m.unwrap_or(0),
-            ef_construction: self.ef_construction.unwrap_or(0),
-            nlist: self.nlist.unwrap_or(0),
-            pq_bytes: self.pq_bytes.unwrap_or(0),
-            pq_bits: self.pq_bits.unwrap_or(0),
-            alpha_permille: self.alpha.unwrap_or(0),
-            recall_permille: self.recall.unwrap_or(0),
-            disk_percent: self.disk_percent.unwrap_or(0),
-            seed: self.seed,
-            ..Index::of(self.kind)
+    pub fn index(&self) -> IndexParams {
+        IndexParams {
+            kind: self.kind.code(),
+            ..self.params.0
         }
     }
 }
 
-fn parse_bits(text: &str) -> Result<u32, String> {
-    match text {
-        "4" => Ok(4),
-        "8" => Ok(8),
-        _ => Err("a part of a code has 4 or 8 bits".into()),
+/// The parameters of indexes: an option each, made of the table in the user ABI.
+struct Params(IndexParams);
+
+impl Args for Params {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        INDEX_PARAMS.iter().fold(command, |command, param| {
+            let arg = Arg::new(param.name).long(param.name).help(param.help);
+            let number = || clap::value_parser!(u64);
+            command.arg(match param.values {
+                Values::Range(low, high) => arg.value_name("NUMBER").value_parser(number().range(low..=high)),
+                Values::OneOf(values) => arg
+                    .value_name("NUMBER")
+                    .value_parser(move |text: &str| parse_one_of(text, values)),
+                Values::Permille(low, high) => arg
+                    .value_name("FRACTION")
+                    .value_parser(move |text: &str| parse_permille(text, low, high)),
+                Values::Named(names) => arg.value_parser(
+                    PossibleValuesParser::new(names)
+                        .map(|name| names.iter().position(|known| *known == name).unwrap_or(0) as u64),
+                ),
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
     }
 }
 
-fn parse_permille(text: &str, low: f64, high: f64) -> Result<u32, String> {
-    match text.parse::<f64>() {
-        Ok(number) if (low..=high).contains(&number) => Ok((number * 1000.0).round() as u32),
-        _ => Err(format!("{low} to {high} is wanted")),
+impl FromArgMatches for Params {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut params = Self(IndexParams::FLAT);
+        params.update_from_arg_matches(matches)?;
+        Ok(params)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for param in INDEX_PARAMS {
+            if let Some(value) = matches.get_one::<u64>(param.name) {
+                (param.set)(&mut self.0, *value);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_one_of(text: &str, values: &[u64]) -> Result<u64, String> {
+    let value = text.parse().ok().filter(|value| values.contains(value));
+    value.ok_or_else(|| {
+        let values: Vec<String> = values.iter().map(u64::to_string).collect();
+        format!("{} is wanted", values.join(" or "))
+    })
+}
+
+/// Parses a fraction and returns thousandths.
+fn parse_permille(text: &str, low: u64, high: u64) -> Result<u64, String> {
+    let permille = text.parse::<f64>().ok().map(|number| (number * 1000.0).round());
+    match permille.filter(|number| (low as f64..=high as f64).contains(number)) {
+        Some(number) => Ok(number as u64),
+        None => Err(format!("{} to {} is wanted", low as f64 / 1000.0, high as f64 / 1000.0)),
     }
 }
 

@@ -25,7 +25,6 @@ use crate::backend::Info;
 use crate::backend::InsertOptions;
 use crate::backend::Inserted;
 use crate::backend::NewCollection;
-use crate::backend::Part;
 use crate::backend::Progress;
 use crate::backend::Row;
 use crate::backend::Search;
@@ -60,7 +59,7 @@ fn info_of(path: &Path, info: &vexfs::Info) -> Info {
         dim: info.dim,
         element: info.element,
         metric: info.metric,
-        index: info.index.kind,
+        index: info.index.kind().unwrap_or_default(),
         rows: info.rows,
         dead_rows: info.dead_rows,
         next_id: info.next_id,
@@ -171,30 +170,6 @@ impl Open {
             options = options.payloads();
         }
         options
-    }
-}
-
-fn part_of(part: &vexfs::Part) -> Part {
-    Part {
-        segment: part.segment,
-        index: part.index,
-        choice: part.choice.name(),
-        rows: part.rows,
-        live: part.live,
-        expected: part.expected,
-        expected_min: part.expected_min,
-        expected_max: part.expected_max,
-        matching: part.matching,
-        scan_cost: part.scan_cost,
-        index_cost: part.index_cost,
-        cached: part.cached,
-        evaluated: part.evaluated,
-        fallbacks: part.fallbacks,
-        distances: part.distances,
-        codes: part.codes,
-        hops: part.hops,
-        reads: part.reads,
-        stopped: part.stopped,
     }
 }
 
@@ -317,7 +292,7 @@ impl Collection for Open {
         Ok(Explained {
             hits: explained.hits,
             elapsed_ns: explained.elapsed.as_nanos() as u64,
-            parts: explained.parts.iter().map(part_of).collect(),
+            parts: explained.parts,
         })
     }
 

@@ -10,19 +10,19 @@ use crate::vectors;
 use crate::vectors::Element;
 use crate::vectors::Vectors;
 use crate::Answer;
-use anyhow::bail;
 use anyhow::Context as _;
 use anyhow::Result;
 use serde_json::json;
 use serde_json::Value;
 use vexfs_engine::filter::Program;
 use vexfs_engine::Codes;
+use vexfs_engine::IndexKind;
 use vexfs_engine::IndexParams;
 use vexfs_engine::Info;
-use vexfs_engine::Kind;
 use vexfs_engine::Knobs;
 use vexfs_engine::Params;
 use vexfs_engine::Search;
+use vexfs_uapi::INDEX_PARAMS;
 
 /// Rows of a batch where inserting is not what is measured.
 const BATCH: usize = 1000;
@@ -46,34 +46,20 @@ struct Files {
 
 /// Index parameters of a `build`.
 fn index_of(command: &Command) -> Result<IndexParams> {
-    let kind = match command.needed("index")? {
-        "flat" => Kind::Flat,
-        "hnsw" => Kind::Hnsw,
-        "ivf" => Kind::Ivf,
-        "pq" => Kind::Pq,
-        "ivf-pq" => Kind::IvfPq,
-        "lsh" => Kind::Lsh,
-        "vamana" => Kind::Vamana,
-        name => bail!("no such index: {name}"),
-    };
-    let mut params = IndexParams::new(kind);
-    params.codes = match command.text("codes").unwrap_or("none") {
-        "none" => Codes::None,
-        "sq8" => Codes::Sq8,
-        "bf16" => Codes::Bf16,
-        "binary" => Codes::Binary,
-        name => bail!("no such codes: {name}"),
-    };
-    params.m = command.number("m", params.m)?;
-    params.ef_construction = command.number("efc", params.ef_construction)?;
-    params.nlist = command.number("nlist", params.nlist)?;
-    params.pq_bytes = command.number("pq_bytes", params.pq_bytes)?;
-    params.pq_bits = command.number("pq_bits", params.pq_bits)?;
-    params.alpha_permille = command.number("alpha", params.alpha_permille)?;
-    params.recall_permille = command.number("recall", params.recall_permille)?;
-    params.disk_percent = command.number("disk", params.disk_percent)?;
-    params.seed = command.number("seed", params.seed)?;
-    Ok(params)
+    let kind: IndexKind = command.needed("index")?.parse()?;
+    let codes: Codes = command.text("codes").unwrap_or("none").parse()?;
+    let mut params = vexfs_uapi::IndexParams::of(kind).with_codes(codes);
+    for param in INDEX_PARAMS.iter().filter(|param| param.member != "codes") {
+        let name = match param.member {
+            "ef_construction" => "efc",
+            "alpha_permille" => "alpha",
+            "recall_permille" => "recall",
+            "disk_percent" => "disk",
+            member => member,
+        };
+        (param.set)(&mut params, command.number(name, 0)?);
+    }
+    Ok(IndexParams::new(&params)?)
 }
 
 fn facts(info: &Info) -> Value {
@@ -145,7 +131,7 @@ impl Session {
         let (insert_seconds, _) = inserting.stop();
         let index = index_of(command)?;
         let building = Clock::start();
-        if index.kind == Kind::Flat {
+        if index.kind() == IndexKind::Flat {
             image.collection.optimize(1, &|_, _| {})?;
         } else {
             let threads = command.number("threads", 1)?;
@@ -231,8 +217,11 @@ impl Session {
                 queries: &files.queries[..row_bytes],
                 ..search
             })?;
-            let largest = explained.parts.iter().max_by_key(|part| part.facts.rows);
-            answer["choice"] = largest.map(|part| part.facts.choice.name()).into();
+            let largest = explained.parts.iter().max_by_key(|part| part.rows);
+            answer["choice"] = largest
+                .and_then(|part| part.choice())
+                .map(|choice| choice.name())
+                .into();
         }
         Ok((answer, ids))
     }

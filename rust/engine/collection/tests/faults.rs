@@ -13,8 +13,8 @@ use crate::filter::testing::Expr;
 use crate::filter::testing::Val;
 use crate::filter::Program;
 use crate::Collections;
+use crate::IndexKind;
 use crate::IndexParams;
-use crate::Kind;
 use crate::Search;
 use std::string::ToString;
 use std::sync::Arc;
@@ -153,7 +153,7 @@ fn what_is_half_written_when_the_device_is_full_goes_again() {
     let room_before = room(&world);
     for points in [50, 400, 2000] {
         vexfs_host::interrupt_after(Some(points));
-        let built = collection.build_index(&IndexParams::new(Kind::Ivf), 1, &|_, _| ());
+        let built = collection.build_index(&IndexParams::of(IndexKind::Ivf), 1, &|_, _| ());
         vexfs_host::interrupt_after(None);
         assert_eq!(built, Err(Error::Interrupted));
         let files = 1 + collection.info().unwrap().segments as usize;
@@ -408,18 +408,24 @@ fn running_out_of_memory_in_any_operation_on_any_index_leaves_everything_usable(
     let dim = 16;
     let quiet = &|_, _| ();
     let mut failures = 0;
-    for kind in [Kind::Hnsw, Kind::Ivf, Kind::Pq, Kind::IvfPq, Kind::Lsh, Kind::Vamana] {
-        let on_disk = if kind == Kind::Vamana { 100 } else { 0 };
+    for kind in [
+        IndexKind::Hnsw,
+        IndexKind::Ivf,
+        IndexKind::Pq,
+        IndexKind::IvfPq,
+        IndexKind::Lsh,
+        IndexKind::Vamana,
+    ] {
+        let on_disk = if kind == IndexKind::Vamana { 100 } else { 0 };
         let world = World::small(dim, Metric::L2);
         let collection = world.collection();
         let mut oracle = Oracle::new(dim);
         let rows = Rows::random(&mut random, 0..900, dim);
         collection.insert(&rows.batch(), PLAIN).unwrap();
         oracle.insert(&rows.ids, &rows);
-        let params = IndexParams {
-            disk_percent: on_disk,
-            ..IndexParams::new(kind)
-        };
+        let params = IndexParams::of(kind).with(|p| {
+            p.disk_percent = on_disk;
+        });
         // The many allocations that are alike are tried now and then only.
         let mut starve_some = |operation: &mut dyn FnMut() -> Result<(), Error>, oracle: &Oracle| {
             let mut n = 0;

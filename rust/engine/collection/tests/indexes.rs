@@ -8,8 +8,8 @@ use super::support::World;
 use super::support::PLAIN;
 use super::support::UPSERT;
 use crate::Collection;
+use crate::IndexKind;
 use crate::IndexParams;
-use crate::Kind;
 use crate::Search;
 use std::collections::BTreeSet;
 use std::vec::Vec;
@@ -39,14 +39,20 @@ fn recall(collection: &Collection, queries: &[u8]) -> f64 {
 
 #[test]
 fn every_kind_of_index_is_built_stored_used_beside_changes_and_dropped() {
-    let kinds = [Kind::Hnsw, Kind::Ivf, Kind::Pq, Kind::IvfPq, Kind::Lsh, Kind::Vamana];
-    let mut all: Vec<IndexParams> = kinds.into_iter().map(IndexParams::new).collect();
-    all.push(IndexParams {
-        disk_percent: 100,
-        ..IndexParams::new(Kind::Vamana)
-    });
+    let kinds = [
+        IndexKind::Hnsw,
+        IndexKind::Ivf,
+        IndexKind::Pq,
+        IndexKind::IvfPq,
+        IndexKind::Lsh,
+        IndexKind::Vamana,
+    ];
+    let mut all: Vec<IndexParams> = kinds.into_iter().map(IndexParams::of).collect();
+    all.push(IndexParams::of(IndexKind::Vamana).with(|p| {
+        p.disk_percent = 100;
+    }));
     for params in all {
-        let mut random = Random(params.kind as u64);
+        let mut random = Random(params.kind() as u64);
         let world = World::small(DIM, Metric::L2);
         let mut oracle = Oracle::new(DIM);
         let rows = Rows::random(&mut random, 0..2500, DIM);
@@ -61,7 +67,7 @@ fn every_kind_of_index_is_built_stored_used_beside_changes_and_dropped() {
         let collection = world.collection();
         let queries: Vec<u8> = (0..20).flat_map(|_| random.vector(DIM)).collect();
         let share = recall(&collection, &queries);
-        assert!(share >= 0.5, "{}: recall {share}", params.kind.name());
+        assert!(share >= 0.5, "{}: recall {share}", params.kind().name());
         let changed = Rows::random(&mut random, (0..300).step_by(3), DIM);
         collection.insert(&changed.batch(), UPSERT).unwrap();
         oracle.insert(&changed.ids, &changed);
@@ -70,7 +76,7 @@ fn every_kind_of_index_is_built_stored_used_beside_changes_and_dropped() {
         oracle.rows.retain(|id, _| !gone.contains(id));
         oracle.check(&collection, &mut random);
         let share = recall(&collection, &queries);
-        assert!(share >= 0.5, "{}: recall {share} after changes", params.kind.name());
+        assert!(share >= 0.5, "{}: recall {share} after changes", params.kind().name());
 
         while collection.maintain(1, &|_, _| ()).unwrap() {}
         collection.optimize(1, &|_, _| ()).unwrap();
@@ -82,8 +88,8 @@ fn every_kind_of_index_is_built_stored_used_beside_changes_and_dropped() {
         collection.drop_index().unwrap();
         let info = collection.info().unwrap();
         assert_eq!(
-            (info.index.kind, info.index_bytes, info.indexed_rows),
-            (Kind::Flat, 0, 0)
+            (info.index.kind(), info.index_bytes, info.indexed_rows),
+            (IndexKind::Flat, 0, 0)
         );
         oracle.check(&collection, &mut random);
     }
@@ -104,10 +110,9 @@ fn an_index_on_disk_is_searched_without_the_vectors_in_memory() {
         };
         collection.insert(&half.batch(), PLAIN).unwrap();
     }
-    let params = IndexParams {
-        disk_percent: 100,
-        ..IndexParams::new(Kind::Vamana)
-    };
+    let params = IndexParams::of(IndexKind::Vamana).with(|p| {
+        p.disk_percent = 100;
+    });
     collection.build_index(&params, 1, &|_, _| ()).unwrap();
     collection.drop_cache();
     let search = Search {
@@ -130,10 +135,8 @@ fn an_index_that_the_collection_cannot_have_is_refused_and_nothing_changes() {
     let rows = Rows::random(&mut random, 0..100, DIM);
     collection.insert(&rows.batch(), PLAIN).unwrap();
     let before = collection.info().unwrap();
-    let params = IndexParams {
-        m: 1,
-        ..IndexParams::new(Kind::Hnsw)
-    };
+    // Codes that are scanned are shorter.
+    let params = IndexParams::of(IndexKind::Pq).with(|p| p.pq_bytes = 2048);
     let refused = collection.build_index(&params, 1, &|_, _| ());
     assert!(matches!(refused, Err(Error::Invalid(_))));
     assert_eq!(collection.info().unwrap(), before);

@@ -9,8 +9,8 @@ use super::support::PLAIN;
 use super::support::UPSERT;
 use crate::filter::testing::Expr;
 use crate::filter::Program;
+use crate::IndexKind;
 use crate::IndexParams;
-use crate::Kind;
 use crate::Search;
 use std::vec::Vec;
 use vexfs_host::Error;
@@ -45,20 +45,25 @@ fn a_signal_anywhere_leaves_a_collection_of_before_or_after() {
     let mut oracle = Oracle::new(DIM);
     let mut killed = 0;
     let quiet = &|_, _| ();
-    for kind in [Kind::Hnsw, Kind::Ivf, Kind::IvfPq, Kind::Lsh, Kind::Vamana] {
-        let params = IndexParams {
-            m: if kind == Kind::Hnsw || kind == Kind::Vamana {
+    for kind in [
+        IndexKind::Hnsw,
+        IndexKind::Ivf,
+        IndexKind::IvfPq,
+        IndexKind::Lsh,
+        IndexKind::Vamana,
+    ] {
+        let params = IndexParams::of(kind).with(|p| {
+            p.m = if kind == IndexKind::Hnsw || kind == IndexKind::Vamana {
                 8
             } else {
                 0
-            },
-            ef_construction: if kind == Kind::Hnsw || kind == Kind::Vamana {
+            };
+            p.ef_construction = if kind == IndexKind::Hnsw || kind == IndexKind::Vamana {
                 16
             } else {
                 0
-            },
-            ..IndexParams::new(kind)
-        };
+            };
+        });
         let base = killed;
         let rows = Rows::random(&mut random, base * 3..base * 3 + 900, DIM);
         killed += kill(|| collection.insert(&rows.batch(), UPSERT).map(|_| ()), || ());

@@ -9,8 +9,8 @@ use super::support::PLAIN;
 use super::support::SMALL;
 use crate::Collection;
 use crate::Collections;
+use crate::IndexKind;
 use crate::IndexParams;
-use crate::Kind;
 use crate::Search;
 use crate::Time;
 use std::sync::mpsc;
@@ -51,11 +51,10 @@ fn filled(all: &Collections, dir: u64) -> Arc<Collection> {
     let collection = all.get(dir).unwrap();
     let rows = Rows::random(&mut random, 0..1000, DIM);
     collection.insert(&rows.batch(), PLAIN).unwrap();
-    let graph = IndexParams {
-        m: 4,
-        ef_construction: 16,
-        ..IndexParams::new(Kind::Hnsw)
-    };
+    let graph = IndexParams::of(IndexKind::Hnsw).with(|p| {
+        p.m = 4;
+        p.ef_construction = 16;
+    });
     collection.build_index(&graph, 1, &|_, _| ()).unwrap();
     let rows = Rows::random(&mut random, 1000..1100, DIM);
     collection.insert(&rows.batch(), PLAIN).unwrap();

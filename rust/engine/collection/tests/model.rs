@@ -7,9 +7,9 @@ use super::support::Rows;
 use super::support::World;
 use super::support::PLAIN;
 use super::support::UPSERT;
+use crate::IndexKind;
 use crate::IndexParams;
 use crate::Info;
-use crate::Kind;
 use std::collections::BTreeSet;
 use std::vec::Vec;
 use vexfs_host::Error;
@@ -91,11 +91,10 @@ fn history_of(mut world: World, seed: u64, dim: usize, steps: u32) {
                 0 => _ = collection.optimize(1, &|_, _| ()).unwrap(),
                 1 => _ = collection.drop_index().unwrap(),
                 _ => {
-                    let params = IndexParams {
-                        m: 4,
-                        ef_construction: 20,
-                        ..IndexParams::new(Kind::Hnsw)
-                    };
+                    let params = IndexParams::of(IndexKind::Hnsw).with(|p| {
+                        p.m = 4;
+                        p.ef_construction = 20;
+                    });
                     collection.build_index(&params, 1, &|_, _| ()).unwrap();
                 }
             },
@@ -120,12 +119,12 @@ fn l2_collections_answer_as_the_oracle_does() {
 fn rows_in_segments_are_those_of_the_oracle() {
     history_of(World::small(3, Metric::L2), 11, 3, 400);
     history_of(World::small(40, Metric::Cosine), 12, 40, 200);
-    history_of(World::small(16, Metric::InnerProduct), 13, 16, 200);
+    history_of(World::small(16, Metric::Ip), 13, 16, 200);
 }
 
 #[test]
 fn inner_product_collections_answer_as_the_oracle_does() {
-    history(3, 17, Metric::InnerProduct, 300);
+    history(3, 17, Metric::Ip, 300);
 }
 
 #[test]

@@ -13,8 +13,8 @@ use super::support::ROOT;
 use super::support::SMALL;
 use super::support::UPSERT;
 use crate::Collections;
+use crate::IndexKind;
 use crate::IndexParams;
-use crate::Kind;
 use crate::Search;
 use crate::Time;
 use crate::Tuning;
@@ -50,11 +50,10 @@ fn silence() {
 }
 
 fn small_graph() -> IndexParams {
-    IndexParams {
-        m: 4,
-        ef_construction: 16,
-        ..IndexParams::new(Kind::Hnsw)
-    }
+    IndexParams::of(IndexKind::Hnsw).with(|p| {
+        p.m = 4;
+        p.ef_construction = 16;
+    })
 }
 
 /// What is done to a collection, with the rows that it has after each change.

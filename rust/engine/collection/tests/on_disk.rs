@@ -6,8 +6,8 @@ use super::support::Random;
 use super::support::Rows;
 use super::support::World;
 use super::support::UPSERT;
+use crate::IndexKind;
 use crate::IndexParams;
-use crate::Kind;
 use crate::Search;
 use vexfs_host::device::RecordingBackend;
 use vexfs_host::Error;
@@ -17,12 +17,11 @@ const DIM: usize = 64;
 const ROWS: u64 = 2000;
 
 fn graph(disk_percent: u32) -> IndexParams {
-    IndexParams {
-        m: 16,
-        ef_construction: 40,
-        disk_percent,
-        ..IndexParams::new(Kind::Vamana)
-    }
+    IndexParams::of(IndexKind::Vamana).with(|p| {
+        p.m = 16;
+        p.ef_construction = 40;
+        p.disk_percent = disk_percent;
+    })
 }
 
 #[test]

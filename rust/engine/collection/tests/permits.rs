@@ -10,8 +10,8 @@ use super::support::PLAIN;
 use super::support::SMALL;
 use super::support::UPSERT;
 use crate::Collection;
+use crate::IndexKind;
 use crate::IndexParams;
-use crate::Kind;
 use crate::Permit;
 use crate::Search;
 use crate::Tuning;
@@ -33,11 +33,10 @@ use vexfs_simd::Metric;
 const DIM: usize = 24;
 
 fn graph() -> IndexParams {
-    IndexParams {
-        m: 4,
-        ef_construction: 16,
-        ..IndexParams::new(Kind::Hnsw)
-    }
+    IndexParams::of(IndexKind::Hnsw).with(|p| {
+        p.m = 4;
+        p.ef_construction = 16;
+    })
 }
 
 /// A device that is written with the permit only.

@@ -14,8 +14,8 @@ use crate::filter::Program;
 use crate::payload::Builder;
 use crate::payload::Value;
 use crate::Collection;
+use crate::IndexKind;
 use crate::IndexParams;
-use crate::Kind;
 use crate::Search;
 use crate::Time;
 use crate::Tuning;
@@ -137,12 +137,11 @@ fn who_reads_many_rows_one_by_one_gets_them_from_memory_in_the_end() {
 
 #[test]
 fn a_hit_of_an_index_on_disk_reads_its_row_alone() {
-    let disk = IndexParams {
-        m: 8,
-        ef_construction: 20,
-        disk_percent: 100,
-        ..IndexParams::new(Kind::Vamana)
-    };
+    let disk = IndexParams::of(IndexKind::Vamana).with(|p| {
+        p.m = 8;
+        p.ef_construction = 20;
+        p.disk_percent = 100;
+    });
     let (_, world, oracle) = sample(Some(disk));
     let collection = world.collection();
     let search = Search {

@@ -229,7 +229,7 @@ fn a_radius_is_inclusive_and_zero_finds_equal_vectors_only() {
 
 #[test]
 fn normalizing_stores_unit_vectors_and_refuses_zero() {
-    let world = World::new(2, Metric::InnerProduct);
+    let world = World::new(2, Metric::Ip);
     let collection = world.collection();
     let normalize = InsertMode {
         normalize: true,

@@ -5,8 +5,8 @@ use super::support::Random;
 use super::support::World;
 use super::support::UPSERT;
 use crate::Batch;
+use crate::IndexKind;
 use crate::IndexParams;
-use crate::Kind;
 use crate::Search;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
@@ -91,14 +91,17 @@ fn maintain(world: &World, done: &AtomicBool) {
         let collection = world.collection();
         match random.below(6) {
             0 => {
-                let params = IndexParams {
-                    m: 4,
-                    ef_construction: 16,
-                    ..IndexParams::new(Kind::Hnsw)
-                };
+                let params = IndexParams::of(IndexKind::Hnsw).with(|p| {
+                    p.m = 4;
+                    p.ef_construction = 16;
+                });
                 collection.build_index(&params, 1, quiet).unwrap();
             }
-            1 => drop(collection.build_index(&IndexParams::new(Kind::Ivf), 1, quiet).unwrap()),
+            1 => drop(
+                collection
+                    .build_index(&IndexParams::of(IndexKind::Ivf), 1, quiet)
+                    .unwrap(),
+            ),
             2 => drop(collection.optimize(1, quiet).unwrap()),
             3 => drop(collection.drop_index().unwrap()),
             _ => drop(collection.maintain(1, quiet).unwrap()),

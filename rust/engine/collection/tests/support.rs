@@ -146,7 +146,7 @@ pub(super) fn params(dim: usize, metric: Metric) -> Params {
     let metric = match metric {
         Metric::L2 => uapi::VEXFS_METRIC_L2,
         Metric::Cosine => uapi::VEXFS_METRIC_COSINE,
-        Metric::InnerProduct => uapi::VEXFS_METRIC_IP,
+        Metric::Ip => uapi::VEXFS_METRIC_IP,
         Metric::Hamming => uapi::VEXFS_METRIC_HAMMING,
     };
     Params::new(dim as u32, uapi::VEXFS_ELEMENT_F32, metric, 0).unwrap()
@@ -390,7 +390,7 @@ fn distance(metric: Metric, a: &[u8], b: &[u8]) -> f64 {
     match metric {
         Metric::Hamming => unreachable!("floats"),
         Metric::L2 => pairs().map(|(x, y)| (x - y) * (x - y)).sum(),
-        Metric::InnerProduct => -dot,
+        Metric::Ip => -dot,
         Metric::Cosine => {
             let norm = |v: &[u8]| floats(v).map(|x| x * x).sum::<f64>().sqrt();
             1.0 - dot / (norm(a) * norm(b))

@@ -15,7 +15,6 @@ use libc::*;
 use vexfs_engine::Batch;
 use vexfs_engine::IndexParams;
 use vexfs_engine::InsertMode;
-use vexfs_engine::Kind as IndexKind;
 use vexfs_engine::Params;
 use vexfs_engine::Search;
 use vexfs_uapi as uapi;
@@ -127,11 +126,12 @@ impl Harness {
         let real = match op.pick(1, 10) {
             0 => c.optimize(1, quiet).map(|_| ()),
             1 => {
-                let params = IndexParams {
+                let params = uapi::IndexParams {
                     m: 4,
                     ef_construction: 16,
-                    ..IndexParams::new(IndexKind::Hnsw)
+                    ..uapi::IndexParams::HNSW
                 };
+                let params = IndexParams::new(&params).map_err(|e| text("parameters", e))?;
                 c.build_index(&params, 1, quiet).map(|_| ())
             }
             2 => c.drop_index().map(|_| ()),

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::json;
+use vexfs::ExplainPart;
 
 use super::queries;
 use super::queries::Labels;
 use super::queries::Queries;
 use crate::backend::Backend;
 use crate::backend::Explained;
-use crate::backend::Part;
 use crate::cli;
 use crate::error::Usage;
 use crate::output::Align;
@@ -74,9 +74,9 @@ fn print(explained: &Explained, out: &Output) {
     );
 }
 
-fn cells(part: &Part) -> Vec<String> {
+fn cells(part: &ExplainPart) -> Vec<String> {
     let mut notes = Vec::new();
-    if part.cached {
+    if part.is_cached() {
         notes.push("matching rows were known".to_string());
     }
     if part.evaluated > 0 {
@@ -88,7 +88,7 @@ fn cells(part: &Part) -> Vec<String> {
     if part.reads > 0 {
         notes.push(format!("{} reads", part.reads));
     }
-    if part.stopped {
+    if part.is_stopped() {
         notes.push("stopped by the time limit".to_string());
     }
     vec![
@@ -96,16 +96,16 @@ fn cells(part: &Part) -> Vec<String> {
             0 => "new rows".into(),
             number => number.to_string(),
         },
-        part.index.name().into(),
-        part.choice.into(),
+        part.index().map_or("?", |index| index.name()).into(),
+        part.choice().map_or("?", |choice| choice.name()).into(),
         part.live.to_string(),
-        part.matching.map_or("-".into(), |n| n.to_string()),
+        part.matching().map_or("-".into(), |n| n.to_string()),
         match part.expected_min == part.expected_max {
             true => part.expected.to_string(),
             false => format!("{} ({}..{})", part.expected, part.expected_min, part.expected_max),
         },
         part.scan_cost.to_string(),
-        part.index_cost.map_or("-".into(), |n| n.to_string()),
+        part.index_cost().map_or("-".into(), |n| n.to_string()),
         part.distances.to_string(),
         part.codes.to_string(),
         part.hops.to_string(),

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
-use vexfs::Codes;
-use vexfs::Index;
+use vexfs::IndexParams;
+use vexfs_uapi::Values;
+use vexfs_uapi::INDEX_PARAMS;
 
 use super::work;
 use crate::backend::Backend;
@@ -79,31 +80,18 @@ fn change(
 }
 
 /// An index and those of its parameters that are no defaults.
-pub fn text(index: &Index) -> String {
-    let mut text = index.kind.name().to_string();
-    let mut add = |name: &str, value: String| text.push_str(&format!(" {name}={value}"));
-    if index.codes != Codes::None {
-        add("codes", index.codes.name().into());
-    }
-    for (name, value) in [
-        ("m", index.m),
-        ("ef-construction", index.ef_construction),
-        ("nlist", index.nlist),
-        ("pq-bytes", index.pq_bytes),
-        ("pq-bits", index.pq_bits),
-        ("disk-percent", index.disk_percent),
-    ] {
+pub fn text(index: &IndexParams) -> String {
+    let mut text = index.kind().map_or("?", |kind| kind.name()).to_string();
+    for param in INDEX_PARAMS {
+        let value = (param.get)(index);
         if value != 0 {
-            add(name, value.to_string());
+            let value = match param.values {
+                Values::Permille(..) => format!("{}", value as f64 / 1000.0),
+                Values::Named(names) => names.get(value as usize).copied().unwrap_or("?").to_string(),
+                Values::Range(..) | Values::OneOf(_) => value.to_string(),
+            };
+            text.push_str(&format!(" {}={value}", param.name));
         }
-    }
-    for (name, value) in [("alpha", index.alpha_permille), ("recall", index.recall_permille)] {
-        if value != 0 {
-            add(name, format!("{}", f64::from(value) / 1000.0));
-        }
-    }
-    if index.seed != 0 {
-        add("seed", index.seed.to_string());
     }
     text
 }
@@ -141,12 +129,11 @@ mod tests {
 
     #[test]
     fn parameters_that_are_defaults_are_left_out() {
-        assert_eq!(text(&Index::LSH), "lsh");
-        let index = Index {
+        assert_eq!(text(&IndexParams::LSH), "lsh");
+        let index = IndexParams {
             m: 16,
-            codes: Codes::Sq8,
             alpha_permille: 1200,
-            ..Index::HNSW
+            ..IndexParams::HNSW.with_codes(vexfs::Codes::Sq8)
         };
         assert_eq!(text(&index), "hnsw codes=sq8 m=16 alpha=1.2");
     }

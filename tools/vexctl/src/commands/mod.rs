@@ -110,13 +110,13 @@ fn payload_cells(payload: &Map<String, Value>, columns: &[String]) -> Vec<String
 
 /// Returns a vector as numbers.
 fn vector_json(vector: &[u8], info: &Info) -> Value {
-    let vector = info.element.decode(vector, info.dim as usize);
+    let vector = vexfs::decode(info.element, vector, info.dim as usize);
     Value::Array(vector.into_iter().map(number).collect())
 }
 
 /// Returns a vector as text, shortened when it is long.
 fn vector_text(vector: &[u8], info: &Info) -> String {
-    let vector = info.element.decode(vector, info.dim as usize);
+    let vector = vexfs::decode(info.element, vector, info.dim as usize);
     let shown: Vec<String> = vector.iter().take(6).map(|x| format!("{x}")).collect();
     match vector.len() > shown.len() {
         true => format!("[{}, … {} in all]", shown.join(", "), vector.len()),

@@ -56,14 +56,14 @@ pub fn unpacked<'a>(vector: &'a [f32], info: &Info) -> Cow<'a, [f32]> {
         return Cow::Borrowed(vector);
     }
     let bytes: Vec<u8> = vector.iter().map(|x| *x as u8).collect();
-    Cow::Owned(Element::Binary.decode(&bytes, dim))
+    Cow::Owned(vexfs::decode(Element::Binary, &bytes, dim))
 }
 
 /// Checks a vector and appends its form.
 pub fn encode(vector: &[f32], info: &Info, normalize: bool, out: &mut Vec<u8>) -> Result<()> {
     let vector = unpacked(vector, info);
     check(&vector, info, normalize)?;
-    Ok(info.element.encode(&vector, out)?)
+    Ok(vexfs::encode(info.element, &vector, out)?)
 }
 
 /// The queries, one after the other in their form, and what each is called.

@@ -135,7 +135,7 @@ impl<R: BufRead> Rows for Npy<R> {
             .with_context(|| format!("row {row} is cut short; the header promises {rows}"))?;
         self.row += 1;
         Ok(Some(Row {
-            vector: self.element.decode(&self.bytes, self.dim),
+            vector: vexfs::decode(self.element, &self.bytes, self.dim),
             ..Row::default()
         }))
     }

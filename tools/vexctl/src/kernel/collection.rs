@@ -13,9 +13,6 @@ use anyhow::Context;
 use anyhow::Result;
 use nix::errno::Errno;
 use vexfs::Batch;
-use vexfs::Choice;
-use vexfs::Index;
-use vexfs::IndexKind;
 use vexfs::Payload;
 use vexfs_uapi as uapi;
 use zerocopy::FromZeros;
@@ -34,7 +31,6 @@ use crate::backend::Hit;
 use crate::backend::Info;
 use crate::backend::InsertOptions;
 use crate::backend::Inserted;
-use crate::backend::Part;
 use crate::backend::Progress;
 use crate::backend::Row;
 use crate::backend::Search;
@@ -221,8 +217,7 @@ impl Collection for Open {
             .query_stats()
             .map_err(|e| self.newer_call("describe the index of", e))?;
         Ok(Stats {
-            index: Index::from_uapi(&stats.index)
-                .with_context(|| format!("{}: the index is newer than this program", self.path.display()))?,
+            index: stats.index,
             rows: stats.rows,
             dead_rows: stats.dead_rows,
             tail_rows: stats.tail_rows,
@@ -374,7 +369,7 @@ impl Collection for Open {
         Ok(Explained {
             hits: arg.hits.into(),
             elapsed_ns: arg.elapsed_ns,
-            parts: parts.iter().map(part_of).collect::<Result<_>>()?,
+            parts,
         })
     }
 
@@ -384,7 +379,7 @@ impl Collection for Open {
         arg.flags = uapi::VEXFS_BUILD_WAIT;
         arg.action = match build {
             Build::Set(index) => {
-                arg.params = index.to_uapi();
+                arg.params = index;
                 uapi::VEXFS_BUILD_SET
             }
             Build::Drop => uapi::VEXFS_BUILD_DROP,
@@ -411,31 +406,6 @@ impl Collection for Open {
         });
         done.map_err(|e| self.newer_call(build.verb(), e))
     }
-}
-
-fn part_of(part: &uapi::ExplainPart) -> Result<Part> {
-    let newer = "the kernel's answer is newer than this program";
-    Ok(Part {
-        segment: part.segment,
-        index: IndexKind::from_code(part.index).context(newer)?,
-        choice: Choice::from_code(part.choice).context(newer)?.name(),
-        rows: part.rows,
-        live: part.live,
-        expected: part.expected,
-        expected_min: part.expected_min,
-        expected_max: part.expected_max,
-        matching: (part.matching != uapi::VEXFS_NOT_COUNTED).then_some(part.matching),
-        scan_cost: part.scan_cost,
-        index_cost: (part.index_cost != uapi::VEXFS_NOT_COUNTED).then_some(part.index_cost),
-        cached: part.flags & uapi::VEXFS_PART_CACHED != 0,
-        evaluated: part.evaluated,
-        fallbacks: part.fallbacks.into(),
-        distances: part.distances,
-        codes: part.codes,
-        hops: part.hops,
-        reads: part.reads,
-        stopped: part.flags & uapi::VEXFS_PART_STOPPED != 0,
-    })
 }
 
 /// How often a running build is looked at.

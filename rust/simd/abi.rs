@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! What crosses between the float island and everybody else: bytes and words, never a float type.
+//! What crosses between the hard-float object and everybody else: bytes and words, never a float type.
 //!
 //! Both halves compile this file, so that the layout cannot drift. A float travels as the `u32` of its bits.
 
@@ -35,7 +35,7 @@ pub const HAMMING: u32 = 4;
 /// - `query` points to a vector. Row `n` starts at `rows + n * stride`; `stride >= bytes`.
 /// - Key `i < count` is of row `ids[i]`, or of row `i` if `ids` is null. All these rows are readable, and so are their words in
 ///   `inv_norms` if `metric` is [`COSINE`].
-/// - `keys` points to `count` words, which the island writes and never reads.
+/// - `keys` points to `count` words, which the hard-float object writes and never reads.
 /// - If `element` is [`SQ8`], a row is `dim` codes, and for [`L2`] four bytes of its term after them (both together are `bytes`).
 ///   `query` points to the weights of `dim` codes as the variant wants them, see `codes.rs`.
 /// - Floats are finite, and unused bits of binary vectors zero. Nothing is aligned.

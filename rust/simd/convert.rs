@@ -3,7 +3,7 @@
 
 use crate::abi;
 use crate::fpu;
-use crate::island;
+use crate::hard_float;
 use crate::kernels::per;
 use crate::kernels::Kernels;
 use crate::kernels::SECTION;
@@ -43,7 +43,7 @@ impl Kernels {
         coding.out_stride = stride;
         in_sections(rows.count(), &mut coding, |coding| {
             // SAFETY: the rows are some of `rows`, what is made of them lies in `out`; this is called in an FPU section.
-            unsafe { island::vexfs_simd_convert(coding, to as u32) }
+            unsafe { hard_float::vexfs_simd_convert(coding, to as u32) }
         });
         Ok(())
     }

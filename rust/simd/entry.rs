@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The island's exported functions.
+//! The hard-float object's exported functions.
 //!
 //! In the module they are what `lib.rs` links against; in userspace `lib.rs` calls them directly.
 

@@ -16,11 +16,11 @@ const AHEAD: usize = 8192;
 const LEAD: usize = 8;
 
 /// Runs a batch in groups of rows. `$sums::<$consts.., N>(query, rows, next, size)` gives the sums of `N` rows in the first `N`
-/// lanes of a register that `$finish::<N>` makes keys of, and asks for the lines of `next` that correspond to those of `rows`.
+/// lanes of a register that `$reduce::<N>` makes keys of, and asks for the lines of `next` that correspond to those of `rows`.
 ///
 /// A macro, so that the loop is compiled with the instruction set of the function it stands in.
 macro_rules! in_groups {
-    ($batch:expr, $size:expr, $finish:ident, $sums:ident $(, $consts:expr)*) => {{
+    ($batch:expr, $size:expr, $reduce:ident, $sums:ident $(, $consts:expr)*) => {{
         let batch: &crate::abi::Batch = $batch;
         let size: usize = $size;
         // SAFETY: rows `i .. i + N` are rows of the batch, and only those are; the instruction set is the caller's.
@@ -31,7 +31,7 @@ macro_rules! in_groups {
                 let rows = [batch.row(i), batch.row(i + 1), batch.row(i + 2), batch.row(i + 3)];
                 let next = crate::groups::next(batch, i, &rows);
                 let sums = $sums::<$({ $consts },)* 4>(batch.query, rows, next, size);
-                $finish::<4>(batch, i, sums);
+                $reduce::<4>(batch, i, sums);
                 i += 4;
             }
             match batch.count - i {
@@ -39,17 +39,17 @@ macro_rules! in_groups {
                 1 => {
                     let rows = [batch.row(i)];
                     let sums = $sums::<$({ $consts },)* 1>(batch.query, rows, rows, size);
-                    $finish::<1>(batch, i, sums);
+                    $reduce::<1>(batch, i, sums);
                 }
                 2 => {
                     let rows = [batch.row(i), batch.row(i + 1)];
                     let sums = $sums::<$({ $consts },)* 2>(batch.query, rows, rows, size);
-                    $finish::<2>(batch, i, sums);
+                    $reduce::<2>(batch, i, sums);
                 }
                 _ => {
                     let rows = [batch.row(i), batch.row(i + 1), batch.row(i + 2)];
                     let sums = $sums::<$({ $consts },)* 3>(batch.query, rows, rows, size);
-                    $finish::<3>(batch, i, sums);
+                    $reduce::<3>(batch, i, sums);
                 }
             }
         }

@@ -3,7 +3,7 @@
 
 use crate::abi;
 use crate::fpu;
-use crate::island;
+use crate::hard_float;
 use crate::prefetch::ask_for;
 use crate::rows::Query;
 use crate::rows::Rows;
@@ -141,7 +141,14 @@ impl Kernels {
             let _section = fpu::Section::begin();
             // SAFETY: both chunks hold `out.len()` rows, and this is an FPU section.
             unsafe {
-                island::vexfs_simd_inv_norms(element, rows.as_ptr(), space.dim(), bytes, out.len(), out.as_mut_ptr());
+                hard_float::vexfs_simd_inv_norms(
+                    element,
+                    rows.as_ptr(),
+                    space.dim(),
+                    bytes,
+                    out.len(),
+                    out.as_mut_ptr(),
+                );
             }
         }
         Ok(())
@@ -164,7 +171,7 @@ impl Kernels {
             let _section = fpu::Section::begin();
             // SAFETY: the chunk holds `count` rows and is borrowed exclusively, and this is an FPU section.
             unsafe {
-                island::vexfs_simd_normalize(space.element() as u32, rows.as_mut_ptr(), space.dim(), bytes, count);
+                hard_float::vexfs_simd_normalize(space.element() as u32, rows.as_mut_ptr(), space.dim(), bytes, count);
             }
         }
         Ok(())
@@ -277,15 +284,15 @@ impl Kernels {
         // SAFETY: the caller's promise; this is an FPU section, and a variant exists only on a CPU with it.
         unsafe {
             match self.variant {
-                Variant::Scalar => island::vexfs_simd_scalar(batch),
+                Variant::Scalar => hard_float::vexfs_simd_scalar(batch),
                 #[cfg(target_arch = "x86_64")]
-                Variant::Sse2 => island::vexfs_simd_sse2(batch),
+                Variant::Sse2 => hard_float::vexfs_simd_sse2(batch),
                 #[cfg(target_arch = "x86_64")]
-                Variant::Avx2 => island::vexfs_simd_avx2(batch),
+                Variant::Avx2 => hard_float::vexfs_simd_avx2(batch),
                 #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
-                Variant::Avx512 => island::vexfs_simd_avx512(batch),
+                Variant::Avx512 => hard_float::vexfs_simd_avx512(batch),
                 #[cfg(target_arch = "aarch64")]
-                Variant::Neon => island::vexfs_simd_neon(batch),
+                Variant::Neon => hard_float::vexfs_simd_neon(batch),
             }
         }
     }

@@ -2,8 +2,8 @@
 //! Distance kernels behind an interface without floats.
 //!
 //! The engine is compiled soft-float in the kernel, so a float is the `u32` of its bits here, and a distance comes back as
-//! an order-preserving key (see [`key_of`]). The arithmetic is in the float island: what `island.rs` names.
-//! In the module the island is a separate hard-float object rooted at `island.rs`; in userspace it is part of this crate.
+//! an order-preserving key (see [`key_of`]). The arithmetic is in the hard-float object: what `hard_float.rs` names.
+//! In the module the hard-float object is a separate hard-float object rooted at `hard_float.rs`; in userspace it is part of this crate.
 //!
 //! # Results
 //!
@@ -38,7 +38,7 @@ mod sq8;
 #[cfg(CONFIG_RUST)]
 mod linked;
 #[cfg(CONFIG_RUST)]
-use linked as island;
+use linked as hard_float;
 
 #[cfg(not(CONFIG_RUST))]
 extern crate std;
@@ -50,18 +50,18 @@ mod codes;
 mod element;
 #[cfg(not(CONFIG_RUST))]
 mod entry;
-#[cfg(not(CONFIG_RUST))]
-mod finish;
 #[cfg(all(not(CONFIG_RUST), any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod groups;
 #[cfg(not(CONFIG_RUST))]
 mod norms;
 #[cfg(not(CONFIG_RUST))]
+mod reduce;
+#[cfg(not(CONFIG_RUST))]
 mod scalar;
 #[cfg(all(not(CONFIG_RUST), target_arch = "x86_64"))]
 mod x86_64;
 #[cfg(not(CONFIG_RUST))]
-use entry as island;
+use entry as hard_float;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The float island as the module sees it: symbols of another object, documented in `entry.rs`.
+//! The hard-float object as the module sees it: symbols of another object, documented in `entry.rs`.
 
 use crate::abi;
 

@@ -4,8 +4,8 @@
 use crate::abi;
 use crate::element::float;
 use crate::element::integer;
-use crate::finish::finish;
-use crate::finish::finish_codes;
+use crate::reduce::reduce;
+use crate::reduce::reduce_codes;
 
 /// All keys of a batch, one row after the other.
 ///
@@ -40,7 +40,7 @@ pub(crate) unsafe fn run(batch: &abi::Batch) {
 unsafe fn rows(batch: &abi::Batch, sum: impl Fn(*const u8, *const u8, usize) -> f32) {
     for i in 0..batch.count {
         // SAFETY: `i < batch.count`.
-        unsafe { finish(batch, i, sum(batch.query, batch.row(i), batch.dim)) };
+        unsafe { reduce(batch, i, sum(batch.query, batch.row(i), batch.dim)) };
     }
 }
 
@@ -110,7 +110,7 @@ unsafe fn codes(batch: &abi::Batch) {
             }
         }
         // SAFETY: `i < batch.count`.
-        unsafe { finish_codes(batch, i, sum) };
+        unsafe { reduce_codes(batch, i, sum) };
     }
 }
 

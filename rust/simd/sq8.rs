@@ -9,7 +9,7 @@ use crate::convert::coding_of;
 use crate::convert::fits;
 use crate::convert::in_sections;
 use crate::fpu;
-use crate::island;
+use crate::hard_float;
 use crate::kernels::prefetch;
 use crate::kernels::Kernels;
 use crate::kernels::Variant;
@@ -148,16 +148,16 @@ impl Kernels {
         {
             let _section = fpu::Section::begin();
             // SAFETY: `params` is as long as those of `dim` dimensions; this is an FPU section.
-            unsafe { island::vexfs_simd_codes_begin(params.as_mut_ptr(), space.dim()) };
+            unsafe { hard_float::vexfs_simd_codes_begin(params.as_mut_ptr(), space.dim()) };
         }
         let mut coding = coding_of(sample, params.as_mut_ptr());
         in_sections(sample.count(), &mut coding, |coding| {
             // SAFETY: the rows are some of the sample; this is called in an FPU section.
-            unsafe { island::vexfs_simd_codes_train(coding) }
+            unsafe { hard_float::vexfs_simd_codes_train(coding) }
         });
         let _section = fpu::Section::begin();
         // SAFETY: as above.
-        unsafe { island::vexfs_simd_codes_end(params.as_mut_ptr(), space.dim()) };
+        unsafe { hard_float::vexfs_simd_codes_end(params.as_mut_ptr(), space.dim()) };
         Ok(())
     }
 
@@ -189,7 +189,7 @@ impl Kernels {
         coding.out_stride = stride;
         in_sections(rows.count(), &mut coding, |coding| {
             // SAFETY: the rows are some of `rows`, their codes lie in `out`; this is called in an FPU section.
-            unsafe { island::vexfs_simd_codes_encode(coding) }
+            unsafe { hard_float::vexfs_simd_codes_encode(coding) }
         });
         Ok(())
     }
@@ -227,7 +227,7 @@ impl Kernels {
             let (split, padded) = (self.splits_weights(), weights.len() / 2);
             let _section = fpu::Section::begin();
             // SAFETY: the query has `dim` floats, and `weights` two bytes for each of `padded` codes; an FPU section.
-            unsafe { island::vexfs_simd_codes_weigh(&coding, split, padded, &mut constants) };
+            unsafe { hard_float::vexfs_simd_codes_weigh(&coding, split, padded, &mut constants) };
         }
         Ok(Sq8Query {
             space,

@@ -15,9 +15,9 @@ use super::rows::Rows;
 use super::tombstones;
 use super::Collection;
 use super::Dead;
-use super::Image;
 use super::State;
 use super::TailEnd;
+use super::Version;
 use crate::bits::Bits;
 use crate::payload::Payload;
 use crate::segment::find_id;
@@ -264,7 +264,7 @@ struct Replay<'a> {
 fn targets(of: &Collection, item: &Item) -> Result<Vec<Target>> {
     let mut targets = Vec::with_capacity(item.segments.len())?;
     for entry in &item.segments {
-        let segment = Segment::open(&of.home, entry.file)?;
+        let segment = Segment::open(&of.context, entry.file)?;
         let header = segment.header();
         if header.rows != entry.rows || header.number != entry.number {
             return Err(Error::corrupt("collection item with another segment", u64::MAX, of.dir));
@@ -275,7 +275,7 @@ fn targets(of: &Collection, item: &Item) -> Result<Vec<Target>> {
         }
         let dead = match entry.tombstones {
             0 => None,
-            _ => Some(tombstones::read(&of.home, entry)?),
+            _ => Some(tombstones::read(&of.context, entry)?),
         };
         targets.push(Target {
             segment,
@@ -289,7 +289,7 @@ fn targets(of: &Collection, item: &Item) -> Result<Vec<Target>> {
 
 /// Reads the collection with this item.
 #[inline(never)] // Its frame is not to be part of every caller's.
-pub(super) fn load(of: &Collection, item: &Item) -> Result<(Arc<Image>, TailEnd)> {
+pub(super) fn load(of: &Collection, item: &Item) -> Result<(Arc<Version>, TailEnd)> {
     let window = Window::new(of, item.tail, WINDOW)?;
     let mut replay = Replay {
         chain: Chain::new(of, window, item.next_id),
@@ -333,7 +333,10 @@ pub(super) fn load(of: &Collection, item: &Item) -> Result<(Arc<Image>, TailEnd)
             count: target.count,
         })?;
     }
-    Ok((Image::new(&of.home, item, segments, State { rows, dead }, index)?, end))
+    Ok((
+        Version::new(&of.context, item, segments, State { rows, dead }, index)?,
+        end,
+    ))
 }
 
 /// What can be wrong with a record's contents, or prevent them from being replayed.

@@ -17,7 +17,7 @@ use super::permit::Work;
 use super::publish::Update;
 use super::Collection;
 use super::Dead;
-use super::Image;
+use super::Version;
 use super::Writer;
 use crate::index::IndexKind;
 use crate::index::IndexParams;
@@ -56,10 +56,10 @@ impl Collection {
             if writer.is_removed {
                 return Err(Error::NotFound);
             }
-            let image = self.loaded(&mut writer)?;
-            let full = self.tail_reaches(&writer, &image, self.tuning.tail_rows_max, self.tuning.tail_bytes_max);
-            let room = image.segments.len() < SEGMENTS_MAX;
-            drop(image);
+            let version = self.loaded(&mut writer)?;
+            let full = self.tail_reaches(&writer, &version, self.tuning.tail_rows_max, self.tuning.tail_bytes_max);
+            let room = version.segments.len() < SEGMENTS_MAX;
+            drop(version);
             if !full {
                 return Ok((permitted, writer));
             }
@@ -76,9 +76,9 @@ impl Collection {
         }
     }
 
-    fn tail_reaches(&self, writer: &Writer, image: &Image, rows: usize, bytes: u64) -> bool {
+    fn tail_reaches(&self, writer: &Writer, version: &Version, rows: usize, bytes: u64) -> bool {
         let len = writer.end.as_ref().map_or(0, |end| end.len);
-        len > 0 && (len >= bytes || image.state.read().rows.count() >= rows)
+        len > 0 && (len >= bytes || version.state.read().rows.count() >= rows)
     }
 
     /// Merges the smallest segments into one without an index, to make room for a new one.
@@ -86,14 +86,14 @@ impl Collection {
         let _maintenance = self.maintenance.write_killable()?;
         let segments = {
             let mut writer = self.writer.write_killable()?;
-            let image = self.loaded(&mut writer)?;
-            if image.segments.len() < SEGMENTS_MAX {
+            let version = self.loaded(&mut writer)?;
+            if version.segments.len() < SEGMENTS_MAX {
                 return Ok(());
             }
-            let mut sizes = sizes(&image)?;
+            let mut sizes = sizes(&version)?;
             crate::heap::sort_by_key(&mut sizes, |size| size.live as u64);
             sizes.truncate(self.tuning.fan.max(2));
-            pick(&image, &sizes)?
+            pick(&version, &sizes)?
         };
         let plan = Plan {
             segments,
@@ -126,17 +126,17 @@ impl Collection {
         let plan = {
             let _permitted = Permitted::by(work.permit)?;
             let mut writer = self.writer.write_killable()?;
-            let image = self.loaded(&mut writer)?;
+            let version = self.loaded(&mut writer)?;
             self.remove_leftovers(&mut writer);
-            let long = self.tail_reaches(&writer, &image, self.tuning.seal_rows, self.tuning.seal_bytes);
-            if long && image.segments.len() < SEGMENTS_MAX {
-                drop(image);
+            let long = self.tail_reaches(&writer, &version, self.tuning.seal_rows, self.tuning.seal_bytes);
+            if long && version.segments.len() < SEGMENTS_MAX {
+                drop(version);
                 self.seal(&mut writer)?;
                 self.remove_leftovers(&mut writer);
                 return Ok(true);
             }
-            if image.has_dead_segment()? {
-                drop(image);
+            if version.has_dead_segment()? {
+                drop(version);
                 let update = Update {
                     urgent: true,
                     ..Update::default()
@@ -145,7 +145,7 @@ impl Collection {
                 self.remove_leftovers(&mut writer);
                 return published.map(|_| true);
             }
-            self.due(&image, &writer.item.index)?
+            self.due(&version, &writer.item.index)?
         };
         match plan {
             None => Ok(false),
@@ -154,9 +154,9 @@ impl Collection {
     }
 
     /// The merge that is due.
-    fn due(&self, image: &Image, index: &IndexParams) -> Result<Option<Plan>> {
+    fn due(&self, version: &Version, index: &IndexParams) -> Result<Option<Plan>> {
         let fan = self.tuning.fan.max(2);
-        let mut sizes = sizes(image)?;
+        let mut sizes = sizes(version)?;
         crate::heap::sort_by_key(&mut sizes, |size| size.live as u64);
         // Segments in the order of their sizes: a run in which the largest is at most `fan` times the smallest is a tier.
         let mut start = 0;
@@ -167,13 +167,13 @@ impl Collection {
             let len = tier.iter().take_while(|size| size.live < limit).count();
             if len >= fan {
                 let tier = tier.get(..len).unwrap_or_default();
-                let segments = pick(image, tier)?;
+                let segments = pick(version, tier)?;
                 return Ok(Some(self.plan(segments, index)));
             }
             start += len.max(1);
         }
-        let (_, dead) = image.moment()?;
-        for (place, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
+        let (_, dead) = version.snapshot()?;
+        for (place, (segment, dead)) in version.segments.iter().zip(&dead).enumerate() {
             let (rows, dead) = (segment.count() as u64, u64::from(dead.count));
             let live = segment.count().saturating_sub(dead as usize);
             let unindexed = index.kind() != IndexKind::Flat
@@ -182,7 +182,7 @@ impl Collection {
             let unneeded = index.kind() == IndexKind::Flat && segment.index_params().kind() != IndexKind::Flat;
             let wasteful = dead >= DEAD_ROWS_MIN && dead.saturating_mul(DEAD_SHARE) > rows;
             if unindexed || unneeded || wasteful {
-                let segments = pick(image, &[Size { place, live }])?;
+                let segments = pick(version, &[Size { place, live }])?;
                 return Ok(Some(self.plan(segments, index)));
             }
         }
@@ -236,13 +236,13 @@ impl Collection {
         let mut freed = {
             let _permitted = Permitted::by(work.permit)?;
             let mut writer = self.writer.write_killable()?;
-            let image = self.loaded(&mut writer)?;
+            let version = self.loaded(&mut writer)?;
             let rows = {
-                let state = image.state.read();
+                let state = version.state.read();
                 state.rows.count() > state.rows.live()
             };
-            let has_dead = rows || image.has_dead_segment()?;
-            drop(image);
+            let has_dead = rows || version.has_dead_segment()?;
+            drop(version);
             let update = Update {
                 urgent: true,
                 ..Update::default()
@@ -256,15 +256,15 @@ impl Collection {
         loop {
             let plan = {
                 let mut writer = self.writer.write_killable()?;
-                let image = self.loaded(&mut writer)?;
-                let (_, dead) = image.moment()?;
-                let mut wasteful = sizes(&image)?;
+                let version = self.loaded(&mut writer)?;
+                let (_, dead) = version.snapshot()?;
+                let mut wasteful = sizes(&version)?;
                 wasteful.retain(|size| dead.get(size.place).is_some_and(|dead| dead.count > 0));
                 let Some(size) = wasteful.iter().min_by_key(|size| size.live) else {
                     return Ok(freed);
                 };
                 Plan {
-                    segments: pick(&image, core::slice::from_ref(size))?,
+                    segments: pick(&version, core::slice::from_ref(size))?,
                     index: IndexParams::of(IndexKind::Flat),
                     urgent: true,
                 }
@@ -325,13 +325,13 @@ impl Collection {
         loop {
             let plan = {
                 let mut writer = self.writer.write_killable()?;
-                let image = self.loaded(&mut writer)?;
-                let of_segments = image.segments.iter().enumerate();
+                let version = self.loaded(&mut writer)?;
+                let of_segments = version.segments.iter().enumerate();
                 let mut indexed = of_segments.filter(|(_, segment)| segment.index_params().kind() != IndexKind::Flat);
                 match indexed.next() {
                     None => return Ok(txg),
                     Some((place, _)) => Plan {
-                        segments: pick(&image, &[Size { place, live: 0 }])?,
+                        segments: pick(&version, &[Size { place, live: 0 }])?,
                         index: flat,
                         urgent: false,
                     },
@@ -368,20 +368,20 @@ impl Collection {
         let plan = {
             let _permitted = Permitted::by(work.permit)?;
             let mut writer = self.writer.write_killable()?;
-            let image = self.loaded(&mut writer)?;
-            let long = self.tail_reaches(&writer, &image, 1, 1);
-            let room = image.segments.len() < SEGMENTS_MAX;
-            drop(image);
+            let version = self.loaded(&mut writer)?;
+            let long = self.tail_reaches(&writer, &version, 1, 1);
+            let room = version.segments.len() < SEGMENTS_MAX;
+            drop(version);
             if long && room {
                 txg = self.seal(&mut writer)?;
             } else if let Some(end) = &writer.end {
                 txg = txg.max(end.txg);
             }
             self.remove_leftovers(&mut writer);
-            let image = self.image.read().clone().ok_or(Error::Overflow)?;
+            let version = self.version.read().clone().ok_or(Error::Overflow)?;
             let index = writer.item.index;
-            let (_, dead) = image.moment()?;
-            let done = match (&image.segments[..], &dead[..]) {
+            let (_, dead) = version.snapshot()?;
+            let done = match (&version.segments[..], &dead[..]) {
                 ([], _) => true,
                 ([only], [dead]) => dead.count == 0 && *only.index_params() == index,
                 _ => false,
@@ -393,11 +393,11 @@ impl Collection {
                 info,
                 "collection {}: merging {} segments, index {}",
                 self.dir,
-                image.segments.len(),
+                version.segments.len(),
                 index.kind().name()
             );
             Plan {
-                segments: pick(&image, &sizes(&image)?)?,
+                segments: pick(&version, &sizes(&version)?)?,
                 index,
                 urgent: false,
             }
@@ -428,10 +428,10 @@ fn may_lack_space<T>(done: Result<T>) -> Result<bool> {
     }
 }
 
-fn sizes(image: &Image) -> Result<Vec<Size>> {
-    let (_, dead) = image.moment()?;
-    let mut sizes = Vec::with_capacity(image.segments.len())?;
-    for (place, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
+fn sizes(version: &Version) -> Result<Vec<Size>> {
+    let (_, dead) = version.snapshot()?;
+    let mut sizes = Vec::with_capacity(version.segments.len())?;
+    for (place, (segment, dead)) in version.segments.iter().zip(&dead).enumerate() {
         let live = segment.count().saturating_sub(dead.count as usize);
         sizes.push(Size { place, live })?;
     }
@@ -439,11 +439,11 @@ fn sizes(image: &Image) -> Result<Vec<Size>> {
 }
 
 /// The segments at these places, with the rows of them that are dead now.
-fn pick(image: &Image, sizes: &[Size]) -> Result<Vec<(Arc<Segment>, Dead)>> {
-    let (_, dead) = image.moment()?;
+fn pick(version: &Version, sizes: &[Size]) -> Result<Vec<(Arc<Segment>, Dead)>> {
+    let (_, dead) = version.snapshot()?;
     let mut picked = Vec::with_capacity(sizes.len())?;
     for size in sizes {
-        let pair = image.segments.get(size.place).zip(dead.get(size.place));
+        let pair = version.segments.get(size.place).zip(dead.get(size.place));
         let (segment, dead) = pair.ok_or(Error::Overflow)?;
         picked.push((segment.clone(), dead.clone()))?;
     }

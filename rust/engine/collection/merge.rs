@@ -95,12 +95,12 @@ impl Collection {
         let number = writer.item.next_number;
         let next = number.checked_add(1).ok_or(Error::Overflow)?;
         let ino = self.fs.create_hidden(self.dir, Time::now())?;
-        let file = File::new(&self.home, ino)?;
+        let file = File::new(&self.context, ino)?;
         writer.item.next_number = next;
         Ok((file, number))
     }
 
-    /// Moves the live rows of the tail into a segment without an index. The image must be loaded.
+    /// Moves the live rows of the tail into a segment without an index. The version must be loaded.
     ///
     /// # Errors
     ///
@@ -115,9 +115,9 @@ impl Collection {
 
     #[inline(never)] // Its frame is not to be part of every caller's.
     fn seal_tail(&self, writer: &mut Writer) -> Result<Txg> {
-        let image = self.image.read().clone().ok_or(Error::Overflow)?;
+        let version = self.version.read().clone().ok_or(Error::Overflow)?;
         let material = {
-            let state = image.state.read();
+            let state = version.state.read();
             match state.rows.live() {
                 0 => None,
                 _ => {
@@ -126,7 +126,7 @@ impl Collection {
                 }
             }
         };
-        drop(image);
+        drop(version);
         let Some(material) = material else {
             return self.publish(writer, Update::default());
         };
@@ -274,14 +274,14 @@ impl Collection {
     /// The rows of a merged segment that have died in the old ones since the merge began. The caller holds `writer`.
     #[inline(never)] // Its frame is not to be part of every caller's.
     fn late_kills(&self, inputs: &[Input], new: &Segment) -> Result<Dead> {
-        let image = self.image.read().clone().ok_or(Error::Overflow)?;
-        let (_, dead) = image.moment()?;
+        let version = self.version.read().clone().ok_or(Error::Overflow)?;
+        let (_, dead) = version.snapshot()?;
         let ids = new.ids()?;
         let mut late = Dead::default();
         let mut rows: Option<Bits> = None;
         for input in inputs {
             let file = input.segment.ino();
-            let mut pairs = image.segments.iter().zip(&dead);
+            let mut pairs = version.segments.iter().zip(&dead);
             let mut since = match pairs.find(|(segment, _)| segment.ino() == file) {
                 Some((_, now)) => match &now.rows {
                     Some(rows) if now.count != input.dead.count => rows.try_clone()?,

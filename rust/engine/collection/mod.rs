@@ -3,7 +3,7 @@
 //!
 //! On disk it is the directory's collection item (`item`), which names hidden files: the segments, a bitmap of dead rows for
 //! some of them (`tombstones`), and the tail, a file of records (`record`), each of which is one change since the item was
-//! written. In memory it is an [`Image`]: the segments, the tail's rows (`rows`) with an index of their ids, and which rows of
+//! written. In memory it is an [`Version`]: the segments, the tail's rows (`rows`) with an index of their ids, and which rows of
 //! the segments are dead. It is made by replaying the tail when the collection is first used (`load`) and can be dropped at
 //! any time.
 //!
@@ -16,8 +16,8 @@
 //!
 //! Taken in this order: `maintenance` (merges exclude each other; held for as long as one takes), the [`Permit`] to change the
 //! filesystem (a merge has it while it changes something, and not while it computes), `writer` (changes, loading and
-//! publications exclude each other, and with it goes the right to do I/O on the tail), `image` (held only to copy or replace
-//! the reference), `Image::index`, `Image::state`. Readers take the last two for short stretches; a writer takes them
+//! publications exclude each other, and with it goes the right to do I/O on the tail), `version` (held only to copy or replace
+//! the reference), `Version::index`, `Version::state`. Readers take the last two for short stretches; a writer takes them
 //! exclusively only to reserve memory and to publish a change that is on its way to the disk already. Who waits for one of the
 //! first three can be killed: they are held over device I/O.
 
@@ -63,10 +63,10 @@ pub use write::Inserted;
 use crate::bits::Bits;
 use crate::index::IndexKind;
 use crate::index::IndexParams;
+use crate::segment::CollectionContext;
 use crate::segment::Counter;
-use crate::segment::Home;
-use crate::segment::Leases;
-use crate::segment::Meter;
+use crate::segment::FileRefs;
+use crate::segment::MemoryAccount;
 use crate::segment::Segment;
 use crate::segment::Total;
 use crate::Ino;
@@ -95,10 +95,10 @@ pub struct Collection {
     params: Params,
     kernels: Kernels,
     tuning: Tuning,
-    home: Home,
+    context: CollectionContext,
     maintenance: RwLock<()>,
     writer: RwLock<Writer>,
-    image: RwLock<Option<Arc<Image>>>,
+    version: RwLock<Option<Arc<Version>>>,
     /// Whether the log says already that unused files cannot be removed.
     has_complained: AtomicBool,
     /// What the build that is running has done, and all it has to do.
@@ -110,7 +110,7 @@ pub struct Collection {
 struct Writer {
     /// The collection item as it is on disk, but for the number of the next segment.
     item: Item,
-    /// What the image's tail looks like; `None` while there is no image.
+    /// What the version's tail looks like; `None` while there is no version.
     end: Option<TailEnd>,
     /// Where records are put together; kept between changes while it is small.
     record: Vec<u8>,
@@ -118,13 +118,13 @@ struct Writer {
     is_removed: bool,
 }
 
-/// The end of a tail whose records are in the image.
+/// The end of a tail whose records are in the version.
 struct TailEnd {
     /// Bytes of the file.
     len: u64,
     /// The id that the next row without one gets. `u64::MAX`: there is none left.
     next_id: u64,
-    /// The transaction group of the last change, 0 if that was before the image was made.
+    /// The transaction group of the last change, 0 if that was before the version was made.
     txg: Txg,
     /// While the tail is shorter, it is not rewritten.
     rewrite_at: u64,
@@ -140,7 +140,7 @@ struct TailEnd {
 ///
 /// `index` has exactly the ids of the live rows of the tail. Both change together, under both locks. Segments are those of the
 /// collection item, in its order.
-struct Image {
+struct Version {
     segments: Vec<Arc<Segment>>,
     /// Whether the indexes of segments are to be used: not after the index was dropped.
     use_indexes: bool,
@@ -150,7 +150,7 @@ struct Image {
     counter: Counter,
 }
 
-/// What changes of an image.
+/// What changes of a version.
 pub(crate) struct State {
     /// The tail's rows.
     pub(crate) rows: Rows,
@@ -172,24 +172,24 @@ impl Dead {
     }
 }
 
-impl Image {
+impl Version {
     #[inline(never)] // Its frame is not to be part of every caller's.
     fn new(
-        home: &Home,
+        context: &CollectionContext,
         item: &Item,
         segments: Vec<Arc<Segment>>,
         state: State,
         index: U64Map<u32>,
     ) -> Result<Arc<Self>> {
-        let image = Arc::new(Self {
+        let version = Arc::new(Self {
             segments,
             use_indexes: item.index.kind() != IndexKind::Flat,
             index: RwLock::new(index)?,
             state: RwLock::new(state)?,
-            counter: Counter::new(&home.meter),
+            counter: Counter::new(&context.account),
         })?;
-        image.account();
-        Ok(image)
+        version.account();
+        Ok(version)
     }
 
     /// Counts the memory after a change.
@@ -198,8 +198,8 @@ impl Image {
     }
 
     /// The dead rows of all segments, and the state of the tail at the same moment.
-    fn moment(&self) -> Result<(rows::Snapshot, Vec<Dead>)> {
-        // Memory first: no allocation under the lock. The number of segments of an image never changes.
+    fn snapshot(&self) -> Result<(rows::Snapshot, Vec<Dead>)> {
+        // Memory first: no allocation under the lock. The number of segments of a version never changes.
         let mut dead = Vec::with_capacity(self.segments.len())?;
         let state = self.state.read();
         for of_segment in &state.dead {
@@ -210,7 +210,7 @@ impl Image {
 
     /// Whether there is a segment without live rows.
     fn has_dead_segment(&self) -> Result<bool> {
-        let (_, dead) = self.moment()?;
+        let (_, dead) = self.snapshot()?;
         let mut pairs = self.segments.iter().zip(&dead);
         Ok(pairs.any(|(segment, dead)| dead.count as usize >= segment.count()))
     }
@@ -278,12 +278,12 @@ impl Collection {
             return Err(Error::Unsupported("a batch is larger than an atomic write"));
         }
         let params = item.params;
-        let home = Home {
+        let context = CollectionContext {
             fs: fs.clone(),
             dir,
             params,
-            leases: Arc::new(Leases::new()?)?,
-            meter: Arc::new(Meter::new(total_memory))?,
+            file_refs: Arc::new(FileRefs::new()?)?,
+            account: Arc::new(MemoryAccount::new(total_memory))?,
         };
         let writer = Writer {
             item,
@@ -297,10 +297,10 @@ impl Collection {
             params,
             kernels,
             tuning,
-            home,
+            context,
             maintenance: RwLock::new(())?,
             writer: RwLock::new(writer)?,
-            image: RwLock::new(None)?,
+            version: RwLock::new(None)?,
             has_complained: AtomicBool::new(false),
             build_done: AtomicU64::new(0),
             build_total: AtomicU64::new(0),
@@ -346,10 +346,10 @@ impl Collection {
 
     #[inline(never)] // Its frame is not to be part of every caller's.
     fn info_locked(&self, writer: &Writer) -> Result<Info> {
-        let image = self.image.read().clone();
-        let (survey, segments) = match (&writer.end, image) {
-            (Some(end), Some(image)) => {
-                let state = image.state.read();
+        let version = self.version.read().clone();
+        let (survey, segments) = match (&writer.end, version) {
+            (Some(end), Some(version)) => {
+                let state = version.state.read();
                 let killed = state.dead.iter().map(|dead| u64::from(dead.count)).sum();
                 let survey = Survey {
                     len: end.len,
@@ -359,8 +359,8 @@ impl Collection {
                     next_id: end.next_id,
                 };
                 drop(state);
-                let mut segments = Vec::with_capacity(image.segments.len())?;
-                for segment in &image.segments {
+                let mut segments = Vec::with_capacity(version.segments.len())?;
+                for segment in &version.segments {
                     segments.push(segment.clone())?;
                 }
                 (survey, segments)
@@ -368,7 +368,7 @@ impl Collection {
             _ => {
                 let mut segments = Vec::with_capacity(writer.item.segments.len())?;
                 for entry in &writer.item.segments {
-                    segments.push(Segment::open(&self.home, entry.file)?)?;
+                    segments.push(Segment::open(&self.context, entry.file)?)?;
                 }
                 let mut survey = load::survey(self, &writer.item)?;
                 for entry in &writer.item.segments {
@@ -409,26 +409,26 @@ impl Collection {
     }
 
     /// The rows, loaded if need be.
-    fn image(&self) -> Result<Arc<Image>> {
-        self.home.meter.touch();
-        if let Some(image) = self.image.read().clone() {
-            return Ok(image);
+    fn version(&self) -> Result<Arc<Version>> {
+        self.context.account.touch();
+        if let Some(version) = self.version.read().clone() {
+            return Ok(version);
         }
         self.loaded(&mut *self.writer.write_killable()?)
     }
 
     /// The rows and, in `writer`, the tail's end.
-    fn loaded(&self, writer: &mut Writer) -> Result<Arc<Image>> {
-        self.home.meter.touch();
+    fn loaded(&self, writer: &mut Writer) -> Result<Arc<Version>> {
+        self.context.account.touch();
         if writer.end.is_some() {
-            if let Some(image) = self.image.read().clone() {
-                return Ok(image);
+            if let Some(version) = self.version.read().clone() {
+                return Ok(version);
             }
         }
-        let (image, end) = load::load(self, &writer.item)?;
+        let (version, end) = load::load(self, &writer.item)?;
         writer.end = Some(end);
-        *self.image.write() = Some(image.clone());
-        Ok(image)
+        *self.version.write() = Some(version.clone());
+        Ok(version)
     }
 
     /// Deletes hidden files that the collection does not consist of and nobody uses: what publications replaced, and what an
@@ -480,7 +480,7 @@ impl Collection {
         failed?;
         let mut is_alone = true;
         for ino in leftovers {
-            match self.home.leases.is_used(ino) {
+            match self.context.file_refs.is_used(ino) {
                 true => is_alone = false,
                 false => self.remove_hidden(ino)?,
             }

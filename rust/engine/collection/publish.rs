@@ -17,9 +17,9 @@ use super::rows::Rows;
 use super::tombstones;
 use super::Collection;
 use super::Dead;
-use super::Image;
 use super::State;
 use super::TailEnd;
+use super::Version;
 use super::Writer;
 use crate::index::IndexParams;
 use crate::segment::Segment;
@@ -101,14 +101,14 @@ struct NewTail {
 impl Collection {
     /// Rewrites the tail if most of it is dead. A failure is logged and changes nothing.
     pub(super) fn rewrite_if_wasteful(&self, writer: &mut Writer) {
-        let (Some(end), Some(image)) = (&mut writer.end, self.image.read().clone()) else {
+        let (Some(end), Some(version)) = (&mut writer.end, self.version.read().clone()) else {
             return;
         };
         let (live, dead) = {
-            let rows = &image.state.read().rows;
+            let rows = &version.state.read().rows;
             (rows.live(), rows.count().saturating_sub(rows.live()))
         };
-        drop(image);
+        drop(version);
         if end.len < TAIL_MIN.max(end.rewrite_at) || dead.saturating_add(end.deletes) <= live {
             return;
         }
@@ -129,14 +129,14 @@ impl Collection {
         self.remove_leftovers(writer);
     }
 
-    /// Makes the changes, and a new tail without what is dead or sealed. The image must be loaded.
+    /// Makes the changes, and a new tail without what is dead or sealed. The version must be loaded.
     ///
     /// # Errors
     ///
     /// Those of writing, after which nothing has changed.
     #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn publish(&self, writer: &mut Writer, update: Update) -> Result<Txg> {
-        let image = self.image.read().clone().ok_or(Error::Overflow)?;
+        let version = self.version.read().clone().ok_or(Error::Overflow)?;
         let Some(end) = &mut writer.end else {
             return Err(Error::Overflow);
         };
@@ -146,7 +146,7 @@ impl Collection {
         let mut item = writer.item.try_clone()?;
         item.index = update.index.unwrap_or(item.index);
         item.next_id = next_id;
-        let (segments, dead) = self.next_segments(&mut item, &image, &update)?;
+        let (segments, dead) = self.next_segments(&mut item, &version, &update)?;
         let (state, index, end) = match empty {
             // The file can stay: nothing is in it.
             true => {
@@ -164,17 +164,17 @@ impl Collection {
                     urgent: update.urgent,
                 };
                 if !update.sealed {
-                    self.copy_live(&image, &mut tail)?;
+                    self.copy_live(&version, &mut tail)?;
                 }
                 let NewTail { rows, index, end, .. } = tail;
                 (State { rows, dead }, index, end)
             }
         };
-        let new_image = Image::new(&self.home, &item, segments, state, index)?;
+        let new_image = Version::new(&self.context, &item, segments, state, index)?;
         let txg = self.fs.update_collection(self.dir, &item.encode()?)?;
         writer.item = item;
         writer.end = Some(TailEnd { txg, ..end });
-        let before = self.image.write().replace(new_image);
+        let before = self.version.write().replace(new_image);
         drop(before);
         Ok(txg)
     }
@@ -192,8 +192,13 @@ impl Collection {
 
     /// Changes the segments of an item, and writes their tombstones.
     #[inline(never)]
-    fn next_segments(&self, item: &mut Item, image: &Image, update: &Update) -> Result<(Vec<Arc<Segment>>, Vec<Dead>)> {
-        let (_, old_dead) = image.moment()?;
+    fn next_segments(
+        &self,
+        item: &mut Item,
+        version: &Version,
+        update: &Update,
+    ) -> Result<(Vec<Arc<Segment>>, Vec<Dead>)> {
+        let (_, old_dead) = version.snapshot()?;
         let count = item.segments.len().saturating_add(1);
         let (mut entries, mut segments, mut dead) = (
             Vec::with_capacity(count)?,
@@ -209,7 +214,7 @@ impl Collection {
             }
             Ok(())
         };
-        for ((entry, segment), of_segment) in item.segments.iter().zip(&image.segments).zip(old_dead) {
+        for ((entry, segment), of_segment) in item.segments.iter().zip(&version.segments).zip(old_dead) {
             if !update.gone.contains(&entry.file) {
                 add(*entry, segment, of_segment)?;
             }
@@ -235,7 +240,7 @@ impl Collection {
             return Ok(entry);
         };
         let file = self.fs.create_hidden(self.dir, Time::now())?;
-        tombstones::write(&self.home, file, entry.file, rows)?;
+        tombstones::write(&self.context, file, entry.file, rows)?;
         Ok(Entry {
             tombstones: file,
             dead: dead.count,
@@ -245,17 +250,17 @@ impl Collection {
 
     /// Copies the live rows of the tail to a new one, in their order.
     #[inline(never)]
-    fn copy_live(&self, image: &Image, tail: &mut NewTail) -> Result {
+    fn copy_live(&self, version: &Version, tail: &mut NewTail) -> Result {
         let mut group = Group::default();
         let (mut row, count) = {
-            let rows = &image.state.read().rows;
+            let rows = &version.state.read().rows;
             tail.index.reserve(rows.live())?;
             (0, rows.count())
         };
         while row < count {
             group.clear();
             {
-                let old = &image.state.read().rows;
+                let old = &version.state.read().rows;
                 while row < count && !group.is_full() {
                     match old.identity(row as u32) {
                         Some((id, 0)) => group.push(old, row as u32, id)?,

@@ -6,7 +6,7 @@
 //! memory.
 
 use super::Collection;
-use super::Image;
+use super::Version;
 use crate::limits::BATCH_ROWS_MAX;
 use crate::segment::find_id;
 use crate::segment::Segment;
@@ -26,19 +26,19 @@ pub struct RowRef {
     pub id: u64,
     /// Bytes of its payload, 0 if it has none.
     pub payload_len: usize,
-    /// The place of its segment in the image, or [`TAIL`].
+    /// The place of its segment in the version, or [`TAIL`].
     pub(super) segment: u32,
     pub(super) row: u32,
 }
 
 /// What the rows of an answer contain.
 pub struct Contents {
-    pub(super) image: Arc<Image>,
+    pub(super) version: Arc<Version>,
 }
 
 impl Contents {
     fn segment(&self, row: &RowRef) -> Option<&Arc<Segment>> {
-        self.image.segments.get(row.segment as usize)
+        self.version.segments.get(row.segment as usize)
     }
 
     /// Copies the vector of a row of the same answer, in the form of the collection's elements.
@@ -56,7 +56,7 @@ impl Contents {
             _ => Err(wrong),
         };
         if row.segment == TAIL {
-            return copy(self.image.state.read().rows.vector(row.row), out);
+            return copy(self.version.state.read().rows.vector(row.row), out);
         }
         self.segment(row).ok_or(wrong)?.vector_into(row.row, out)
     }
@@ -75,7 +75,7 @@ impl Contents {
             _ => Err(wrong),
         };
         if row.segment == TAIL {
-            return append(self.image.state.read().rows.payload(row.row), out);
+            return append(self.version.state.read().rows.payload(row.row), out);
         }
         let before = out.len();
         self.segment(row).ok_or(wrong)?.payload_into(row.row, out)?;
@@ -110,12 +110,12 @@ impl Collection {
         if ids.len() > BATCH_ROWS_MAX {
             return Err(Error::TooBig("rows of a batch"));
         }
-        let image = self.image()?;
+        let version = self.version()?;
         let mut found: Vec<Option<RowRef>> = Vec::with_capacity(ids.len())?;
-        let mut dead = Vec::with_capacity(image.segments.len())?;
+        let mut dead = Vec::with_capacity(version.segments.len())?;
         {
-            let index = image.index.read();
-            let state = image.state.read();
+            let index = version.index.read();
+            let state = version.state.read();
             for id in ids {
                 let row = index.get(*id).map(|row| RowRef {
                     id: *id,
@@ -129,7 +129,7 @@ impl Collection {
                 dead.push(of_segment.clone())?;
             }
         }
-        for (i, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
+        for (i, (segment, dead)) in version.segments.iter().zip(&dead).enumerate() {
             if !ids.iter().any(|id| segment.may_have(*id)) {
                 continue;
             }
@@ -156,7 +156,7 @@ impl Collection {
         }
         Ok(Got {
             rows: found,
-            contents: Contents { image },
+            contents: Contents { version },
         })
     }
 }

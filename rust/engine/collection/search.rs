@@ -10,7 +10,7 @@ use super::read::TAIL;
 use super::write::refusal;
 use super::Collection;
 use super::Dead;
-use super::Image;
+use super::Version;
 use crate::fields::FieldIndex;
 use crate::filter::Program;
 use crate::flat;
@@ -94,7 +94,7 @@ pub struct Explained {
 
 /// A moment of a collection, and what is searched for in it.
 struct Task<'a> {
-    image: &'a Image,
+    version: &'a Version,
     search: &'a Search<'a>,
     queries: &'a [Query<'a>],
     stop: &'a dyn Fn() -> bool,
@@ -140,16 +140,16 @@ impl Collection {
     /// Searches, and tells `tell` of each segment and of the tail.
     fn search_parts(&self, search: &Search<'_>, tell: &mut dyn FnMut(ExplainPart) -> Result) -> Result<Found> {
         let (queries, limit) = self.check_search(search)?;
-        let image = self.image()?;
-        let (snapshot, dead) = image.moment()?;
+        let version = self.version()?;
+        let (snapshot, dead) = version.snapshot()?;
         let task = Task {
-            image: &image,
+            version: &version,
             search,
             queries: &queries,
             stop: search.stop.unwrap_or(&|| false),
         };
         let mut tops = Vec::with_capacity(queries.len())?;
-        let rows = image
+        let rows = version
             .segments
             .iter()
             .fold(snapshot.count, |sum, s| sum.saturating_add(s.count()));
@@ -157,7 +157,7 @@ impl Collection {
             tops.push(TopK::new(search.k, rows, limit)?)?;
         }
         let mut cost = Cost::default();
-        for (place, (segment, dead)) in image.segments.iter().zip(&dead).enumerate() {
+        for (place, (segment, dead)) in version.segments.iter().zip(&dead).enumerate() {
             let (mut part, done) = self.search_segment(&task, place, segment, dead, &mut tops)?.told();
             cost += done;
             part.segment = segment.header().number;
@@ -170,11 +170,11 @@ impl Collection {
             filter: search.filter,
             stop: task.stop,
         };
-        let (mut part, done) = scan.search(&image.state, &queries, &mut tops)?.told();
+        let (mut part, done) = scan.search(&version.state, &queries, &mut tops)?.told();
         cost += done;
         part.index = IndexKind::Flat.code();
         tell(part)?;
-        self.answer(image, tops, cost)
+        self.answer(version, tops, cost)
     }
 
     /// Checks a search and returns its queries and the largest key of a hit.
@@ -252,7 +252,7 @@ impl Collection {
         tops: &mut [TopK],
     ) -> Result<Facts> {
         let search = task.search;
-        let index = match task.image.use_indexes && !search.exact {
+        let index = match task.version.use_indexes && !search.exact {
             true => segment.index()?,
             false => None,
         };
@@ -295,14 +295,14 @@ impl Collection {
     }
 
     #[inline(never)] // Its frame is not to be part of every caller's.
-    fn answer(&self, image: Arc<Image>, tops: Vec<TopK>, cost: Cost) -> Result<Found> {
+    fn answer(&self, version: Arc<Version>, tops: Vec<TopK>, cost: Cost) -> Result<Found> {
         let mut hits: Vec<Hit> = Vec::new();
         let mut counts = Vec::with_capacity(tops.len())?;
         for top in tops {
             let candidates = top.into_sorted();
             counts.push(candidates.len() as u32)?;
             hits.reserve(candidates.len())?;
-            let state = image.state.read();
+            let state = version.state.read();
             for candidate in &candidates {
                 let payload = (candidate.segment == TAIL).then(|| state.rows.payload(candidate.row));
                 let row = RowRef {
@@ -319,7 +319,7 @@ impl Collection {
             drop(state);
             relax()?;
         }
-        for (place, segment) in image.segments.iter().enumerate() {
+        for (place, segment) in version.segments.iter().enumerate() {
             let mut of_segment = hits.iter_mut().filter(|hit| hit.row.segment == place as u32).peekable();
             if of_segment.peek().is_some() {
                 for hit in of_segment {
@@ -333,7 +333,7 @@ impl Collection {
             stopped: cost.stopped,
             scanned: cost.distances.saturating_add(cost.codes),
             cost,
-            contents: Contents { image },
+            contents: Contents { version },
         })
     }
 }

@@ -13,12 +13,12 @@ use vexfs_host::sync::Arc;
 impl Collection {
     /// Bytes of memory that its rows take. Takes no lock.
     pub fn memory_bytes(&self) -> u64 {
-        self.home.meter.bytes()
+        self.context.account.bytes()
     }
 
     /// When it was used last: a number that grows with every use of any collection.
     pub(super) fn last_use(&self) -> u64 {
-        self.home.meter.last_use()
+        self.context.account.last_use()
     }
 
     /// Forgets the rows in memory, unless a change is being made. The next use reads them again. Returns the bytes freed, of
@@ -33,11 +33,11 @@ impl Collection {
 
     /// Gives back memory that only makes searches faster, until so many bytes are freed. Returns how many were.
     pub(super) fn trim(&self, bytes: u64) -> u64 {
-        let Some(image) = self.image.read().clone() else {
+        let Some(version) = self.version.read().clone() else {
             return 0;
         };
         let mut freed = 0u64;
-        for segment in &image.segments {
+        for segment in &version.segments {
             if freed >= bytes {
                 break;
             }
@@ -49,16 +49,16 @@ impl Collection {
     /// Forgets sections of segments, the one that was used last at the end, until so many bytes are freed. Returns how many
     /// were.
     pub(super) fn evict_sections(&self, bytes: u64) -> u64 {
-        let Some(image) = self.image.read().clone() else {
+        let Some(version) = self.version.read().clone() else {
             return 0;
         };
         let mut freed = 0u64;
         // What is used from now on is left alone, so that this ends.
-        let now = self.home.meter.now();
+        let now = self.context.account.now();
         let mut before: Option<(u64, usize, usize)> = None;
         while freed < bytes {
             let mut next: Option<(u64, usize, usize)> = None;
-            for (place, segment) in image.segments.iter().enumerate() {
+            for (place, segment) in version.segments.iter().enumerate() {
                 for (part, used) in segment.last_uses().into_iter().enumerate() {
                     let Some(used) = used.filter(|used| *used <= now) else {
                         continue;
@@ -71,7 +71,7 @@ impl Collection {
             }
             let Some((_, part, place)) = next else { break };
             before = next;
-            let segment: Option<&Arc<Segment>> = image.segments.get(place);
+            let segment: Option<&Arc<Segment>> = version.segments.get(place);
             freed = freed.saturating_add(segment.map_or(0, |segment| segment.evict(part)));
         }
         freed
@@ -89,10 +89,10 @@ impl Collection {
     pub(super) fn forget(&self, writer: &mut Writer) -> u64 {
         writer.end = None;
         writer.record = Vec::new();
-        let image = self.image.write().take();
-        let Some(image) = image else { return 0 };
-        let bytes = image.counter.bytes();
-        if image.drop_last() {
+        let version = self.version.write().take();
+        let Some(version) = version else { return 0 };
+        let bytes = version.counter.bytes();
+        if version.drop_last() {
             bytes
         } else {
             0

@@ -6,7 +6,7 @@
 
 use super::item::Entry;
 use crate::bits::Bits;
-use crate::segment::Home;
+use crate::segment::CollectionContext;
 use crate::Ino;
 use crate::Time;
 use vexfs_host::crc32c;
@@ -47,13 +47,13 @@ const HEADER: usize = size_of::<DiskTombstones>();
 const _: () = assert!(HEADER == 64);
 
 /// Writes the dead rows of a segment to the new hidden file `file`.
-pub(super) fn write(home: &Home, file: Ino, segment: Ino, dead: &Bits) -> Result {
+pub(super) fn write(context: &CollectionContext, file: Ino, segment: Ino, dead: &Bits) -> Result {
     let mut disk = DiskTombstones::new_zeroed();
     disk.magic.set(MAGIC);
     disk.version.set(VERSION);
     disk.rows.set(dead.len() as u32);
     disk.dead.set(dead.count() as u32);
-    disk.dir.set(home.dir);
+    disk.dir.set(context.dir);
     disk.file.set(file);
     disk.segment.set(segment);
     let mut bytes = Vec::new();
@@ -65,7 +65,7 @@ pub(super) fn write(home: &Home, file: Ino, segment: Ino, dead: &Bits) -> Result
         place.copy_from_slice(&csum.to_le_bytes());
     }
     // Small, and what follows frees space.
-    home.fs.write_urgent(file, 0, &bytes, Time::now()).map(|_| ())
+    context.fs.write_urgent(file, 0, &bytes, Time::now()).map(|_| ())
 }
 
 /// Reads the dead rows of a segment.
@@ -73,16 +73,16 @@ pub(super) fn write(home: &Home, file: Ino, segment: Ino, dead: &Bits) -> Result
 /// # Errors
 ///
 /// `Corrupt` unless the file is what the entry says.
-pub(super) fn read(home: &Home, entry: &Entry) -> Result<Bits> {
+pub(super) fn read(context: &CollectionContext, entry: &Entry) -> Result<Bits> {
     let damaged = |what| {
-        log!(err, "collection {}: {}, object {}", home.dir, what, entry.tombstones);
-        Error::corrupt(what, u64::MAX, home.dir)
+        log!(err, "collection {}: {}, object {}", context.dir, what, entry.tombstones);
+        Error::corrupt(what, u64::MAX, context.dir)
     };
-    let inode = home.fs.inode(entry.tombstones).map_err(|e| match e {
+    let inode = context.fs.inode(entry.tombstones).map_err(|e| match e {
         Error::NotFound => damaged("collection without one of its tombstone files"),
         e => e,
     })?;
-    if !inode.is_hidden() || inode.parent != home.dir {
+    if !inode.is_hidden() || inode.parent != context.dir {
         return Err(damaged("collection with a tombstone file that is not its own"));
     }
     let rows = entry.rows as usize;
@@ -92,7 +92,7 @@ pub(super) fn read(home: &Home, entry: &Entry) -> Result<Bits> {
     }
     let mut bytes = Vec::new();
     bytes.resize(HEADER + 8 * words, 0)?;
-    if home.fs.read(entry.tombstones, 0, &mut bytes)? != bytes.len() {
+    if context.fs.read(entry.tombstones, 0, &mut bytes)? != bytes.len() {
         return Err(damaged("tombstone file has a wrong length"));
     }
     let (disk, bitmap) =
@@ -103,7 +103,7 @@ pub(super) fn read(home: &Home, entry: &Entry) -> Result<Bits> {
     if disk.version.get() != VERSION {
         return Err(Error::Unsupported("the collection was made by another version"));
     }
-    let right = disk.dir.get() == home.dir
+    let right = disk.dir.get() == context.dir
         && disk.file.get() == entry.tombstones
         && disk.segment.get() == entry.file
         && disk.rows.get() == entry.rows

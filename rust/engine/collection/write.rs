@@ -14,7 +14,7 @@ use super::record::Insert;
 use super::rows::NewRows;
 use super::Collection;
 use super::Dead;
-use super::Image;
+use super::Version;
 use super::Writer;
 use crate::bits::Bits;
 use crate::heap;
@@ -81,7 +81,7 @@ pub struct Deleted {
 }
 
 /// Rows of segments that a change ends.
-struct Kills {
+struct Deletions {
     /// For each of the given ids, in their order, whether there is such a row.
     found: Vec<bool>,
     /// For each segment of which a row ends, its place among the segments and its dead rows afterwards.
@@ -89,7 +89,7 @@ struct Kills {
     count: usize,
 }
 
-impl Kills {
+impl Deletions {
     /// Says that the rows have ended. Returns what was said before, to be dropped without a lock.
     fn publish(self, dead: &mut [Dead]) -> Vec<(usize, Dead)> {
         let mut new = self.dead;
@@ -103,15 +103,15 @@ impl Kills {
 }
 
 /// Looks ascending ids up among the live rows of segments.
-fn find_kills(image: &Image, ids: &[u64]) -> Result<Kills> {
-    let mut kills = Kills {
+fn find_deletions(version: &Version, ids: &[u64]) -> Result<Deletions> {
+    let mut deletions = Deletions {
         found: Vec::new(),
         dead: Vec::new(),
         count: 0,
     };
-    kills.found.resize(ids.len(), false)?;
-    let (_, dead) = image.moment()?;
-    for (at, (segment, before)) in image.segments.iter().zip(&dead).enumerate() {
+    deletions.found.resize(ids.len(), false)?;
+    let (_, dead) = version.snapshot()?;
+    for (at, (segment, before)) in version.segments.iter().zip(&dead).enumerate() {
         let start = ids.partition_point(|id| *id < segment.header().min_id);
         let end = ids.partition_point(|id| *id <= segment.header().max_id);
         if start >= end {
@@ -121,7 +121,7 @@ fn find_kills(image: &Image, ids: &[u64]) -> Result<Kills> {
         let mut after: Option<Bits> = None;
         let (mut from, mut count) = (0, 0u32);
         let wanted = ids.get(start..end).unwrap_or_default();
-        let found = kills.found.get_mut(start..end).unwrap_or_default();
+        let found = deletions.found.get_mut(start..end).unwrap_or_default();
         for (i, (id, found)) in wanted.iter().zip(found).enumerate() {
             if i % 256 == 255 {
                 relax()?;
@@ -147,17 +147,17 @@ fn find_kills(image: &Image, ids: &[u64]) -> Result<Kills> {
         if let Some(after) = after {
             let rows = Some(Arc::new(after)?);
             let count_after = before.count.saturating_add(count);
-            kills.dead.push((
+            deletions.dead.push((
                 at,
                 Dead {
                     rows,
                     count: count_after,
                 },
             ))?;
-            kills.count = kills.count.saturating_add(count as usize);
+            deletions.count = deletions.count.saturating_add(count as usize);
         }
     }
-    Ok(kills)
+    Ok(deletions)
 }
 
 impl Collection {
@@ -187,10 +187,10 @@ impl Collection {
         };
         let _nofs = nofs();
         let (_permitted, mut writer) = self.writer_with_room(permit)?;
-        let image = self.loaded(&mut writer)?;
+        let version = self.loaded(&mut writer)?;
         self.remove_leftovers(&mut writer);
-        let inserted = self.append(&mut writer, &image, batch, ascending, count, mode)?;
-        drop(image);
+        let inserted = self.append(&mut writer, &version, batch, ascending, count, mode)?;
+        drop(version);
         self.rewrite_if_wasteful(&mut writer);
         Ok(inserted)
     }
@@ -257,7 +257,7 @@ impl Collection {
     fn append(
         &self,
         writer: &mut Writer,
-        image: &Image,
+        version: &Version,
         batch: &Batch<'_>,
         ascending: &[u64],
         count: usize,
@@ -269,16 +269,16 @@ impl Collection {
         let mut there = 0;
         // An id that is still to be given is new; those before it may be anywhere.
         let old = ascending.partition_point(|id| *id < known);
-        let kills = match ascending.last().copied() {
-            Some(u64::MAX) => find_kills(image, ascending)?,
-            _ => find_kills(image, ascending.get(..old).unwrap_or_default())?,
+        let deletions = match ascending.last().copied() {
+            Some(u64::MAX) => find_deletions(version, ascending)?,
+            _ => find_deletions(version, ascending.get(..old).unwrap_or_default())?,
         };
         let (ids, first_id, next_id) = match batch.ids {
             Some(ids) => {
-                let index = image.index.read();
+                let index = version.index.read();
                 let is_old = |id: &&u64| **id < known || **id == u64::MAX;
                 there = ids.iter().filter(is_old).filter(|id| index.contains(**id)).count();
-                if there + kills.count > 0 && !mode.upsert {
+                if there + deletions.count > 0 && !mode.upsert {
                     return Err(Error::Exists);
                 }
                 // The largest number there is does not end numbering: it is never given, so numbering goes on behind the others.
@@ -306,7 +306,7 @@ impl Collection {
             batch.payload_lens
         };
         let (seq, live) = {
-            let state = image.state.read();
+            let state = version.state.read();
             (state.rows.seq().saturating_add(1), state.rows.live())
         };
         let header = Header {
@@ -318,7 +318,7 @@ impl Collection {
             row_bytes: self.params.row_bytes(),
             payload_bytes: batch.payloads.len(),
             live: (live + count).saturating_sub(there),
-            killed: kills.count,
+            killed: deletions.count,
             body_csum: 0,
         };
         let insert = Insert {
@@ -346,28 +346,28 @@ impl Collection {
             payload_lens,
             payloads: batch.payloads,
         };
-        let mut done = image.index.write().reserve(count);
+        let mut done = version.index.write().reserve(count);
         if done.is_ok() {
-            done = image.state.write().rows.reserve(&new);
+            done = version.state.write().rows.reserve(&new);
         }
         let written = done.and_then(|()| self.write_record(writer, &bytes, next_id, false));
         if written.is_err() {
             // What was taken stays, for the next attempt.
-            image.account();
+            version.account();
         }
         let txg = written?;
-        let killed = kills.count;
+        let killed = deletions.count;
         let (published, before) = {
-            let mut index = image.index.write();
-            let mut state = image.state.write();
-            let before = kills.publish(&mut state.dead);
+            let mut index = version.index.write();
+            let mut state = version.state.write();
+            let before = deletions.publish(&mut state.dead);
             (state.rows.append(&mut index, seq, &new), before)
         };
         drop(before);
         keep(writer, bytes);
         match published {
             Ok(replaced) => {
-                image.account();
+                version.account();
                 Ok(Inserted {
                     first_id,
                     count,
@@ -403,14 +403,14 @@ impl Collection {
         let _nofs = nofs();
         // A tail that is full has room for this: it adds no rows.
         let mut writer = self.writer.write_killable()?;
-        let image = self.loaded(&mut writer)?;
+        let version = self.loaded(&mut writer)?;
         self.remove_leftovers(&mut writer);
         let different = distinct(&mut sorted);
         sorted.truncate(different);
-        let kills = find_kills(&image, &sorted)?;
+        let deletions = find_deletions(&version, &sorted)?;
         {
-            let index = image.index.read();
-            let mut found = kills.found.iter();
+            let index = version.index.read();
+            let mut found = deletions.found.iter();
             sorted.retain(|id| found.next() == Some(&true) || index.contains(*id));
         }
         let end = writer.end.as_mut().ok_or(Error::Overflow)?;
@@ -419,10 +419,10 @@ impl Collection {
         }
         let next_id = end.next_id;
         let (seq, live) = {
-            let state = image.state.read();
+            let state = version.state.read();
             (state.rows.seq().saturating_add(1), state.rows.live())
         };
-        let killed = kills.count;
+        let killed = deletions.count;
         let header = Header {
             change: Change::Delete,
             seq,
@@ -440,9 +440,9 @@ impl Collection {
         record::seal(&mut bytes, header, writer.item.tail);
         let txg = self.write_record(&mut writer, &bytes, next_id, true)?;
         let (deleted, before) = {
-            let mut index = image.index.write();
-            let mut state = image.state.write();
-            let before = kills.publish(&mut state.dead);
+            let mut index = version.index.write();
+            let mut state = version.state.write();
+            let before = deletions.publish(&mut state.dead);
             (state.rows.delete(&mut index, seq, sorted.iter().copied()), before)
         };
         drop(before);
@@ -450,8 +450,8 @@ impl Collection {
             end.deletes = end.deletes.saturating_add(killed);
         }
         keep(&mut writer, bytes);
-        image.account();
-        drop(image);
+        version.account();
+        drop(version);
         self.rewrite_if_wasteful(&mut writer);
         Ok(Deleted {
             count: deleted + killed,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The payloads of a segment, and how what is in memory is counted.
 
-use super::part::Kept;
+use super::lazy::Kept;
 use super::Index;
 use super::Segment;
 use super::Vectors;

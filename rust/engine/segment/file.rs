@@ -4,11 +4,11 @@
 //! What is written counts for nothing until a collection item names the file; a crash before that leaves a hidden file that
 //! the next change removes. The header comes last, since it has the checksums of everything else.
 
+use super::account::MemoryAccount;
 use super::format;
 use super::format::Header;
 use super::format::Place;
 use super::format::Refusal;
-use super::meter::Meter;
 use super::single::PIECE;
 use crate::collection::Params;
 use crate::collection::Permit;
@@ -35,11 +35,11 @@ const WRITE: usize = 8 << 20;
 const READ: usize = 1 << 20;
 
 /// The segment files in use: those are not removed, though no collection item names them any more.
-pub(crate) struct Leases {
+pub(crate) struct FileRefs {
     users: Mutex<U64Map<u32>>,
 }
 
-impl Leases {
+impl FileRefs {
     /// No files.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
@@ -71,26 +71,26 @@ impl Leases {
 
 /// What the files of a collection have in common.
 #[derive(Clone)]
-pub(crate) struct Home {
+pub(crate) struct CollectionContext {
     pub(crate) fs: Arc<Fs>,
     pub(crate) dir: Ino,
     pub(crate) params: Params,
-    pub(crate) leases: Arc<Leases>,
-    pub(crate) meter: Arc<Meter>,
+    pub(crate) file_refs: Arc<FileRefs>,
+    pub(crate) account: Arc<MemoryAccount>,
 }
 
 /// A segment file in use.
 pub(crate) struct File {
-    home: Home,
+    context: CollectionContext,
     ino: Ino,
 }
 
 impl File {
     /// The file with this number, which the directory owns.
-    pub(crate) fn new(home: &Home, ino: Ino) -> Result<Self> {
-        home.leases.take(ino)?;
+    pub(crate) fn new(context: &CollectionContext, ino: Ino) -> Result<Self> {
+        context.file_refs.take(ino)?;
         Ok(Self {
-            home: home.clone(),
+            context: context.clone(),
             ino,
         })
     }
@@ -99,19 +99,19 @@ impl File {
         self.ino
     }
 
-    pub(crate) fn home(&self) -> &Home {
-        &self.home
+    pub(crate) fn context(&self) -> &CollectionContext {
+        &self.context
     }
 
     pub(crate) fn damaged(&self, what: &'static str) -> Error {
-        log!(err, "collection {}: {}, object {}", self.home.dir, what, self.ino);
-        Error::corrupt(what, u64::MAX, self.home.dir)
+        log!(err, "collection {}: {}, object {}", self.context.dir, what, self.ino);
+        Error::corrupt(what, u64::MAX, self.context.dir)
     }
 
     /// Reads and checks the header.
     #[inline(never)] // Its frame is not to be part of every caller's.
     pub(crate) fn header(&self) -> Result<(Header, Vec<Place>)> {
-        let Home { fs, dir, params, .. } = &self.home;
+        let CollectionContext { fs, dir, params, .. } = &self.context;
         let inode = fs.inode(self.ino).map_err(|e| match e {
             Error::NotFound => self.damaged("collection without one of its segments"),
             e => e,
@@ -135,7 +135,7 @@ impl File {
         let mut buffer = Buffer::zeroed(len)?;
         let (mut csum, mut at) = (0, place.offset);
         for piece in buffer.as_bytes_mut().chunks_mut(READ) {
-            if self.home.fs.read(self.ino, at, piece)? != piece.len() {
+            if self.context.fs.read(self.ino, at, piece)? != piece.len() {
                 return Err(self.damaged("segment cut short"));
             }
             csum = crc32c(csum, piece);
@@ -159,7 +159,7 @@ impl File {
             let len = (READ as u64).min(place.len - at) as usize;
             let bytes = buffer.get_mut(..len).unwrap_or_default();
             let offset = place.offset.saturating_add(at);
-            if self.home.fs.read(self.ino, offset, bytes)? != len {
+            if self.context.fs.read(self.ino, offset, bytes)? != len {
                 return Err(self.damaged("segment cut short"));
             }
             csum = crc32c(csum, bytes);
@@ -189,7 +189,7 @@ impl File {
             let len = piece.min(place.len.saturating_sub(start)) as usize;
             buffer.resize(len, 0)?;
             let offset = place.offset.saturating_add(start);
-            if self.home.fs.read(self.ino, offset, &mut buffer)? != len {
+            if self.context.fs.read(self.ino, offset, &mut buffer)? != len {
                 return Err(self.damaged("segment cut short"));
             }
             if sums.get((start / piece) as usize) != Some(&crc32c(0, &buffer)) {
@@ -210,7 +210,7 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        self.home.leases.give_back(self.ino);
+        self.context.file_refs.give_back(self.ino);
     }
 }
 
@@ -305,10 +305,10 @@ pub(crate) fn write(file: &File, header: &mut Header, sections: &[&Section], how
     if sections.len() > format::SECTIONS_MAX {
         return Err(Error::TooBig("sections of a segment"));
     }
-    let home = &file.home;
+    let context = &file.context;
     let mut places = Vec::with_capacity(sections.len())?;
     let mut out = Output {
-        fs: &home.fs,
+        fs: &context.fs,
         file: file.ino,
         how,
         at: format::BODY,
@@ -327,7 +327,7 @@ pub(crate) fn write(file: &File, header: &mut Header, sections: &[&Section], how
     }
     out.flush()?;
     header.len = out.at;
-    let head = format::encode(header, &places, &home.params, home.dir, file.ino)?;
+    let head = format::encode(header, &places, &context.params, context.dir, file.ino)?;
     out.write(0, &head)?;
     Ok(places)
 }

@@ -6,29 +6,29 @@
 //! whole and with its checksum verified, and can be dropped at any time; of large ones few rows are read singly (`single`).
 //! Nothing of a segment is ever changed: that rows of it are dead is kept elsewhere.
 
+mod account;
 mod assemble;
 mod column;
 mod file;
 mod format;
-mod meter;
-mod part;
+mod lazy;
 mod reader;
 mod rows;
 mod single;
 
+pub(crate) use account::Counter;
+pub(crate) use account::MemoryAccount;
+pub(crate) use account::Total;
 pub(crate) use assemble::assemble;
 pub(crate) use assemble::Material;
 pub(crate) use assemble::Source;
 pub(crate) use column::Column;
 pub(crate) use column::LazyColumn;
+pub(crate) use file::CollectionContext;
 pub(crate) use file::File;
-pub(crate) use file::Home;
-pub(crate) use file::Leases;
+pub(crate) use file::FileRefs;
 pub(crate) use file::Writing;
-pub(crate) use meter::Counter;
-pub(crate) use meter::Meter;
-pub(crate) use meter::Total;
-pub(crate) use part::Kept;
+pub(crate) use lazy::Kept;
 
 use crate::collection::Info;
 use crate::fields::FieldIndex;
@@ -42,7 +42,7 @@ use crate::Ino;
 use format::kind;
 use format::Header;
 use format::Place;
-use part::Part;
+use lazy::Lazy;
 use reader::Reader;
 use single::Single;
 use vexfs_host::mem::Buffer;
@@ -68,12 +68,12 @@ pub(crate) struct Segment {
     file: File,
     header: Header,
     places: Vec<Place>,
-    ids: Part<Buffer>,
-    vectors: Part<Vectors>,
-    ends: Part<Buffer>,
-    payloads: Part<Buffer>,
-    fields: Part<FieldIndex>,
-    index: Part<Index>,
+    ids: Lazy<Buffer>,
+    vectors: Lazy<Vectors>,
+    ends: Lazy<Buffer>,
+    payloads: Lazy<Buffer>,
+    fields: Lazy<FieldIndex>,
+    index: Lazy<Index>,
     /// Of sections that are not in memory as a whole.
     single_vectors: Single,
     single_ends: Single,
@@ -89,7 +89,7 @@ pub(crate) struct Vectors {
 impl Vectors {
     /// The vectors of a segment of `rows` rows of a collection with these parameters.
     pub(crate) fn rows<'a>(&'a self, segment: &Segment) -> Result<Rows<'a>> {
-        let space = segment.file.home().params.space();
+        let space = segment.file.context().params.space();
         let rows = segment.header.rows as usize;
         Rows::new(&space, &self.bytes, space.row_bytes(), rows, self.norms.as_u32s())
             .map_err(|_| Error::Invalid("vectors of another dimension"))
@@ -102,8 +102,8 @@ impl Segment {
     /// # Errors
     ///
     /// `Corrupt` if the header is not that of a segment of this collection.
-    pub(crate) fn open(home: &Home, ino: Ino) -> Result<Arc<Self>> {
-        let file = File::new(home, ino)?;
+    pub(crate) fn open(context: &CollectionContext, ino: Ino) -> Result<Arc<Self>> {
+        let file = File::new(context, ino)?;
         let (header, places) = file.header()?;
         let segment = Self::with(file, header, places)?;
         segment.check_lengths()?;
@@ -112,20 +112,20 @@ impl Segment {
 
     #[inline(never)] // Its frame is not to be part of every caller's.
     fn with(file: File, header: Header, places: Vec<Place>) -> Result<Arc<Self>> {
-        let meter = file.home().meter.clone();
+        let account = file.context().account.clone();
         Arc::new(Self {
             file,
             header,
             places,
-            ids: Part::new(&meter)?,
-            vectors: Part::new(&meter)?,
-            ends: Part::new(&meter)?,
-            payloads: Part::new(&meter)?,
-            fields: Part::new(&meter)?,
-            index: Part::new(&meter)?,
-            single_vectors: Single::new(&meter)?,
-            single_ends: Single::new(&meter)?,
-            single_payloads: Single::new(&meter)?,
+            ids: Lazy::new(&account)?,
+            vectors: Lazy::new(&account)?,
+            ends: Lazy::new(&account)?,
+            payloads: Lazy::new(&account)?,
+            fields: Lazy::new(&account)?,
+            index: Lazy::new(&account)?,
+            single_vectors: Single::new(&account)?,
+            single_ends: Single::new(&account)?,
+            single_payloads: Single::new(&account)?,
         })
     }
 
@@ -188,7 +188,7 @@ impl Segment {
 
     /// Checks what can be told without reading sections.
     fn check_lengths(&self) -> Result {
-        let params = self.file.home().params;
+        let params = self.file.context().params;
         let rows = u64::from(self.header.rows);
         let len = |kind| self.place(kind).map(|place| place.len);
         let norms = params.space().needs_norms().then_some(rows.saturating_mul(4));
@@ -391,7 +391,7 @@ impl Segment {
     fn opened_index(&self, sections: Sections) -> Result<Index> {
         let reader = self.on_demand().map(|place| Reader::new(&self.file, place));
         let opened = Index::open(Opening {
-            space: &self.file.home().params.space(),
+            space: &self.file.context().params.space(),
             count: self.count(),
             params: &self.header.index,
             sections,

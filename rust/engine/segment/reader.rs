@@ -20,7 +20,7 @@ impl Reader {
     /// Keeps the file in use.
     pub(super) fn new(file: &File, place: &Place) -> Result<Self> {
         Ok(Self {
-            file: File::new(file.home(), file.ino())?,
+            file: File::new(file.context(), file.ino())?,
             offset: place.offset,
             len: place.len,
         })
@@ -29,7 +29,7 @@ impl Reader {
 
 impl ReadAt for Reader {
     fn read_many(&self, reads: &mut [Read<'_>]) -> Result {
-        let fs = &self.file.home().fs;
+        let fs = &self.file.context().fs;
         let mut of_file = Vec::with_capacity(reads.len())?;
         for read in reads {
             let end = read.offset.checked_add(read.data.len() as u64).ok_or(Error::Overflow)?;

@@ -4,7 +4,7 @@
 use super::column::bounds;
 use super::format::kind;
 use super::format::Place;
-use super::part::Evict;
+use super::lazy::Evict;
 use super::Segment;
 use crate::payload::PAYLOAD_MAX;
 use vexfs_host::mem::Vec;
@@ -27,7 +27,7 @@ impl Segment {
     /// `Invalid` if there is no such row, or `out` has another length; those of reading.
     pub(crate) fn vector_into(&self, row: u32, out: &mut [u8]) -> Result {
         let wrong = Error::Invalid("no such row, or a buffer of another length");
-        if out.len() != self.file.home().params.row_bytes() || row >= self.header.rows {
+        if out.len() != self.file.context().params.row_bytes() || row >= self.header.rows {
             return Err(wrong);
         }
         let vectors = match self.vectors.get() {

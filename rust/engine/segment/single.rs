@@ -5,12 +5,12 @@
 //! on each read is of whole pieces, and what comes back is checked. Who reads many rows one by one pays for the section
 //! sooner or later: when as much was read singly as it has bytes, it is loaded (as who has rented for long enough buys).
 
+use super::account::MemoryAccount;
 use super::column::Held;
 use super::file::File;
 use super::format::Place;
-use super::meter::Meter;
-use super::part::Evict;
-use super::part::Part;
+use super::lazy::Evict;
+use super::lazy::Lazy;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
 use vexfs_host::mem::Vec;
@@ -33,15 +33,15 @@ impl Held for Sums {
 
 /// What is known of a section of which single rows were read.
 pub(super) struct Single {
-    sums: Part<Sums>,
+    sums: Lazy<Sums>,
     /// Bytes that were read of it.
     rented: AtomicU64,
 }
 
 impl Single {
-    pub(super) fn new(meter: &Arc<Meter>) -> Result<Self> {
+    pub(super) fn new(account: &Arc<MemoryAccount>) -> Result<Self> {
         Ok(Self {
-            sums: Part::new(meter)?,
+            sums: Lazy::new(account)?,
             rented: AtomicU64::new(0),
         })
     }

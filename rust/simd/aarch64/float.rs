@@ -5,7 +5,7 @@
 //! accumulator, the others to the second's, missing ones count as zero; accumulators are added, then neighbouring lanes.
 
 use super::bytes16;
-use super::finish;
+use super::reduce;
 use crate::abi;
 use crate::groups::in_groups;
 use crate::prefetch::ask_for;
@@ -15,7 +15,7 @@ use core::arch::aarch64::*;
 ///
 /// `batch` holds its invariants and is of `ELEMENT`s.
 pub(super) unsafe fn run<const ELEMENT: u32, const L2: bool>(batch: &abi::Batch) {
-    in_groups!(batch, batch.dim, finish, floats, ELEMENT, L2)
+    in_groups!(batch, batch.dim, reduce, floats, ELEMENT, L2)
 }
 
 /// The sums of `N` rows.

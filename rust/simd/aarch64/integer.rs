@@ -2,8 +2,8 @@
 //! i8, u8, codes and bits, sixteen bytes a step. The sums are exact, so their order is of no importance.
 
 use super::bytes16;
-use super::finish_codes;
-use super::finish_integers;
+use super::reduce_codes;
+use super::reduce_integers;
 use crate::abi;
 use crate::groups::in_groups;
 use crate::prefetch::ask_for;
@@ -13,21 +13,21 @@ use core::arch::aarch64::*;
 ///
 /// `batch` holds its invariants and is of `ELEMENT`s, which are bytes.
 pub(super) unsafe fn bytes<const ELEMENT: u32, const L2: bool>(batch: &abi::Batch) {
-    in_groups!(batch, batch.dim, finish_integers, sums_of_bytes, ELEMENT, L2)
+    in_groups!(batch, batch.dim, reduce_integers, sums_of_bytes, ELEMENT, L2)
 }
 
 /// # Safety
 ///
 /// `batch` holds its invariants and is of bits.
 pub(super) unsafe fn bits(batch: &abi::Batch) {
-    in_groups!(batch, batch.bytes, finish_integers, sums_of_bytes, abi::BINARY, false)
+    in_groups!(batch, batch.bytes, reduce_integers, sums_of_bytes, abi::BINARY, false)
 }
 
 /// # Safety
 ///
 /// `batch` holds its invariants and is of codes.
 pub(super) unsafe fn codes(batch: &abi::Batch) {
-    in_groups!(batch, batch.dim, finish_codes, sums_of_codes)
+    in_groups!(batch, batch.dim, reduce_codes, sums_of_codes)
 }
 
 /// The sixteen bytes of `p` from `i` on, or what is left up to `size` and zeros.

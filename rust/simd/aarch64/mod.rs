@@ -38,14 +38,14 @@ pub(crate) unsafe fn run(batch: &abi::Batch) {
 ///
 /// `batch` holds its invariants, and `i + LIVE <= batch.count`.
 #[inline(always)]
-unsafe fn finish<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: float32x4_t) {
+unsafe fn reduce<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: float32x4_t) {
     let mut lanes = [0f32; 4];
     // SAFETY: as the caller's; the lanes are four floats.
     unsafe {
         vst1q_f32(lanes.as_mut_ptr(), sums);
         for (k, sum) in lanes.iter().enumerate() {
             if k < LIVE {
-                crate::finish::finish(batch, i + k, *sum);
+                crate::reduce::reduce(batch, i + k, *sum);
             }
         }
     }
@@ -55,27 +55,27 @@ unsafe fn finish<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: float32x
 ///
 /// # Safety
 ///
-/// As [`finish`].
+/// As [`reduce`].
 #[inline(always)]
-unsafe fn finish_integers<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: int32x4_t) {
+unsafe fn reduce_integers<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: int32x4_t) {
     // SAFETY: as the caller's.
-    unsafe { finish::<LIVE>(batch, i, vcvtq_f32_s32(sums)) }
+    unsafe { reduce::<LIVE>(batch, i, vcvtq_f32_s32(sums)) }
 }
 
 /// The same for sums of weights times codes.
 ///
 /// # Safety
 ///
-/// As [`finish`], and the batch is of codes.
+/// As [`reduce`], and the batch is of codes.
 #[inline(always)]
-unsafe fn finish_codes<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: int32x4_t) {
+unsafe fn reduce_codes<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: int32x4_t) {
     let mut lanes = [0i32; 4];
     // SAFETY: as the caller's; the lanes are four integers.
     unsafe {
         vst1q_s32(lanes.as_mut_ptr(), sums);
         for (k, sum) in lanes.iter().enumerate() {
             if k < LIVE {
-                crate::finish::finish_codes(batch, i + k, *sum);
+                crate::reduce::reduce_codes(batch, i + k, *sum);
             }
         }
     }

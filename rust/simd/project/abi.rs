@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! What crosses between the projections' part of the float island and everybody else. Both halves compile this file.
+//! What crosses between the projections' part of the hard-float object and everybody else. Both halves compile this file.
 
 /// Rounds of signs and Hadamard transform.
 pub(super) const ROUNDS: usize = 3;

@@ -3,7 +3,7 @@
 
 mod abi;
 #[cfg(not(CONFIG_RUST))]
-mod island;
+mod hard_float;
 #[cfg(not(CONFIG_RUST))]
 mod sketch;
 #[cfg(test)]
@@ -19,7 +19,7 @@ use crate::rows::ShapeMismatch;
 use core::ptr::null;
 
 #[cfg(CONFIG_RUST)]
-mod island {
+mod hard_float {
     extern "C" {
         pub(super) fn vexfs_simd_project(args: *const super::abi::Project);
         #[cfg(target_arch = "x86_64")]
@@ -135,15 +135,15 @@ impl Kernels {
             // on a CPU with it.
             unsafe {
                 match self.variant() {
-                    Variant::Scalar => island::vexfs_simd_project(&args),
+                    Variant::Scalar => hard_float::vexfs_simd_project(&args),
                     #[cfg(target_arch = "x86_64")]
-                    Variant::Sse2 => island::vexfs_simd_project(&args),
+                    Variant::Sse2 => hard_float::vexfs_simd_project(&args),
                     // What all the others have.
                     #[cfg(target_arch = "x86_64")]
-                    _ => island::vexfs_simd_project_avx2(&args),
+                    _ => hard_float::vexfs_simd_project_avx2(&args),
                     #[cfg(not(target_arch = "x86_64"))]
                     #[allow(unreachable_patterns)]
-                    _ => island::vexfs_simd_project(&args),
+                    _ => hard_float::vexfs_simd_project(&args),
                 }
             }
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Which of many sketches of 256 bits differ from a query's in few bits.
 //!
-//! All of it is whole numbers; it is part of the island for the instructions.
+//! All of it is whole numbers; it is part of the hard-float object for the instructions.
 
 // In the kernel the compiler is told of AVX-512 by `--cfg vexfs_avx512`, and elsewhere that means one that has it.
 #![allow(clippy::incompatible_msrv)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! What crosses between the quantizers' part of the float island and everybody else: words and bytes, never a float type.
+//! What crosses between the quantizers' part of the hard-float object and everybody else: words and bytes, never a float type.
 //!
 //! Both halves compile this file. A float travels as the `u32` (an `f64` as the `u64`) of its bits.
 //!

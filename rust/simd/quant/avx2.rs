@@ -305,7 +305,7 @@ pub(super) unsafe fn gather(args: &abi::Gather) {
                 sum = sum.wrapping_add(u32::from(*args.table.add(j * 256 + usize::from(*code.add(j)))));
                 j += 1;
             }
-            portable::finish_gather(args, i, sum);
+            portable::reduce_gather(args, i, sum);
         }
     }
 }

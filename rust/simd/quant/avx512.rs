@@ -193,7 +193,7 @@ unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {
 /// `args` holds its invariants; `block` is one of its blocks; the CPU has AVX-512 F, BW and VBMI.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-unsafe fn finish(args: &abi::Scan, start: usize, block: usize, all: __m512i, odd: __m512i, written: usize) -> usize {
+unsafe fn reduce(args: &abi::Scan, start: usize, block: usize, all: __m512i, odd: __m512i, written: usize) -> usize {
     // SAFETY: the block has 64 terms, and `sums` room for 64 words.
     unsafe {
         let even = _mm512_sub_epi16(all, _mm512_slli_epi16::<8>(odd));
@@ -265,7 +265,7 @@ pub(super) unsafe fn scan4(args: &abi::Scan) -> usize {
                 all = _mm512_add_epi16(all, values);
                 odd = _mm512_add_epi16(odd, _mm512_srli_epi16::<8>(values));
             }
-            written = finish(args, start, block, all, odd, written);
+            written = reduce(args, start, block, all, odd, written);
             block += BLOCK;
         }
     }
@@ -296,7 +296,7 @@ pub(super) unsafe fn scan8(args: &abi::Scan) -> usize {
                 all = _mm512_add_epi16(all, values);
                 odd = _mm512_add_epi16(odd, _mm512_srli_epi16::<8>(values));
             }
-            written = finish(args, start, block, all, odd, written);
+            written = reduce(args, start, block, all, odd, written);
             block += BLOCK;
         }
     }

@@ -2,7 +2,7 @@
 //! Vectors, centroids, and the steps of k-means.
 
 use super::abi;
-use super::island;
+use super::hard_float;
 use super::level;
 use super::LANES;
 use super::WORK;
@@ -243,7 +243,7 @@ impl Kernels {
             };
             let _section = fpu::Section::begin();
             // SAFETY: `Rows` has these rows and a norm for each or none; the chunk has room for them; this is an FPU section.
-            unsafe { island::vexfs_quant_unpack(&args) };
+            unsafe { hard_float::vexfs_quant_unpack(&args) };
             first += args.count;
         }
         Ok(())
@@ -271,7 +271,7 @@ impl Kernels {
         };
         let _section = fpu::Section::begin();
         // SAFETY: a query is one row of its space, and has its norm; `out` is long enough; this is an FPU section.
-        unsafe { island::vexfs_quant_unpack(&args) };
+        unsafe { hard_float::vexfs_quant_unpack(&args) };
         Ok(())
     }
 
@@ -307,7 +307,7 @@ impl Kernels {
             let _section = fpu::Section::begin();
             // SAFETY: the vectors are borrowed exclusively and as many as there are numbers, which are of centroids; this is an
             // FPU section.
-            unsafe { island::vexfs_quant_subtract(&floats, nearest.as_ptr(), panels.as_ptr(), panels.dim) };
+            unsafe { hard_float::vexfs_quant_subtract(&floats, nearest.as_ptr(), panels.as_ptr(), panels.dim) };
         }
         Ok(())
     }
@@ -325,7 +325,7 @@ impl Kernels {
         for (range, panels) in centroids.ranges(LANES).zip(panels.chunks_mut(panel)) {
             let _section = fpu::Section::begin();
             // SAFETY: the centroids are in their buffer, and at most 16 make one panel; this is an FPU section.
-            unsafe { island::vexfs_quant_fill(&centroids.abi(range), panels.as_mut_ptr()) };
+            unsafe { hard_float::vexfs_quant_fill(&centroids.abi(range), panels.as_mut_ptr()) };
         }
         Ok(())
     }
@@ -359,7 +359,7 @@ impl Kernels {
                 let _section = fpu::Section::begin();
                 // SAFETY: vectors and panels are in their buffers and of one dimension, and there are as many words as vectors;
                 // this is an FPU section, and the level is the variant's.
-                unsafe { island::vexfs_quant_assign(level(self), &args) };
+                unsafe { hard_float::vexfs_quant_assign(level(self), &args) };
                 first = first.saturating_add((args.count * LANES) as u32);
             }
         }
@@ -394,7 +394,7 @@ impl Kernels {
             // SAFETY: the chunks have `count` panels and room for their keys; this is an FPU section, and the level is the
             // variant's.
             unsafe {
-                island::vexfs_quant_distances(
+                hard_float::vexfs_quant_distances(
                     level(self),
                     vector.as_ptr(),
                     words.as_ptr(),
@@ -421,7 +421,7 @@ impl Kernels {
         for (range, nearest) in vectors.ranges(per_section).zip(nearest.chunks(per_section)) {
             let _section = fpu::Section::begin();
             // SAFETY: the vectors are in their buffer, and each has a number of a sum; this is an FPU section.
-            unsafe { island::vexfs_quant_add(&vectors.abi(range), nearest.as_ptr(), sums.as_mut_ptr()) };
+            unsafe { hard_float::vexfs_quant_add(&vectors.abi(range), nearest.as_ptr(), sums.as_mut_ptr()) };
         }
         Ok(())
     }
@@ -437,7 +437,7 @@ impl Kernels {
         }
         let _section = fpu::Section::begin();
         // SAFETY: both have as many elements; this is an FPU section.
-        unsafe { island::vexfs_quant_mean(sum.as_ptr(), sum.len(), count, out.as_mut_ptr()) };
+        unsafe { hard_float::vexfs_quant_mean(sum.as_ptr(), sum.len(), count, out.as_mut_ptr()) };
         Ok(())
     }
 
@@ -452,7 +452,7 @@ impl Kernels {
         }
         let _section = fpu::Section::begin();
         // SAFETY: both have as many words; this is an FPU section.
-        unsafe { island::vexfs_quant_split(one.as_mut_ptr(), other.as_mut_ptr(), one.len()) };
+        unsafe { hard_float::vexfs_quant_split(one.as_mut_ptr(), other.as_mut_ptr(), one.len()) };
         Ok(())
     }
 
@@ -474,7 +474,7 @@ impl Kernels {
         for (range, distances) in vectors.ranges(per_section).zip(distances.chunks_mut(per_section)) {
             let _section = fpu::Section::begin();
             // SAFETY: the vectors are in their buffer, the seed has their dimension; this is an FPU section.
-            unsafe { island::vexfs_quant_lower(&vectors.abi(range), seed.as_ptr(), distances.as_mut_ptr()) };
+            unsafe { hard_float::vexfs_quant_lower(&vectors.abi(range), seed.as_ptr(), distances.as_mut_ptr()) };
         }
         Ok(())
     }
@@ -485,18 +485,18 @@ impl Kernels {
         for distances in distances.chunks(WORK / 16) {
             let _section = fpu::Section::begin();
             // SAFETY: these are as many distances as their length says; this is an FPU section.
-            unsafe { island::vexfs_quant_total(distances.as_ptr(), distances.len(), &mut target) };
+            unsafe { hard_float::vexfs_quant_total(distances.as_ptr(), distances.len(), &mut target) };
         }
         {
             let _section = fpu::Section::begin();
             // SAFETY: this is an FPU section.
-            unsafe { island::vexfs_quant_target(&mut target, draw) };
+            unsafe { hard_float::vexfs_quant_target(&mut target, draw) };
         }
         let mut passed = 0;
         for distances in distances.chunks(WORK / 16) {
             let _section = fpu::Section::begin();
             // SAFETY: as above.
-            let at = unsafe { island::vexfs_quant_pick(distances.as_ptr(), distances.len(), &mut target) };
+            let at = unsafe { hard_float::vexfs_quant_pick(distances.as_ptr(), distances.len(), &mut target) };
             passed += at;
             if at < distances.len() {
                 return Some(passed);

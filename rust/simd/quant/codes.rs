@@ -2,7 +2,7 @@
 //! Product quantizers: tables of queries, and sums of codes.
 
 use super::abi;
-use super::island;
+use super::hard_float;
 use super::level;
 use super::Panels;
 use super::Vectors;
@@ -200,7 +200,7 @@ impl Kernels {
             let _section = fpu::Section::begin();
             // SAFETY: all lengths are those of the shape, and what is written is borrowed exclusively; this is an FPU section, and
             // the level is the variant's.
-            unsafe { island::vexfs_quant_table(level(self), &mut args) };
+            unsafe { hard_float::vexfs_quant_table(level(self), &mut args) };
         }
         Ok(ScanTable {
             pq,
@@ -238,7 +238,7 @@ impl Kernels {
         {
             let _section = fpu::Section::begin();
             // SAFETY: as in `pq_scan_table`.
-            unsafe { island::vexfs_quant_table(level(self), &mut args) };
+            unsafe { hard_float::vexfs_quant_table(level(self), &mut args) };
         }
         Ok(GatherTable {
             pq,
@@ -310,7 +310,7 @@ impl Kernels {
             let _section = fpu::Section::begin();
             // SAFETY: there are codes and terms for all blocks, and room for as many rows as are scanned, since no more were
             // written than scanned before; this is an FPU section, and the level is the variant's.
-            written += unsafe { island::vexfs_quant_scan(level(self), &args) };
+            written += unsafe { hard_float::vexfs_quant_scan(level(self), &args) };
             at = stop;
         }
         Ok(written)
@@ -357,7 +357,7 @@ impl Kernels {
             let _section = fpu::Section::begin();
             // SAFETY: the code of the largest id is within `codes`, so all are; the table was made for this shape; this is an
             // FPU section, and the level is the variant's.
-            unsafe { island::vexfs_quant_gather(level(self), &args) };
+            unsafe { hard_float::vexfs_quant_gather(level(self), &args) };
         }
         Ok(())
     }
@@ -406,7 +406,7 @@ impl Kernels {
             };
             let _section = fpu::Section::begin();
             // SAFETY: there are codes and lists for all these residuals, all of which exist; this is an FPU section.
-            unsafe { island::vexfs_quant_terms(&args) };
+            unsafe { hard_float::vexfs_quant_terms(&args) };
             first += terms.len();
         }
         Ok(())
@@ -435,7 +435,7 @@ impl Kernels {
             let _section = fpu::Section::begin();
             // SAFETY: both have `some` words from `first` on; this is an FPU section.
             unsafe {
-                island::vexfs_quant_narrow(
+                hard_float::vexfs_quant_narrow(
                     terms.as_ptr().wrapping_add(first),
                     some,
                     min,

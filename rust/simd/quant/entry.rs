@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The exported functions of the quantizers' part of the island.
+//! The exported functions of the quantizers' part of the hard-float object.
 //!
 //! Callers are inside an FPU section, and the CPU has what `level`, a constant of `abi.rs`, stands for; that is part of each
 //! function's safety.

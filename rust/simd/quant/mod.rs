@@ -15,7 +15,7 @@ mod codes;
 #[cfg(CONFIG_RUST)]
 mod linked;
 #[cfg(CONFIG_RUST)]
-use linked as island;
+use linked as hard_float;
 
 #[cfg(all(not(CONFIG_RUST), target_arch = "x86_64"))]
 mod avx2;
@@ -31,7 +31,7 @@ mod table;
 #[cfg(not(CONFIG_RUST))]
 mod train;
 #[cfg(not(CONFIG_RUST))]
-use entry as island;
+use entry as hard_float;
 
 #[cfg(test)]
 mod tests;
@@ -52,7 +52,7 @@ use crate::Kernels;
 /// Multiplications done in one FPU section.
 const WORK: usize = 64 * 1024;
 
-/// What the island is told to use.
+/// What the hard-float object is told to use.
 fn level(kernels: &Kernels) -> u32 {
     match kernels.variant() {
         #[cfg(target_arch = "x86_64")]

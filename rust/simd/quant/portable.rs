@@ -151,7 +151,7 @@ unsafe fn block_sums(args: &abi::Scan, codes: *const u8, sums: &mut [u16; BLOCK]
 ///
 /// `terms` is null or points to the terms of the block.
 #[inline(always)]
-unsafe fn finish_sums(args: &abi::Scan, terms: *const u16, sums: &mut [u16; BLOCK]) -> u64 {
+unsafe fn reduce_sums(args: &abi::Scan, terms: *const u16, sums: &mut [u16; BLOCK]) -> u64 {
     let mut within = 0u64;
     for (i, sum) in sums.iter_mut().enumerate() {
         if !terms.is_null() {
@@ -225,7 +225,7 @@ pub(super) unsafe fn scan(args: &abi::Scan) -> usize {
             } else {
                 args.terms.add(block - start)
             };
-            let found = finish_sums(args, terms, &mut sums) & mask(args, block);
+            let found = reduce_sums(args, terms, &mut sums) & mask(args, block);
             written = emit(args, block, found, &sums, written);
         }
         block += BLOCK;
@@ -248,7 +248,7 @@ pub(super) unsafe fn gather(args: &abi::Gather) {
             for j in 0..args.bytes {
                 sum = sum.wrapping_add(u32::from(*args.table.add(j * 256 + usize::from(*code.add(j)))));
             }
-            finish_gather(args, i, sum);
+            reduce_gather(args, i, sum);
         }
     }
 }
@@ -259,7 +259,7 @@ pub(super) unsafe fn gather(args: &abi::Gather) {
 ///
 /// `args` holds its invariants, and `i` is an id.
 #[inline(always)]
-pub(super) unsafe fn finish_gather(args: &abi::Gather, i: usize, sum: u32) {
+pub(super) unsafe fn reduce_gather(args: &abi::Gather, i: usize, sum: u32) {
     // Sums stay below 2^31, and the signed conversion is one instruction.
     let distance = f32::from_bits(args.base) + f32::from_bits(args.step) * (sum as i32 as f32);
     // SAFETY: the caller's promise.

@@ -4,6 +4,6 @@
 pub(crate) mod avx2;
 #[cfg(vexfs_avx512)]
 pub(crate) mod avx512;
-mod finish;
 mod partial;
+mod reduce;
 pub(crate) mod sse2;

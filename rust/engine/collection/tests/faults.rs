@@ -92,7 +92,7 @@ fn inserts_that_are_refused_again_and_again_take_no_more_memory() {
         match collection.insert(&rows.without_ids(), PLAIN) {
             Ok(_) => {}
             Err(Error::NoSpace) => {
-                let image = collection.image().unwrap();
+                let image = collection.version().unwrap();
                 assert_eq!(image.counter.bytes(), image.memory_bytes(), "all of it is counted");
                 held.push(image.memory_bytes());
             }

@@ -97,7 +97,7 @@ fn memory_is_taken_from_the_collection_used_longest_ago_and_no_more_than_is_aske
         );
         let now = sizes();
         assert_eq!(now[0], in_a, "the one used last keeps all");
-        if b.image
+        if b.version
             .read()
             .as_ref()
             .is_some_and(|image| image.segments.iter().any(|s| s.last_uses().iter().any(Option::is_some)))
@@ -124,7 +124,7 @@ fn what_somebody_is_using_is_neither_torn_away_nor_said_to_be_freed() {
     let world = World::small(DIM, Metric::L2);
     let collection = filled(&world.all, world.dir);
     search(&collection);
-    let image = collection.image().unwrap();
+    let image = collection.version().unwrap();
     let (segment, got) = (image.segments[0].clone(), collection.get(&[3, 1003]).unwrap());
     let vectors = segment.vectors().unwrap();
     let before = world.all.memory_bytes();

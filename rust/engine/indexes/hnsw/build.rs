@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Building a graph, from nothing or from the graph of some of its rows.
 
-use super::draft::Draft;
-use super::draft::NONE;
+use super::builder::GraphBuilder;
+use super::builder::NONE;
+use super::insert::Inserter;
 use super::layout::Graph;
 use super::layout::Shape;
 use super::levels::level_of;
 use super::reach::connect;
-use super::weave::Weaver;
 use crate::index::Build;
 use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
@@ -18,23 +18,23 @@ use vexfs_host::Result;
 /// Builds the graph of all rows.
 pub(super) fn build(b: &Build<'_>, shape: Shape) -> Result<Graph> {
     let count = b.rows.count();
-    let mut draft = unconnected(b, shape)?;
-    let entry = draft
+    let mut builder = unconnected(b, shape)?;
+    let entry = builder
         .above
         .iter()
         .next_back()
         .and_then(|top| top.first().copied())
         .unwrap_or(0);
-    let (levels, layers) = draft.layers()?;
-    let weaver = Weaver::new(b, shape, (levels, layers), entry)?;
+    let (levels, layers) = builder.layers()?;
+    let inserter = Inserter::new(b, shape, (levels, layers), entry)?;
     let progress = |done| (b.progress)(done, count as u64);
-    weaver.for_all(b.threads, count, &progress, &|row, hand| {
+    inserter.for_all(b.threads, count, &progress, &|row, hand| {
         if row == entry {
             return Ok(());
         }
-        weaver.insert(row, hand)
+        inserter.insert(row, hand)
     })?;
-    let mut graph = finish(&weaver, shape, count)?;
+    let mut graph = finish(&inserter, shape, count)?;
     connect(b, &mut graph)?;
     progress(count as u64);
     Ok(graph)
@@ -42,29 +42,29 @@ pub(super) fn build(b: &Build<'_>, shape: Shape) -> Result<Graph> {
 
 /// A graph of all rows without an edge.
 #[inline(never)] // Its frame is not to be part of every caller's.
-fn unconnected(b: &Build<'_>, shape: Shape) -> Result<Draft> {
+fn unconnected(b: &Build<'_>, shape: Shape) -> Result<GraphBuilder> {
     let count = b.rows.count();
     let mut levels = Vec::with_capacity(count)?;
     for row in 0..count as u64 {
         levels.push(level_of(b.params.seed, row, shape.m as u32))?;
     }
-    Draft::new(shape, levels)
+    GraphBuilder::new(shape, levels)
 }
 
 /// Shortens all lists to their final length and puts them in the form of the sections.
 #[inline(never)] // Its frame is not to be part of every caller's.
-pub(super) fn finish(weaver: &Weaver<'_>, shape: Shape, count: usize) -> Result<Graph> {
+pub(super) fn finish(inserter: &Inserter<'_>, shape: Shape, count: usize) -> Result<Graph> {
     let mut records = Buffer::zeroed(count.checked_mul(shape.record_bytes).ok_or(Error::NoMemory)?)?;
     let mut nodes = Vec::new();
     let mut upper_words = 0usize;
-    for layer in weaver.layers.iter().skip(1) {
+    for layer in inserter.layers.iter().skip(1) {
         nodes.push(layer.settled.len())?;
         upper_words = upper_words.saturating_add(layer.settled.len().saturating_mul(1 + shape.m));
     }
     let mut upper = Buffer::zeroed(upper_words.saturating_mul(4))?;
     let mut rest = upper.as_u32s_mut();
     let mut select = super::select::Select::default();
-    for layer in weaver.layers.iter() {
+    for layer in inserter.layers.iter() {
         let stride = match layer.rows {
             None => shape.record_bytes / 4,
             Some(rows) => {
@@ -89,7 +89,7 @@ pub(super) fn finish(weaver: &Weaver<'_>, shape: Shape, count: usize) -> Result<
             select.from.clear();
             layer.read(node, &mut select.from)?;
             if select.from.len() > layer.degree {
-                layer.shorten(node, true, &mut select, &weaver.choice)?;
+                layer.shorten(node, true, &mut select, &inserter.choice)?;
                 select.from.clear();
                 layer.read(node, &mut select.from)?;
             }
@@ -104,5 +104,5 @@ pub(super) fn finish(weaver: &Weaver<'_>, shape: Shape, count: usize) -> Result<
             }
         }
     }
-    Graph::new(shape, weaver.entry(), records, upper, &nodes)
+    Graph::new(shape, inserter.entry(), records, upper, &nodes)
 }

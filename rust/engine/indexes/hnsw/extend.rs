@@ -6,16 +6,16 @@
 //! 2105.09613, algorithm 4). Then the new rows are inserted. Both cost what changed, not what is there.
 
 use super::build::finish;
-use super::draft::Draft;
-use super::draft::DraftLayer;
-use super::draft::NONE;
+use super::builder::DraftLayer;
+use super::builder::GraphBuilder;
+use super::builder::NONE;
+use super::insert::Hand;
+use super::insert::Inserter;
 use super::layout::Graph;
 use super::layout::Shape;
 use super::levels::level_of;
 use super::reach::connect;
 use super::select::Candidate;
-use super::weave::Hand;
-use super::weave::Weaver;
 use crate::index::Build;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
@@ -78,24 +78,24 @@ pub(super) fn extend(b: &Build<'_>, shape: Shape, base: &Graph, map: &[u32]) -> 
         level > highest && levels.iter().all(|other| *other <= level)
     });
 
-    let mut draft = Draft::new(shape, levels)?;
-    let (levels, layers) = draft.layers()?;
-    let mut weaver = Weaver::new(b, shape, (levels, layers), entry)?;
+    let mut builder = GraphBuilder::new(shape, levels)?;
+    let (levels, layers) = builder.layers()?;
+    let mut inserter = Inserter::new(b, shape, (levels, layers), entry)?;
     for level in 0..base.levels() {
-        let Some(layer) = weaver.layers.get(level) else { break };
-        weaver.for_all(b.threads, old.nodes(level), &|_| {}, &|node, hand| {
-            adopt(&weaver, layer, &old, (level, node), hand)
+        let Some(layer) = inserter.layers.get(level) else { break };
+        inserter.for_all(b.threads, old.nodes(level), &|_| {}, &|node, hand| {
+            adopt(&inserter, layer, &old, (level, node), hand)
         })?;
     }
     if let Some(row) = above {
-        weaver.raise(row)?;
+        inserter.raise(row)?;
     }
     let progress = |done| (b.progress)(done, new.len() as u64);
-    weaver.for_all(b.threads, new.len(), &progress, &|i, hand| match new.get(i as usize) {
-        Some(row) if Some(*row) != above => weaver.insert(*row, hand),
+    inserter.for_all(b.threads, new.len(), &progress, &|i, hand| match new.get(i as usize) {
+        Some(row) if Some(*row) != above => inserter.insert(*row, hand),
         _ => Ok(()),
     })?;
-    let mut graph = finish(&weaver, shape, count)?;
+    let mut graph = finish(&inserter, shape, count)?;
     connect(b, &mut graph)?;
     progress(new.len() as u64);
     Ok(graph)
@@ -149,7 +149,7 @@ fn ranks(b: &Build<'_>, shape: Shape, old: &Old<'_>) -> Result<Ranks> {
 
 /// Takes an old node's list over.
 fn adopt(
-    weaver: &Weaver<'_>,
+    inserter: &Inserter<'_>,
     layer: &DraftLayer<'_>,
     old: &Old<'_>,
     (level, old_node): (usize, u32),
@@ -189,10 +189,10 @@ fn adopt(
             }
         }
     }
-    weaver.compare(row, hand)?;
+    inserter.compare(row, hand)?;
     let select = &mut hand.select;
     if dropped {
-        layer.shorten(node, false, select, &weaver.choice)?;
+        layer.shorten(node, false, select, &inserter.choice)?;
     } else {
         layer.write(node, &select.from, 0);
     }

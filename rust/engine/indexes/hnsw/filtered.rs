@@ -7,7 +7,7 @@
 //!
 //! A walk that has compared as many rows as are accepted gives up: comparing exactly those is no more work and misses none.
 
-use super::draft::NONE;
+use super::builder::NONE;
 use super::measure::Measure;
 use super::search::Scratch;
 use super::walk::Layer;

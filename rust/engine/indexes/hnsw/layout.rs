@@ -6,8 +6,8 @@
 //! own level; they are small.
 
 use super::beam::NODES_MAX;
+use super::builder::NONE;
 use super::codes::Coding;
-use super::draft::NONE;
 use super::levels::LEVELS_MAX;
 use super::visited::Visited;
 use super::walk::Layer;

@@ -2,10 +2,11 @@
 //! Hierarchical navigable small world graphs (Malkov, Yashunin: arXiv 1603.09320, "the paper").
 
 mod build;
+mod builder;
 mod codes;
-mod draft;
 mod extend;
 mod filtered;
+mod insert;
 mod layout;
 mod levels;
 mod measure;
@@ -15,7 +16,6 @@ mod select;
 #[cfg(test)]
 mod tests;
 mod walk;
-mod weave;
 
 use crate::graph;
 use crate::graph::beam;

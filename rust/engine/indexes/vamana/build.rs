@@ -5,7 +5,7 @@
 //! it is made one of theirs. Two passes, the first with alpha one. The graph starts empty, not random: the first pass links each
 //! node to those before it, which costs less and searches better.
 
-use super::draft::Draft;
+use super::builder::GraphBuilder;
 use super::prune::Prune;
 use crate::graph::Beam;
 use crate::graph::Visited;
@@ -70,9 +70,9 @@ impl Hand {
 
 /// Builds the graph; returns it and the node that searches start from.
 #[inline(never)] // Its frame is not to be part of every caller's.
-pub(super) fn build(b: &Build<'_>, settings: &Settings) -> Result<(Draft, u32)> {
+pub(super) fn build(b: &Build<'_>, settings: &Settings) -> Result<(GraphBuilder, u32)> {
     let count = b.rows.count();
-    let draft = Draft::new(count, settings.degree, b.threads)?;
+    let builder = GraphBuilder::new(count, settings.degree, b.threads)?;
     let entry = medoid(b)?;
     let mut order = Vec::with_capacity(count)?;
     for node in 0..count as u32 {
@@ -98,7 +98,7 @@ pub(super) fn build(b: &Build<'_>, settings: &Settings) -> Result<(Draft, u32)> 
                     return Ok(());
                 }
                 for node in order.get(from..count.min(from + PORTION as usize)).unwrap_or_default() {
-                    insert(b, &draft, settings, *alpha, entry, *node, &mut hand)?;
+                    insert(b, &builder, settings, *alpha, entry, *node, &mut hand)?;
                 }
                 if from % 1024 == 0 {
                     (b.progress)((pass * count + from) as u64, total);
@@ -108,47 +108,47 @@ pub(super) fn build(b: &Build<'_>, settings: &Settings) -> Result<(Draft, u32)> 
     }
     let mut prune = Prune::default();
     for node in 0..count as u32 {
-        shorten(b, &draft, settings.degree, settings.alpha, node, &mut prune)?;
+        shorten(b, &builder, settings.degree, settings.alpha, node, &mut prune)?;
         if node % 16 == 0 {
             relax()?;
         }
     }
-    connect(b, &draft, settings, entry)?;
-    Ok((draft, entry))
+    connect(b, &builder, settings, entry)?;
+    Ok((builder, entry))
 }
 
 /// Gives every node that no walk from the entry can reach an edge from a near one that walks reach.
 #[inline(never)] // Its frame is not to be part of every caller's.
-fn connect(b: &Build<'_>, draft: &Draft, settings: &Settings, entry: u32) -> Result {
+fn connect(b: &Build<'_>, builder: &GraphBuilder, settings: &Settings, entry: u32) -> Result {
     let count = b.rows.count();
     let mut reached = Visited::new(count)?;
     reached.clear();
     let mut queue = Vec::new();
     let mut hand = Hand::new(count)?;
     if reached.insert(entry) && count > 0 {
-        spread(draft, entry, &mut reached, &mut queue)?;
+        spread(builder, entry, &mut reached, &mut queue)?;
     }
     for node in 0..count as u32 {
         if !reached.insert(node) {
             continue;
         }
-        walk(b, draft, settings.width, entry, node, &mut hand)?;
+        walk(b, builder, settings.width, entry, node, &mut hand)?;
         // All that the walk met is reached. The nearest that has room; if none has, the row is only found by scans.
         let mut from = hand.beam.iter().map(|(_, other)| other);
-        if let Some(other) = from.find(|other| *other != node && draft.degree(*other) < settings.degree) {
-            draft.add(other, node);
+        if let Some(other) = from.find(|other| *other != node && builder.degree(*other) < settings.degree) {
+            builder.add(other, node);
         }
-        spread(draft, node, &mut reached, &mut queue)?;
+        spread(builder, node, &mut reached, &mut queue)?;
     }
     Ok(())
 }
 
 /// Marks all that can be reached from a node.
-fn spread(draft: &Draft, node: u32, reached: &mut Visited, queue: &mut Vec<u32>) -> Result {
+fn spread(builder: &GraphBuilder, node: u32, reached: &mut Visited, queue: &mut Vec<u32>) -> Result {
     queue.push(node)?;
     let mut steps = 0u32;
     while let Some(node) = queue.pop() {
-        draft.neighbours(node, |neighbour| {
+        builder.neighbours(node, |neighbour| {
             if reached.insert(neighbour) {
                 queue.push(neighbour)?;
             }
@@ -163,7 +163,7 @@ fn spread(draft: &Draft, node: u32, reached: &mut Visited, queue: &mut Vec<u32>)
 }
 
 /// Searches for a node's row: what is expanded, and the node's neighbours, become candidates in `hand.prune`.
-fn walk(b: &Build<'_>, draft: &Draft, width: usize, entry: u32, node: u32, hand: &mut Hand) -> Result {
+fn walk(b: &Build<'_>, builder: &GraphBuilder, width: usize, entry: u32, node: u32, hand: &mut Hand) -> Result {
     let Hand {
         visited,
         beam,
@@ -179,7 +179,7 @@ fn walk(b: &Build<'_>, draft: &Draft, width: usize, entry: u32, node: u32, hand:
     visited.insert(node);
     prune.from.clear();
     fresh.clear();
-    draft.neighbours(node, |neighbour| fresh.push(neighbour))?;
+    builder.neighbours(node, |neighbour| fresh.push(neighbour))?;
     keys.resize(fresh.len(), 0)?;
     b.kernels.gather(&query, &b.rows, fresh, keys).map_err(fits)?;
     for (key, other) in keys.iter().zip(fresh.iter()) {
@@ -196,7 +196,7 @@ fn walk(b: &Build<'_>, draft: &Draft, width: usize, entry: u32, node: u32, hand:
     while let Some((key, at)) = beam.pop_entry() {
         prune.from.push(u64::from(key) << 32 | u64::from(at))?;
         fresh.clear();
-        draft.neighbours(at, |neighbour| {
+        builder.neighbours(at, |neighbour| {
             if visited.insert(neighbour) {
                 fresh.push(neighbour)?;
             }
@@ -221,27 +221,27 @@ fn walk(b: &Build<'_>, draft: &Draft, width: usize, entry: u32, node: u32, hand:
 #[inline(never)] // Its frame is not to be part of every caller's.
 fn insert(
     b: &Build<'_>,
-    draft: &Draft,
+    builder: &GraphBuilder,
     settings: &Settings,
     alpha: u32,
     entry: u32,
     node: u32,
     hand: &mut Hand,
 ) -> Result {
-    walk(b, draft, settings.width, entry, node, hand)?;
+    walk(b, builder, settings.width, entry, node, hand)?;
     let Hand { prune, back, .. } = hand;
     prune.run(b.kernels, &b.rows, node, settings.degree, alpha)?;
     relax()?;
     // What another thread has linked here meanwhile is lost, as in the authors' program.
-    draft.locked(node, || draft.set(node, &prune.chosen));
+    builder.locked(node, || builder.set(node, &prune.chosen));
     for other in prune.chosen.iter() {
-        draft.locked(*other, || -> Result {
-            if draft.add(*other, node) {
+        builder.locked(*other, || -> Result {
+            if builder.add(*other, node) {
                 return Ok(());
             }
-            candidates(b, draft, *other, Some(node), back)?;
+            candidates(b, builder, *other, Some(node), back)?;
             back.run(b.kernels, &b.rows, *other, settings.degree, alpha)?;
-            draft.set(*other, &back.chosen);
+            builder.set(*other, &back.chosen);
             Ok(())
         })?;
     }
@@ -249,10 +249,10 @@ fn insert(
 }
 
 /// Makes candidates of a node's neighbours, and of one more.
-fn candidates(b: &Build<'_>, draft: &Draft, node: u32, more: Option<u32>, prune: &mut Prune) -> Result {
+fn candidates(b: &Build<'_>, builder: &GraphBuilder, node: u32, more: Option<u32>, prune: &mut Prune) -> Result {
     prune.chosen.clear();
     let ids = &mut prune.chosen;
-    draft.neighbours(node, |neighbour| ids.push(neighbour))?;
+    builder.neighbours(node, |neighbour| ids.push(neighbour))?;
     if let Some(more) = more {
         ids.push(more)?;
     }
@@ -270,16 +270,16 @@ fn candidates(b: &Build<'_>, draft: &Draft, node: u32, more: Option<u32>, prune:
 
 /// Cuts a list to its final length.
 #[inline(never)] // Its frame is not to be part of every caller's.
-fn shorten(b: &Build<'_>, draft: &Draft, degree: usize, alpha: u32, node: u32, prune: &mut Prune) -> Result {
+fn shorten(b: &Build<'_>, builder: &GraphBuilder, degree: usize, alpha: u32, node: u32, prune: &mut Prune) -> Result {
     let mut n = 0;
-    draft.neighbours(node, |_| {
+    builder.neighbours(node, |_| {
         n += 1;
         Ok(())
     })?;
     if n > degree {
-        candidates(b, draft, node, None, prune)?;
+        candidates(b, builder, node, None, prune)?;
         prune.run(b.kernels, &b.rows, node, degree, alpha)?;
-        draft.set(node, &prune.chosen);
+        builder.set(node, &prune.chosen);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! the ones to keep in memory. The beam holds records by the keys of their codes; a hop takes the nearest few, reads those that
 //! are not in memory together, compares their vectors exactly and adds their neighbours.
 
-use super::draft::Draft;
+use super::builder::GraphBuilder;
 use super::format;
 use super::format::bad;
 use super::format::Shape;
@@ -106,7 +106,7 @@ pub(super) fn check(space: &Space, params: &IndexParams) -> Result {
 
 /// Makes the sections of a graph on disk.
 #[inline(never)] // Its frame is not to be part of every caller's.
-pub(super) fn build(b: &Build<'_>, shape: Shape, draft: &Draft, entry: u32) -> Result<Sections> {
+pub(super) fn build(b: &Build<'_>, shape: Shape, builder: &GraphBuilder, entry: u32) -> Result<Sections> {
     let rows = &b.rows;
     let space = rows.space();
     let bytes = code_bytes(&space, b.params);
@@ -119,7 +119,7 @@ pub(super) fn build(b: &Build<'_>, shape: Shape, draft: &Draft, entry: u32) -> R
         entry: 0,
         ..shape
     };
-    let (order, places) = in_breadth(&shape, draft, entry)?;
+    let (order, places) = in_breadth(&shape, builder, entry)?;
     let quantizer = Quantizer::train(&b.kernels, rows, bytes, BITS, b.params.seed, b.threads)?;
     let mut codes = Buffer::zeroed(shape.rows.checked_mul(bytes).ok_or(Error::NoMemory)?)?;
     let mut records = Buffer::zeroed(shape.records_len(shape.rows))?;
@@ -131,7 +131,7 @@ pub(super) fn build(b: &Build<'_>, shape: Shape, draft: &Draft, entry: u32) -> R
         let record = records.get_mut(at..at + shape.record_bytes()).ok_or(Error::Overflow)?;
         let list = record.get_mut(Record::neighbours_at(&shape)..).ok_or(Error::Overflow)?;
         let mut words = list.chunks_exact_mut(4);
-        draft.neighbours(row as u32, |neighbour| {
+        builder.neighbours(row as u32, |neighbour| {
             let place = places.get(neighbour as usize).ok_or(Error::Overflow)?;
             words
                 .next()
@@ -161,7 +161,7 @@ pub(super) fn build(b: &Build<'_>, shape: Shape, draft: &Draft, entry: u32) -> R
 
 /// The rows in the order of a walk in breadth from the entry, those it does not reach at the end; and the place of each row.
 #[inline(never)] // Its frame is not to be part of every caller's.
-fn in_breadth(shape: &Shape, draft: &Draft, entry: u32) -> Result<(Buffer, Vec<u32>)> {
+fn in_breadth(shape: &Shape, builder: &GraphBuilder, entry: u32) -> Result<(Buffer, Vec<u32>)> {
     let count = shape.rows;
     let mut order = Buffer::zeroed(count.checked_mul(4).ok_or(Error::NoMemory)?)?;
     let mut places = Vec::new();
@@ -186,7 +186,7 @@ fn in_breadth(shape: &Shape, draft: &Draft, entry: u32) -> Result<(Buffer, Vec<u
             filled = put(other, words)?;
         }
         let row = words.get(at).copied().ok_or(Error::Overflow)?;
-        draft.neighbours(row, |neighbour| {
+        builder.neighbours(row, |neighbour| {
             filled = put(neighbour, words)?;
             Ok(())
         })?;

@@ -7,11 +7,11 @@
 //! 4 KiB; product codes in memory say which records to read, a hop reads several at once, and what was read is compared exactly.
 //! The records nearest to the start, which every search needs, can be kept in memory.
 //!
-//! - `format`: the sections; `build`, `draft`, `prune`: the graph; `memory`: searches in memory; `records`, `disk`: on disk.
+//! - `format`: the sections; `build`, `builder`, `prune`: the graph; `memory`: searches in memory; `records`, `disk`: on disk.
 
 mod build;
+mod builder;
 mod disk;
-mod draft;
 mod format;
 mod memory;
 mod prune;
@@ -85,7 +85,7 @@ impl<R: ReadAt> Kind<R> for Vamana<R> {
         let space = b.rows.space();
         <Self as Kind<R>>::check(&space, b.params)?;
         let settings = Settings::new(b.params);
-        let (draft, entry) = build::build(b, &settings)?;
+        let (builder, entry) = build::build(b, &settings)?;
         let shape = Shape {
             rows: b.rows.count(),
             degree: settings.degree,
@@ -96,14 +96,14 @@ impl<R: ReadAt> Kind<R> for Vamana<R> {
             resident: b.rows.count(),
         };
         if b.params.disk_percent > 0 && shape.rows > 0 {
-            return disk::build(b, shape, &draft, entry);
+            return disk::build(b, shape, &builder, entry);
         }
         let words = shape.rows.checked_mul(shape.list_words()).ok_or(Error::NoMemory)?;
         let mut lists = Buffer::zeroed(words.checked_mul(4).ok_or(Error::NoMemory)?)?;
         for (node, list) in lists.as_u32s_mut().chunks_mut(shape.list_words()).enumerate() {
             list.fill(NONE);
             let mut places = list.iter_mut();
-            draft.neighbours(node as u32, |neighbour| {
+            builder.neighbours(node as u32, |neighbour| {
                 if let Some(place) = places.next() {
                     *place = neighbour;
                 }

@@ -4,8 +4,8 @@
 use super::partial::bytes32;
 use crate::abi;
 use crate::groups::in_groups;
-use crate::x86_64::finish::finish_codes;
-use crate::x86_64::finish::finish_integers;
+use crate::x86_64::reduce::reduce_codes;
+use crate::x86_64::reduce::reduce_integers;
 use core::arch::x86_64::*;
 
 /// # Safety
@@ -13,7 +13,7 @@ use core::arch::x86_64::*;
 /// `batch` holds its invariants and is of `ELEMENT`s, which are bytes; the CPU has what this file enables.
 #[target_feature(enable = "avx2,popcnt")]
 pub(super) unsafe fn bytes<const ELEMENT: u32, const L2: bool>(batch: &abi::Batch) {
-    in_groups!(batch, batch.dim, finish_integers, sums_of_bytes, ELEMENT, L2)
+    in_groups!(batch, batch.dim, reduce_integers, sums_of_bytes, ELEMENT, L2)
 }
 
 /// # Safety
@@ -21,7 +21,7 @@ pub(super) unsafe fn bytes<const ELEMENT: u32, const L2: bool>(batch: &abi::Batc
 /// As [`bytes`], with codes.
 #[target_feature(enable = "avx2,popcnt")]
 pub(super) unsafe fn codes(batch: &abi::Batch) {
-    in_groups!(batch, batch.dim, finish_codes, sums_of_bytes, abi::SQ8, false)
+    in_groups!(batch, batch.dim, reduce_codes, sums_of_bytes, abi::SQ8, false)
 }
 
 /// # Safety
@@ -29,7 +29,7 @@ pub(super) unsafe fn codes(batch: &abi::Batch) {
 /// As [`bytes`], with bits.
 #[target_feature(enable = "avx2,popcnt")]
 pub(super) unsafe fn bits(batch: &abi::Batch) {
-    in_groups!(batch, batch.bytes, finish_integers, sums_of_bits)
+    in_groups!(batch, batch.bytes, reduce_integers, sums_of_bits)
 }
 
 /// The sums of `N` rows: bytes become words, whose products are added in pairs.

@@ -7,7 +7,7 @@
 
 use crate::abi;
 use crate::groups::in_groups;
-use crate::x86_64::finish::finish;
+use crate::x86_64::reduce::reduce;
 use core::arch::x86_64::*;
 
 /// # Safety
@@ -15,7 +15,7 @@ use core::arch::x86_64::*;
 /// `batch` holds its invariants and is of `ELEMENT`s; the CPU has what this file enables.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma,f16c")]
 pub(super) unsafe fn run<const ELEMENT: u32, const L2: bool>(batch: &abi::Batch) {
-    in_groups!(batch, batch.dim, finish, floats, ELEMENT, L2)
+    in_groups!(batch, batch.dim, reduce, floats, ELEMENT, L2)
 }
 
 /// The sums of `N` rows.

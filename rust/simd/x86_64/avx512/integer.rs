@@ -7,8 +7,8 @@
 
 use crate::abi;
 use crate::groups::in_groups;
-use crate::x86_64::finish::finish_codes;
-use crate::x86_64::finish::finish_integers;
+use crate::x86_64::reduce::reduce_codes;
+use crate::x86_64::reduce::reduce_integers;
 use core::arch::x86_64::*;
 
 /// # Safety
@@ -17,9 +17,9 @@ use core::arch::x86_64::*;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq")]
 pub(super) unsafe fn bytes<const ELEMENT: u32, const L2: bool>(batch: &abi::Batch) {
     if L2 {
-        in_groups!(batch, batch.dim, finish_integers, squares, ELEMENT)
+        in_groups!(batch, batch.dim, reduce_integers, squares, ELEMENT)
     } else {
-        in_groups!(batch, batch.dim, finish_integers, products, ELEMENT)
+        in_groups!(batch, batch.dim, reduce_integers, products, ELEMENT)
     }
 }
 
@@ -28,7 +28,7 @@ pub(super) unsafe fn bytes<const ELEMENT: u32, const L2: bool>(batch: &abi::Batc
 /// As [`bytes`], with codes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq")]
 pub(super) unsafe fn codes(batch: &abi::Batch) {
-    in_groups!(batch, batch.dim, finish_codes, weighted)
+    in_groups!(batch, batch.dim, reduce_codes, weighted)
 }
 
 /// # Safety
@@ -36,7 +36,7 @@ pub(super) unsafe fn codes(batch: &abi::Batch) {
 /// As [`bytes`], with bits.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq")]
 pub(super) unsafe fn bits(batch: &abi::Batch) {
-    in_groups!(batch, batch.bytes, finish_integers, differing)
+    in_groups!(batch, batch.bytes, reduce_integers, differing)
 }
 
 /// Runs `$body` for each block of 64 bytes up to `$size`, the last of which is padded with zeros; `$at` is where it begins, and

@@ -3,23 +3,23 @@
 
 use crate::abi;
 use crate::groups::in_groups;
-use crate::x86_64::finish::finish_codes;
-use crate::x86_64::finish::finish_integers;
 use crate::x86_64::partial::bytes16;
+use crate::x86_64::reduce::reduce_codes;
+use crate::x86_64::reduce::reduce_integers;
 use core::arch::x86_64::*;
 
 /// # Safety
 ///
 /// `batch` holds its invariants and is of `ELEMENT`s, which are bytes.
 pub(super) unsafe fn bytes<const ELEMENT: u32, const L2: bool>(batch: &abi::Batch) {
-    in_groups!(batch, batch.dim, finish_integers, sums_of_bytes, ELEMENT, L2)
+    in_groups!(batch, batch.dim, reduce_integers, sums_of_bytes, ELEMENT, L2)
 }
 
 /// # Safety
 ///
 /// `batch` holds its invariants and is of codes.
 pub(super) unsafe fn codes(batch: &abi::Batch) {
-    in_groups!(batch, batch.dim, finish_codes, sums_of_bytes, abi::SQ8, false)
+    in_groups!(batch, batch.dim, reduce_codes, sums_of_bytes, abi::SQ8, false)
 }
 
 /// The sums of `N` rows: bytes become words, whose products are added in pairs.

@@ -74,7 +74,7 @@ fn clamp_cosine(distance: f32) -> f32 {
 ///
 /// `batch` holds its invariants, and `i < batch.count`.
 #[inline(always)]
-pub(crate) unsafe fn finish(batch: &abi::Batch, i: usize, sum: f32) {
+pub(crate) unsafe fn reduce(batch: &abi::Batch, i: usize, sum: f32) {
     // SAFETY: the row of key `i` has an inverse norm if the metric takes one, and the key is writable.
     unsafe {
         let distance = match batch.metric {
@@ -92,7 +92,7 @@ pub(crate) unsafe fn finish(batch: &abi::Batch, i: usize, sum: f32) {
         };
         // Infinite or NaN: the exponent is all ones.
         if distance.to_bits() & 0x7f80_0000 == 0x7f80_0000 {
-            finish_wide(batch, i);
+            reduce_wide(batch, i);
         } else {
             *batch.keys.add(i) = key(distance);
         }
@@ -114,9 +114,9 @@ pub(crate) unsafe fn row_term(batch: &abi::Batch, i: usize) -> f32 {
 ///
 /// # Safety
 ///
-/// As [`finish`], and the batch is of codes.
+/// As [`reduce`], and the batch is of codes.
 #[inline(always)]
-pub(crate) unsafe fn finish_codes(batch: &abi::Batch, i: usize, sum: i32) {
+pub(crate) unsafe fn reduce_codes(batch: &abi::Batch, i: usize, sum: i32) {
     // SAFETY: as the caller's.
     unsafe {
         let mut term = f32::from_bits(batch.constants.base);
@@ -133,10 +133,10 @@ pub(crate) unsafe fn finish_codes(batch: &abi::Batch, i: usize, sum: i32) {
 ///
 /// # Safety
 ///
-/// As [`finish`].
+/// As [`reduce`].
 #[cold]
 #[inline(never)]
-pub(crate) unsafe fn finish_wide(batch: &abi::Batch, i: usize) {
+pub(crate) unsafe fn reduce_wide(batch: &abi::Batch, i: usize) {
     // SAFETY: the query and the row have `dim` elements of the type, and the key is writable.
     unsafe {
         let (q, r) = (batch.query, batch.row(i));

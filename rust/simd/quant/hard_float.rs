@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The quantizers' part of the float island, as the root `../island.rs` takes it in.
+//! The quantizers' part of the hard-float object, as the root `../hard_float.rs` takes it in.
 
 mod abi;
 #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Root of the float island: the only hard-float object of the module.
+//! Root of the hard-float object: the only hard-float object of the module.
 //!
 //! Kbuild compiles this file by a rule of its own for the host triple (see `lib.rs` for the other half). Invariants, which
-//! the build checks with `nm -u`: nothing in here panics, allocates, faults, sleeps or calls a function outside the island.
+//! the build checks with `nm -u`: nothing in here panics, allocates, faults, sleeps or calls a function outside the hard-float object.
 //! Its ABI is `abi::Batch`, pointers and lengths; callers are inside an FPU section.
 #![no_std]
 // Stable since Rust 1.89; the kernel's compiler may be older, and Kbuild lets it use them.
@@ -15,17 +15,17 @@ mod abi;
 mod codes;
 mod element;
 mod entry;
-mod finish;
+mod reduce;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod groups;
 mod norms;
 mod prefetch;
 mod project {
     mod abi;
-    mod island;
+    mod hard_float;
     mod sketch;
 }
-#[path = "quant/island.rs"]
+#[path = "quant/hard_float.rs"]
 mod quant;
 mod scalar;
 #[cfg(target_arch = "x86_64")]

@@ -16,7 +16,7 @@ use vexfs_host::Result;
 const LOCKS: usize = 1024;
 
 /// Lists of neighbours with some room to spare.
-pub(super) struct Draft {
+pub(super) struct GraphBuilder {
     /// `room` words a node.
     lists: Vec<AtomicU32>,
     degrees: Vec<AtomicU32>,
@@ -24,31 +24,31 @@ pub(super) struct Draft {
     pub(super) room: usize,
 }
 
-impl Draft {
+impl GraphBuilder {
     /// `count` nodes without neighbours.
     #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn new(count: usize, degree: usize, threads: usize) -> Result<Self> {
         // The authors' slack: a list is shortened only when it is so much longer than it may be in the end.
         let room = degree + degree / 3 + 1;
-        let mut draft = Self {
+        let mut builder = Self {
             lists: Vec::new(),
             degrees: Vec::new(),
             locks: Vec::new(),
             room,
         };
         let words = count.checked_mul(room).ok_or(vexfs_host::Error::NoMemory)?;
-        draft.lists.reserve(words)?;
+        builder.lists.reserve(words)?;
         for _ in 0..words {
-            draft.lists.push(AtomicU32::new(0))?;
+            builder.lists.push(AtomicU32::new(0))?;
         }
-        draft.degrees.reserve(count)?;
+        builder.degrees.reserve(count)?;
         for _ in 0..count {
-            draft.degrees.push(AtomicU32::new(0))?;
+            builder.degrees.push(AtomicU32::new(0))?;
         }
         for _ in 0..if threads > 1 { LOCKS } else { 1 } {
-            draft.locks.push(Mutex::new(())?)?;
+            builder.locks.push(Mutex::new(())?)?;
         }
-        Ok(draft)
+        Ok(builder)
     }
 
     fn list(&self, node: u32) -> &[AtomicU32] {

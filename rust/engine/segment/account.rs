@@ -35,14 +35,14 @@ impl Total {
 }
 
 /// Bytes of memory that a collection's rows take, and those of all collections.
-pub(crate) struct Meter {
+pub(crate) struct MemoryAccount {
     own: AtomicU64,
     total: Arc<Total>,
     /// When the collection was used last.
     used: AtomicU64,
 }
 
-impl Meter {
+impl MemoryAccount {
     /// Nothing yet, counted in `total` too.
     pub(crate) fn new(total: Arc<Total>) -> Self {
         Self {
@@ -84,15 +84,15 @@ impl Meter {
 
 /// The bytes of one thing in memory; they are counted for as long as this exists.
 pub(crate) struct Counter {
-    meter: Arc<Meter>,
+    account: Arc<MemoryAccount>,
     bytes: AtomicU64,
 }
 
 impl Counter {
     /// No bytes.
-    pub(crate) fn new(meter: &Arc<Meter>) -> Self {
+    pub(crate) fn new(account: &Arc<MemoryAccount>) -> Self {
         Self {
-            meter: meter.clone(),
+            account: account.clone(),
             bytes: AtomicU64::new(0),
         }
     }
@@ -105,7 +105,7 @@ impl Counter {
     /// Counts so many from now on.
     pub(crate) fn set(&self, bytes: u64) {
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
-        self.meter.change(before, bytes);
+        self.account.change(before, bytes);
     }
 }
 

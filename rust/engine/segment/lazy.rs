@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Something that is read from disk when it is first needed, and counted while it is in memory.
 
+use super::account::Counter;
+use super::account::MemoryAccount;
 use super::column::Held;
-use super::meter::Counter;
-use super::meter::Meter;
 use core::ops::Deref;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
@@ -39,22 +39,22 @@ impl<T: Held> Deref for Kept<T> {
 }
 
 /// A value that may not be in memory yet.
-pub(crate) struct Part<T: Held> {
+pub(crate) struct Lazy<T: Held> {
     value: RwLock<Option<Arc<Kept<T>>>>,
     /// Held by who loads: others wait instead of reading the same.
     loading: RwLock<()>,
-    meter: Arc<Meter>,
+    account: Arc<MemoryAccount>,
     /// When it was used last.
     used: AtomicU64,
 }
 
-impl<T: Held> Part<T> {
+impl<T: Held> Lazy<T> {
     /// Nothing in memory.
-    pub(crate) fn new(meter: &Arc<Meter>) -> Result<Self> {
+    pub(crate) fn new(account: &Arc<MemoryAccount>) -> Result<Self> {
         Ok(Self {
             value: RwLock::new(None)?,
             loading: RwLock::new(())?,
-            meter: meter.clone(),
+            account: account.clone(),
             used: AtomicU64::new(0),
         })
     }
@@ -62,7 +62,7 @@ impl<T: Held> Part<T> {
     /// The value if it is in memory.
     pub(crate) fn get(&self) -> Option<Arc<Kept<T>>> {
         let value = self.value.read().clone()?;
-        self.used.store(self.meter.now(), Ordering::Relaxed);
+        self.used.store(self.account.now(), Ordering::Relaxed);
         Some(value)
     }
 
@@ -91,10 +91,10 @@ impl<T: Held> Part<T> {
     fn put(&self, value: T) -> Result<Arc<Kept<T>>> {
         let value = Arc::new(Kept {
             value,
-            counter: Counter::new(&self.meter),
+            counter: Counter::new(&self.account),
         })?;
         value.recount();
-        self.used.store(self.meter.now(), Ordering::Relaxed);
+        self.used.store(self.account.now(), Ordering::Relaxed);
         let before = self.value.write().replace(value.clone());
         drop(before);
         Ok(value)
@@ -113,7 +113,7 @@ pub(crate) trait Evict {
     fn trim(&self) -> u64;
 }
 
-impl<T: Held> Evict for Part<T> {
+impl<T: Held> Evict for Lazy<T> {
     fn last_use(&self) -> Option<u64> {
         let is_there = self.value.read().is_some();
         is_there.then(|| self.used.load(Ordering::Relaxed))

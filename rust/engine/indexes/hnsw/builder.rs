@@ -34,7 +34,7 @@ pub(super) fn room(degree: usize) -> usize {
 }
 
 /// The memory of a graph that is being built.
-pub(super) struct Draft {
+pub(super) struct GraphBuilder {
     /// The highest level of each row.
     levels: Vec<u8>,
     /// The rows of the levels from 1 on.
@@ -46,7 +46,7 @@ pub(super) struct Draft {
     shape: Shape,
 }
 
-impl Draft {
+impl GraphBuilder {
     /// A graph of rows with these highest levels, whose lists are empty.
     #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn new(shape: Shape, levels: Vec<u8>) -> Result<Self> {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! From the sums of a group of rows to their keys: `crate::finish::finish` for four at once, with the same results.
+//! From the sums of a group of rows to their keys: `crate::reduce::reduce` for four at once, with the same results.
 
 #![allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
 
 use crate::abi;
-use crate::finish::finish_wide;
-use crate::finish::row_term;
 use crate::norms::EXTREME;
+use crate::reduce::reduce_wide;
+use crate::reduce::row_term;
 use core::arch::x86_64::*;
 
 /// Writes keys `i .. i + LIVE`, given their rows' sums in the first lanes; the others are ignored.
@@ -15,7 +15,7 @@ use core::arch::x86_64::*;
 ///
 /// `batch` holds its invariants, and `i + LIVE <= batch.count`.
 #[inline(always)]
-pub(super) unsafe fn finish<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: __m128) {
+pub(super) unsafe fn reduce<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: __m128) {
     // SAFETY: every x86-64 has SSE2; the keys' rows have inverse norms if the metric takes them, and the keys are writable.
     unsafe {
         let distances = match batch.metric {
@@ -46,7 +46,7 @@ pub(super) unsafe fn finish<const LIVE: usize>(batch: &abi::Batch, i: usize, sum
         if special != 0 {
             for k in 0..LIVE {
                 if special & 1 << k != 0 {
-                    finish_wide(batch, i + k);
+                    reduce_wide(batch, i + k);
                 }
             }
         }
@@ -57,20 +57,20 @@ pub(super) unsafe fn finish<const LIVE: usize>(batch: &abi::Batch, i: usize, sum
 ///
 /// # Safety
 ///
-/// As [`finish`].
+/// As [`reduce`].
 #[inline(always)]
-pub(super) unsafe fn finish_integers<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: __m128i) {
+pub(super) unsafe fn reduce_integers<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: __m128i) {
     // SAFETY: as the caller's.
-    unsafe { finish::<LIVE>(batch, i, _mm_cvtepi32_ps(sums)) }
+    unsafe { reduce::<LIVE>(batch, i, _mm_cvtepi32_ps(sums)) }
 }
 
 /// The same for sums of weights times codes.
 ///
 /// # Safety
 ///
-/// As [`finish`], and the batch is of codes.
+/// As [`reduce`], and the batch is of codes.
 #[inline(always)]
-pub(super) unsafe fn finish_codes<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: __m128i) {
+pub(super) unsafe fn reduce_codes<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: __m128i) {
     // SAFETY: every x86-64 has SSE2; rows `i .. i + LIVE` are rows of the batch.
     unsafe {
         let mut terms = _mm_set1_ps(f32::from_bits(batch.constants.base));
@@ -97,7 +97,7 @@ pub(super) unsafe fn finish_codes<const LIVE: usize>(batch: &abi::Batch, i: usiz
 ///
 /// # Safety
 ///
-/// As [`finish`].
+/// As [`reduce`].
 #[inline(always)]
 unsafe fn store<const LIVE: usize>(batch: &abi::Batch, i: usize, distances: __m128) -> __m128i {
     // SAFETY: every x86-64 has SSE2, and the keys are writable.

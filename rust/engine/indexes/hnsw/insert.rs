@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Inserting rows into a draft (algorithm 1 of the paper), by several threads.
+//! Inserting rows into a builder (algorithm 1 of the paper), by several threads.
 //!
 //! All levels were drawn before, so that every list has its place, and the entry is at the top: no insertion changes it.
 //!
 //! Rows of long vectors are looked for by temporary codes of a byte a dimension, a quarter of the memory to go through. What is
 //! found is compared by full vectors before neighbours are chosen.
 
+use super::builder::room;
+use super::builder::Choice;
+use super::builder::DraftLayer;
+use super::builder::Locks;
 use super::codes::Coding;
 use super::codes::Work;
-use super::draft::room;
-use super::draft::Choice;
-use super::draft::DraftLayer;
-use super::draft::Locks;
 use super::layout::Shape;
 use super::measure::Full;
 use super::measure::Measure;
@@ -100,7 +100,7 @@ impl Rough {
 }
 
 /// A graph that is being built, as its threads see it.
-pub(super) struct Weaver<'a> {
+pub(super) struct Inserter<'a> {
     pub(super) choice: Choice<'a>,
     pub(super) layers: Vec<DraftLayer<'a>>,
     pub(super) locks: Locks,
@@ -112,7 +112,7 @@ pub(super) struct Weaver<'a> {
     entry: (u32, usize),
 }
 
-impl<'a> Weaver<'a> {
+impl<'a> Inserter<'a> {
     /// `entry` is a row in the graph; it need have no neighbours if it is alone.
     #[inline(never)] // Its frame is not to be part of every caller's.
     pub(super) fn new(
@@ -121,7 +121,7 @@ impl<'a> Weaver<'a> {
         (levels, layers): (&'a [u8], Vec<DraftLayer<'a>>),
         entry: u32,
     ) -> Result<Self> {
-        let mut weaver = Self {
+        let mut inserter = Self {
             choice: Choice {
                 kernels: b.kernels,
                 rows: b.rows,
@@ -134,8 +134,8 @@ impl<'a> Weaver<'a> {
             ef: (b.params.ef_construction as usize).max(1),
             entry: (entry, 0),
         };
-        weaver.entry.1 = weaver.level(entry);
-        Ok(weaver)
+        inserter.entry.1 = inserter.level(entry);
+        Ok(inserter)
     }
 
     /// The row that every walk starts from.
@@ -200,7 +200,7 @@ impl<'a> Weaver<'a> {
             &query,
             (&mut code, &mut vector),
             Insert {
-                weaver: self,
+                inserter: self,
                 row,
                 hand,
             },
@@ -307,13 +307,13 @@ impl<'a> Weaver<'a> {
 
 /// The insertion of a row by codes.
 struct Insert<'a, 'b> {
-    weaver: &'a Weaver<'b>,
+    inserter: &'a Inserter<'b>,
     row: u32,
     hand: &'a mut Hand,
 }
 
 impl Work for Insert<'_, '_> {
     fn with(self, measure: &impl Measure) -> Result {
-        self.weaver.insert_by(self.row, measure, self.hand)
+        self.inserter.insert_by(self.row, measure, self.hand)
     }
 }

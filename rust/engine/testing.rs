@@ -53,7 +53,8 @@ pub(crate) fn open<I: Kind<NoReader>>(
     })
 }
 
-/// Searches as the planner does: all accepted rows are compared where that costs less, or the index gave up or found too few.
+/// Searches as the planner does: the rows that a filter accepts are compared where that costs
+/// less, and all accepted ones where the index gave up or found too few.
 pub(crate) fn search_or_scan(
     index: &impl Index,
     scope: &Scope<'_>,
@@ -66,7 +67,8 @@ pub(crate) fn search_or_scan(
     let wanted = accepted.min(nearest.k());
     let costs = Costs::new(&scope.rows.space(), count as u64);
     let mut cost = Cost {
-        gave_up: index.cost(&costs, knobs, nearest.k(), accepted as u64) >= index.scan_cost(&costs, accepted as u64),
+        gave_up: scope.accept.is_some()
+            && index.cost(&costs, knobs, nearest.k(), accepted as u64) >= index.scan_cost(&costs, accepted as u64),
         ..Cost::default()
     };
     if !cost.gave_up {

@@ -10,11 +10,11 @@ use vexfs_uapi as uapi;
 use vexfs_vfs::Inode;
 use vexfs_vfs::Result;
 
-use crate::inode::ROOT;
 use super::caller::Access;
 use super::caller::Caller;
 use super::copy;
 use super::copy::Arg;
+use crate::inode::ROOT;
 use crate::room::with_room;
 use crate::super_block::collections;
 use crate::super_block::VexFs;

@@ -13,9 +13,9 @@ use zerocopy::FromZeros;
 
 use super::caller::Access;
 use super::caller::Caller;
+use super::caller::Writes;
 use super::copy;
 use super::copy::Arg;
-use super::caller::Writes;
 
 /// Threads that build: the caller's own.
 const THREADS: usize = 1;

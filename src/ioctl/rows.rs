@@ -182,4 +182,3 @@ pub fn get(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     arg.write()?;
     Ok(0)
 }
-

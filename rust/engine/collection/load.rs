@@ -135,7 +135,7 @@ impl<'a> Chain<'a> {
     }
 
     /// The header of the next record, `None` at the end. [`pass`](Self::pass) is to be called next.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn header(&mut self) -> Result<Option<Header>> {
         relax()?;
         if self.at == self.window.file_len {
@@ -260,7 +260,7 @@ struct Replay<'a> {
 }
 
 /// Opens the segments of a collection.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn targets(of: &Collection, item: &Item) -> Result<Vec<Target>> {
     let mut targets = Vec::with_capacity(item.segments.len())?;
     for entry in &item.segments {
@@ -288,7 +288,7 @@ fn targets(of: &Collection, item: &Item) -> Result<Vec<Target>> {
 }
 
 /// Reads the collection with this item.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) fn load(of: &Collection, item: &Item) -> Result<(Arc<Version>, TailEnd)> {
     let window = Window::new(of, item.tail, WINDOW)?;
     let mut replay = Replay {
@@ -353,7 +353,7 @@ impl From<Error> for Refusal {
 
 impl Replay<'_> {
     /// Replays the record with this header.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn step(&mut self, header: &Header) -> Result {
         match self.apply(header) {
             Ok(()) => Ok(()),
@@ -372,7 +372,7 @@ impl Replay<'_> {
         Ok(false)
     }
 
-    #[inline(never)] // Its frame is not to be part of the loop's.
+    #[inline(never)] // own frame
     fn apply(&mut self, header: &Header) -> core::result::Result<(), Refusal> {
         let Replay {
             chain,

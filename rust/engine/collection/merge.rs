@@ -113,7 +113,7 @@ impl Collection {
         sealed
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn seal_tail(&self, writer: &mut Writer) -> Result<Txg> {
         let version = self.version.read().clone().ok_or(Error::Overflow)?;
         let material = {
@@ -147,7 +147,7 @@ impl Collection {
     }
 
     /// The sections of a segment that are derived from its rows: those of fields and of its index.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn sections(
         &self,
         material: &Material,
@@ -198,7 +198,7 @@ impl Collection {
         merged
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn merge_and_publish(&self, plan: Plan, work: &Work<'_>) -> Result<Txg> {
         let urgent = plan.urgent;
         let (file, number) = {
@@ -229,7 +229,7 @@ impl Collection {
     }
 
     /// Writes the segment that others are merged into, `None` if they have no live rows.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn merged(
         &self,
         plan: &Plan,
@@ -272,7 +272,7 @@ impl Collection {
     }
 
     /// The rows of a merged segment that have died in the old ones since the merge began. The caller holds `writer`.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn late_kills(&self, inputs: &[Input], new: &Segment) -> Result<Dead> {
         let version = self.version.read().clone().ok_or(Error::Overflow)?;
         let (_, dead) = version.snapshot()?;

@@ -173,7 +173,7 @@ impl Dead {
 }
 
 impl Version {
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn new(
         context: &CollectionContext,
         item: &Item,
@@ -322,7 +322,7 @@ impl Collection {
     /// # Errors
     ///
     /// Those of reading headers, if they are not in memory.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub fn info(&self) -> Result<Info> {
         let writer = self.writer.write_killable()?;
         self.info_locked(&writer)
@@ -344,7 +344,7 @@ impl Collection {
         Ok(done)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn info_locked(&self, writer: &Writer) -> Result<Info> {
         let version = self.version.read().clone();
         let (survey, segments) = match (&writer.end, version) {

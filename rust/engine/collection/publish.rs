@@ -134,7 +134,7 @@ impl Collection {
     /// # Errors
     ///
     /// Those of writing, after which nothing has changed.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn publish(&self, writer: &mut Writer, update: Update) -> Result<Txg> {
         let version = self.version.read().clone().ok_or(Error::Overflow)?;
         let Some(end) = &mut writer.end else {

@@ -178,7 +178,7 @@ impl Collection {
     }
 
     /// Checks a search and returns its queries and the largest key of a hit.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn check_search<'a>(&self, search: &Search<'a>) -> Result<(Vec<Query<'a>>, u32)> {
         let space = self.params.space();
         let row_bytes = space.row_bytes();
@@ -212,7 +212,7 @@ impl Collection {
     }
 
     /// Offers the nearest rows of a segment.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn search_segment(
         &self,
         task: &Task<'_>,
@@ -241,7 +241,7 @@ impl Collection {
     }
 
     /// Searches a segment that may have rows which match; `fields` if there is a filter.
-    #[inline(never)] // Its frame is not to be part of its caller's.
+    #[inline(never)] // own frame
     fn search_matching(
         &self,
         task: &Task<'_>,
@@ -294,7 +294,7 @@ impl Collection {
         Ok(facts)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn answer(&self, version: Arc<Version>, tops: Vec<TopK>, cost: Cost) -> Result<Found> {
         let mut hits: Vec<Hit> = Vec::new();
         let mut counts = Vec::with_capacity(tops.len())?;
@@ -339,7 +339,7 @@ impl Collection {
 }
 
 /// Offers the nearest rows of segment number `place` to each query.
-#[inline(never)] // Its frame is not to be part of its caller's.
+#[inline(never)] // own frame
 fn offer(segment: &Segment, place: usize, nearests: Vec<Nearest>, tops: &mut [TopK]) -> Result {
     let ids = segment.ids()?;
     for (nearest, top) in nearests.into_iter().zip(tops) {

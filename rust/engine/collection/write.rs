@@ -253,7 +253,7 @@ impl Collection {
     }
 
     /// Appends a batch; `ascending` are its ids in order.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn append(
         &self,
         writer: &mut Writer,

@@ -254,7 +254,7 @@ impl Fields {
 /// # Errors
 ///
 /// `NoMemory`, `Interrupted`.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(crate) fn build(count: usize, payloads: &dyn Payloads) -> Result<Sections> {
     let mut seed = [0; 16];
     vexfs_host::random(&mut seed)?;

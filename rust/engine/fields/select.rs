@@ -99,7 +99,7 @@ impl FieldIndex {
         self.cache.get(program)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn compute(&self, program: &Program, payloads: &dyn Payloads) -> Result<Selection> {
         let Truth { sure, maybe } = self.truth(program)?;
         let mut selection = Selection {
@@ -125,7 +125,7 @@ impl FieldIndex {
         Ok(selection)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn truth(&self, program: &Program) -> Result<Truth> {
         let mut stack: Vec<Group<'_>> = Vec::new();
         let mut at = 0;
@@ -175,7 +175,7 @@ impl FieldIndex {
         })
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn test(&self, name: &[u8], check: &Check<'_>) -> Result<Truth> {
         let mut truth = self.nothing()?;
         let mut doubtful: Option<Bits> = None;

@@ -53,7 +53,7 @@ impl Check<'_> {
     }
 
     /// Whether the test is true for one of the values.
-    #[inline(never)] // Its frame is not to be part of the caller's.
+    #[inline(never)] // own frame
     fn accepts_one(&self, values: Option<Values<'_>>, work: &mut usize) -> Result<bool> {
         did(FIND, work)?;
         for value in values.into_iter().flatten() {

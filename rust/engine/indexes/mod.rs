@@ -44,7 +44,7 @@ macro_rules! kinds {
 
         impl<R: ReadAt> AnyIndex<R> {
             /// Makes the sections of an index, if possible from that of a part of the rows.
-            #[inline(never)] // Its frame is not to be part of every caller's.
+            #[inline(never)] // own frame
             pub(crate) fn build(build: &Build<'_>, base: Option<Base<'_, R>>) -> Result<Sections> {
                 match build.params.kind() {
                     IndexKind::Flat => Ok(Sections::new()),

@@ -155,13 +155,13 @@ impl Facts {
 }
 
 /// Whether rows may match the filter.
-#[inline(never)] // Its frame is not to be part of its caller's.
+#[inline(never)] // own frame
 pub(crate) fn may_match(program: &Program, fields: &FieldIndex) -> Result<bool> {
     Ok(fields.estimate(program)?.upper > 0)
 }
 
 /// What is to be done in a segment of so many rows where nothing matches the filter.
-#[inline(never)] // Its frame is not to be part of its caller's.
+#[inline(never)] // own frame
 pub(crate) fn nothing(program: &Program, fields: &FieldIndex, rows: usize, dead: Option<&Bits>) -> Result<Facts> {
     let mut facts = Facts::of_segment(rows, dead);
     facts.estimate = fields.estimate(program)?;
@@ -181,7 +181,7 @@ pub(crate) fn search(view: &View<'_>, ask: &Ask<'_>, queries: &[Query<'_>], near
     Ok(facts)
 }
 
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn run(view: &View<'_>, ask: &Ask<'_>, queries: &[Query<'_>], nearest: &mut [Nearest], facts: &mut Facts) -> Result {
     let Some(program) = ask.filter else {
         return choose(view, ask, &Accept::new(view, None)?, queries, nearest, facts);
@@ -211,7 +211,7 @@ fn most(nearest: &[Nearest]) -> usize {
 }
 
 /// Searches when it is known which rows may be found.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn choose(
     view: &View<'_>,
     ask: &Ask<'_>,
@@ -241,7 +241,7 @@ fn choose(
 }
 
 /// The rows that match the filter, for the facts as well.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn select(view: &View<'_>, program: &Program, facts: &mut Facts) -> Result<Arc<Selection>> {
     let fields = view.fields.ok_or(Error::Invalid("a filter without field indexes"))?;
     let (selection, cached) = fields.select(program, view.payloads)?;
@@ -299,7 +299,7 @@ impl Accept {
 }
 
 /// Searches the index for each query, and scans where it finds too few.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn with_index(
     view: &View<'_>,
     model: &Model<'_>,
@@ -341,7 +341,7 @@ fn with_index(
 }
 
 /// Compares all rows that may be found.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn scan_rows(
     view: &View<'_>,
     accept: &Accept,

@@ -63,7 +63,7 @@ impl Decided {
 
 /// Searches the index for more rows than wanted and offers those whose payloads match. From the first query on for which
 /// these are too few, the matching rows are determined and the search goes on with them.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) fn search(
     view: &View<'_>,
     ask: &Ask<'_>,

@@ -199,7 +199,7 @@ fn pick(sources: &[Source<'_>]) -> Result<(Vec<Pick>, usize)> {
 /// Copies the live rows of the sources, in the order of their ids.
 ///
 /// For source `base` the new number of each of its rows is returned too, `u32::MAX` for the dead ones.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(crate) fn assemble(space: &Space, sources: &[Source<'_>], base: Option<usize>) -> Result<(Material, Vec<u32>)> {
     let (picks, payload_bytes) = pick(sources)?;
     let (count, len) = (picks.len(), space.row_bytes());

@@ -109,7 +109,7 @@ impl File {
     }
 
     /// Reads and checks the header.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(crate) fn header(&self) -> Result<(Header, Vec<Place>)> {
         let CollectionContext { fs, dir, params, .. } = &self.context;
         let inode = fs.inode(self.ino).map_err(|e| match e {

@@ -110,7 +110,7 @@ impl Segment {
         Ok(segment)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn with(file: File, header: Header, places: Vec<Place>) -> Result<Arc<Self>> {
         let account = file.context().account.clone();
         Arc::new(Self {
@@ -130,7 +130,7 @@ impl Segment {
     }
 
     /// Writes a segment to the new hidden file, piece by piece, and keeps what was written in memory.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(crate) fn create(
         file: File,
         number: u64,
@@ -277,7 +277,7 @@ impl Segment {
     }
 
     /// The vectors.
-    #[inline(never)] // Its frame is not to be part of its callers'.
+    #[inline(never)] // own frame
     pub(crate) fn vectors(&self) -> Result<Arc<Kept<Vectors>>> {
         self.vectors.get_or_load(|| {
             Ok(Vectors {
@@ -331,7 +331,7 @@ impl Segment {
     }
 
     /// The index, `None` if there is none.
-    #[inline(never)] // Its frame is not to be part of its callers'.
+    #[inline(never)] // own frame
     pub(crate) fn index(&self) -> Result<Option<Arc<Kept<Index>>>> {
         if self.header.index.kind() == IndexKind::Flat {
             return Ok(None);
@@ -344,7 +344,7 @@ impl Segment {
     }
 
     /// The indexes of payload fields.
-    #[inline(never)] // Its frame is not to be part of its callers'.
+    #[inline(never)] // own frame
     pub(crate) fn fields(&self) -> Result<Arc<Kept<FieldIndex>>> {
         self.fields
             .get_or_load(|| self.opened_fields(self.sections(|kind| (kind::FIELDS..kind::INDEX).contains(&kind))?))
@@ -363,7 +363,7 @@ impl Segment {
     }
 
     /// Opens what was just written.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn open_sections(&self, sections: Sections) -> Result {
         let (mut of_index, mut of_fields) = (Vec::new(), Vec::new());
         let on_demand = self.on_demand().map(|place| place.kind);
@@ -387,7 +387,7 @@ impl Segment {
         self.place(Index::section_on_demand(&self.header.index)?)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn opened_index(&self, sections: Sections) -> Result<Index> {
         let reader = self.on_demand().map(|place| Reader::new(&self.file, place));
         let opened = Index::open(Opening {
@@ -400,7 +400,7 @@ impl Segment {
         opened.map_err(|e| self.blame(e))
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn opened_fields(&self, sections: Sections) -> Result<FieldIndex> {
         FieldIndex::open(self.count(), sections).map_err(|e| self.blame(e))
     }

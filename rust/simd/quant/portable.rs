@@ -76,7 +76,7 @@ pub(super) unsafe fn assign(args: &abi::Assign) {
 /// # Safety
 ///
 /// `args` holds its invariants, and `i` is a vector.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) unsafe fn offer(args: &abi::Assign, i: usize, best: &[f32; LANES], at: &[u32; LANES]) {
     // SAFETY: `i` is a vector, which has words in `best` and `nearest`.
     unsafe {

@@ -41,7 +41,7 @@ pub(super) fn build(b: &Build<'_>, shape: Shape) -> Result<Graph> {
 }
 
 /// A graph of all rows without an edge.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn unconnected(b: &Build<'_>, shape: Shape) -> Result<GraphBuilder> {
     let count = b.rows.count();
     let mut levels = Vec::with_capacity(count)?;
@@ -52,7 +52,7 @@ fn unconnected(b: &Build<'_>, shape: Shape) -> Result<GraphBuilder> {
 }
 
 /// Shortens all lists to their final length and puts them in the form of the sections.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) fn finish(inserter: &Inserter<'_>, shape: Shape, count: usize) -> Result<Graph> {
     let mut records = Buffer::zeroed(count.checked_mul(shape.record_bytes).ok_or(Error::NoMemory)?)?;
     let mut nodes = Vec::new();

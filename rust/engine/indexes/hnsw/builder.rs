@@ -48,7 +48,7 @@ pub(super) struct GraphBuilder {
 
 impl GraphBuilder {
     /// A graph of rows with these highest levels, whose lists are empty.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn new(shape: Shape, levels: Vec<u8>) -> Result<Self> {
         let above = rows_above(&levels)?;
         let (mut words, mut nodes) = (levels.len().saturating_mul(room(shape.degree(0))), levels.len());
@@ -69,7 +69,7 @@ impl GraphBuilder {
     }
 
     /// The highest level of each row, and the levels from 0 on.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn layers(&mut self) -> Result<(&[u8], Vec<DraftLayer<'_>>)> {
         let mut links = atomics(&mut self.links)?;
         let mut keys = atomics(&mut self.keys)?;

@@ -106,7 +106,7 @@ impl Coding {
     }
 
     /// Learns parameters from the rows, and writes the code of row `i` to `out[offset + i * stride..]`.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn encode(
         &self,
         kernels: Kernels,

@@ -62,7 +62,7 @@ impl Old<'_> {
 }
 
 /// Builds the graph of all rows, of which `map` tells where those of `base` are.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) fn extend(b: &Build<'_>, shape: Shape, base: &Graph, map: &[u32]) -> Result<Graph> {
     let count = b.rows.count();
     let old = Old { graph: base, map };
@@ -112,7 +112,7 @@ struct Ranks {
 }
 
 /// Old nodes keep their levels, new ones get theirs.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn ranks(b: &Build<'_>, shape: Shape, old: &Old<'_>) -> Result<Ranks> {
     let (count, base) = (b.rows.count(), old.graph);
     // `NONE` until the row's level is known.

@@ -79,7 +79,7 @@ struct Rough {
 
 impl Rough {
     /// Encodes the rows, if they are long floats.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn new(b: &Build<'_>) -> Result<Option<Box<Self>>> {
         let space = b.rows.space();
         if !Sq8::fits(&space) || space.row_bytes() < LONG {
@@ -114,7 +114,7 @@ pub(super) struct Inserter<'a> {
 
 impl<'a> Inserter<'a> {
     /// `entry` is a row in the graph; it need have no neighbours if it is alone.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn new(
         b: &Build<'a>,
         shape: Shape,
@@ -149,7 +149,7 @@ impl<'a> Inserter<'a> {
     }
 
     /// Inserts a row and lets walks start from it.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn raise(&mut self, row: u32) -> Result {
         let mut hand = Hand::new(self.levels.len(), &self.shape)?;
         self.insert(row, &mut hand)?;
@@ -158,7 +158,7 @@ impl<'a> Inserter<'a> {
     }
 
     /// Does `work` for all numbers below `count`, in portions by all threads.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn for_all(
         &self,
         threads: usize,

@@ -142,7 +142,7 @@ impl Graph {
     }
 
     /// Writes the codes of the rows into the records.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn encode(&mut self, b: &Build<'_>, coding: &Coding) -> Result {
         let Shape { record_bytes, .. } = self.shape;
         let offset = self.shape.code_at();
@@ -184,7 +184,7 @@ impl Graph {
     }
 
     /// The sections.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn into_sections(self) -> Result<Sections> {
         let mut head = Buffer::zeroed(4 * HEAD_WORDS)?;
         let fields = [
@@ -219,7 +219,7 @@ impl Graph {
     }
 
     /// Reads the sections of a graph of `count` rows and checks every word of them.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn open(count: usize, shape: Shape, coding: &Coding, sections: &mut Sections) -> Result<Self> {
         let head = take_section(sections, HEAD).ok_or(corrupt("a graph has no head"))?;
         let records = take_section(sections, RECORDS).ok_or(corrupt("a graph has no records"))?;

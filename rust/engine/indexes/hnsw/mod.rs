@@ -71,7 +71,7 @@ impl<R> Kind<R> for Hnsw {
         shape(space, params).map(drop)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn build(build: &Build<'_>) -> Result<Sections> {
         let params = filled(build.params);
         let b = Build {
@@ -89,7 +89,7 @@ impl<R> Kind<R> for Hnsw {
         filled(params).m == filled(of).m
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn extend(build: &Build<'_>, base: &Self, map: &[u32]) -> Result<Sections> {
         let params = filled(build.params);
         let b = Build {
@@ -102,7 +102,7 @@ impl<R> Kind<R> for Hnsw {
         graph.into_sections()
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn open(mut opening: Opening<'_, R>) -> Result<Self> {
         let (shape, coding) = shape(opening.space, opening.params)?;
         Ok(Self {
@@ -114,7 +114,7 @@ impl<R> Kind<R> for Hnsw {
 }
 
 impl Index for Hnsw {
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
         self.walk_and_rank(scope, query, knobs, nearest)
     }

@@ -43,7 +43,7 @@ fn spread(graph: &Graph, reached: &mut Bits, open: &mut Vec<u32>) -> Result {
 }
 
 /// Makes all rows reachable at level 0.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) fn connect(b: &Build<'_>, graph: &mut Graph) -> Result {
     let mut reached = Bits::new(graph.count)?;
     let mut open = Vec::with_capacity(graph.count.min(4096))?;

@@ -80,7 +80,7 @@ pub(crate) fn sample(kernels: &Kernels, rows: &Rows<'_>, count: usize, stride: u
 
 impl Lists {
     /// Makes `count` lists of the rows; `progress` is told how many rows are in theirs.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(crate) fn build(build: &Build<'_>, count: usize, progress: &dyn Fn(usize)) -> Result<Self> {
         let (kernels, rows) = (&build.kernels, &build.rows);
         let space = rows.space();
@@ -132,7 +132,7 @@ impl Lists {
 
     /// Takes the lists' sections, checking all of them. Centroids may be any floats: even infinities and NaNs, which vectors whose
     /// squares are beyond `f32` leave, do no more than send a search to other lists.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(crate) fn open(space: &Space, rows: usize, sections: &mut Sections) -> Result<Self> {
         let damaged = || Error::corrupt("inverted lists are damaged", u64::MAX, 0);
         check(space)?;

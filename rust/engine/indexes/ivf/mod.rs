@@ -96,7 +96,7 @@ impl<R> Kind<R> for Ivf {
         check(space)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn build(build: &Build<'_>) -> Result<Sections> {
         let count = match build.params.nlist {
             0 => default_lists(build.rows.count()),
@@ -109,7 +109,7 @@ impl<R> Kind<R> for Ivf {
         Ok(sections)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn open(mut opening: Opening<'_, R>) -> Result<Self> {
         Ok(Self {
             lists: Lists::open(opening.space, opening.count, &mut opening.sections)?,
@@ -119,7 +119,7 @@ impl<R> Kind<R> for Ivf {
 }
 
 impl Index for Ivf {
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
         self.scratch.with(
             || Scratch::new(&self.lists),

@@ -87,7 +87,7 @@ fn part(total: u64, parts: usize) -> u64 {
 }
 
 /// Makes an index.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) fn build(b: &Build<'_>) -> Result<Lsh> {
     let rows = &b.rows;
     let space = rows.space();
@@ -124,7 +124,7 @@ pub(super) fn build(b: &Build<'_>) -> Result<Lsh> {
 }
 
 /// Makes the index of what was chosen, and sees to it that it reaches its target.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn finished(
     b: &Build<'_>,
     choice: &Choice,
@@ -140,7 +140,7 @@ fn finished(
 }
 
 /// Hashes the rows into the tables that were chosen.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn hashed(
     b: &Build<'_>,
     choice: &Choice,
@@ -180,7 +180,7 @@ fn hashed(
 }
 
 /// Finds the rows nearest to some, and the ranks of their sketches.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn find_truth(b: &Build<'_>, sketches: &Buffer) -> Result<Truth> {
     const BLOCK: usize = 512;
     const GROUP: usize = 8;
@@ -277,7 +277,7 @@ struct Sample {
 }
 
 /// Finds the cheapest shape.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn choose(b: &Build<'_>, projector: &Projector, thresholds: &Vec<i32>, truth: &Truth, target: u32) -> Result<Choice> {
     let count = b.rows.count();
     let none = Shape {
@@ -550,7 +550,7 @@ impl Trial<'_> {
 }
 
 /// Raises the numbers of probes and exact comparisons until searches for the queries reach the recall.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn raise(b: &Build<'_>, lsh: &mut Lsh, truth: &Truth, target: u32) -> Result {
     const TRIES: usize = 24;
     let scope = Scope {

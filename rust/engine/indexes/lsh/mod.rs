@@ -64,7 +64,7 @@ pub(crate) struct Lsh {
 const LOOKED_AT: u64 = 16;
 
 impl<R> Kind<R> for Lsh {
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn build(b: &Build<'_>) -> Result<Sections> {
         let lsh = derive::build(b)?;
         let mut header = Buffer::zeroed(format::HEADER_BYTES)?;
@@ -86,7 +86,7 @@ impl<R> Kind<R> for Lsh {
         Ok(sections)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn open(opening: Opening<'_, R>) -> Result<Self> {
         let Opening {
             space,
@@ -117,7 +117,7 @@ impl<R> Kind<R> for Lsh {
 }
 
 impl Index for Lsh {
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
         self.scratch.with(
             || Scratch::new(self),
@@ -144,7 +144,7 @@ impl Index for Lsh {
 }
 
 impl Lsh {
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn assemble(
         space: &Space,
         derived: Derived,

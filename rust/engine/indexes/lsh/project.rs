@@ -53,7 +53,7 @@ impl Workspace {
     }
 
     /// For `rows` rows at once.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn new(projector: &Projector, rows: usize) -> Result<Self> {
         let mut space = Self {
             floats: Vec::new(),
@@ -68,7 +68,7 @@ impl Workspace {
 }
 
 /// Finds the scale for these rows.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) fn scale_of(kernels: &Kernels, rows: &Rows<'_>) -> Result<u32> {
     let space = rows.space();
     match (space.element(), space.metric()) {
@@ -100,7 +100,7 @@ pub(super) fn scale_of(kernels: &Kernels, rows: &Rows<'_>) -> Result<u32> {
 
 impl Projector {
     /// The directions that belong to this seed.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn new(space: &Space, seed: u64, scale: u32) -> Result<Self> {
         let lengthened = usize::from(space.metric() == Metric::Ip);
         // In few dimensions the transform would give few different directions.
@@ -220,7 +220,7 @@ pub(super) struct Place {
 
 impl Functions {
     /// The functions that belong to this seed.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn new(shape: &Shape, seed: u64, thresholds: &[i32]) -> Result<Self> {
         let mut random = Random(seed ^ 0x6c73_6800_0000_0001);
         let used = shape.tables * shape.functions;
@@ -303,7 +303,7 @@ impl Functions {
 }
 
 /// The median of each projection over some of the rows.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) fn medians(kernels: &Kernels, projector: &Projector, rows: &Rows<'_>) -> Result<Vec<i32>> {
     const SAMPLE: usize = 1024;
     let mut work = Workspace::new(projector, 1)?;

@@ -50,7 +50,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn new(lsh: &Lsh) -> Result<Self> {
         let mut scratch = Self {
             work: Workspace::new(&lsh.projector, 1)?,
@@ -115,7 +115,7 @@ impl Selection {
         bytes_of(&self.rows) + bytes_of(&self.counts)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn new() -> Result<Self> {
         let mut counts = Vec::new();
         counts.resize(SKETCH_BITS + 1, 0)?;

@@ -85,7 +85,7 @@ impl Tables {
     }
 
     /// Sorts rows into buckets. `buckets` has a word a row for each table, table by table.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn build(shape: &Shape, rows: usize, buckets: &[u32]) -> Result<Self> {
         let len = shape.directory_len();
         let mut directories = Buffer::zeroed(shape.tables.checked_mul(len * 4).ok_or(Error::Overflow)?)?;
@@ -151,7 +151,7 @@ pub(super) struct Hashing<'a> {
 }
 
 /// Projects all rows and writes their sketches; and their buckets, a word a row for each table, if there are functions.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) fn hash_rows(h: &Hashing<'_>, rows: &Rows<'_>, sketches: &mut [u8], buckets: &mut [u32]) -> Result {
     let count = rows.count();
     let parts = count.div_ceil(PART);

@@ -35,7 +35,7 @@ impl PqIndex {
     /// # Errors
     ///
     /// Those of [`check`](Self::check); `NoMemory`; `Interrupted`.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn of_rows(build: &Build<'_>) -> Result<Self> {
         let (kernels, rows) = (&build.kernels, &build.rows);
         let space = rows.space();
@@ -69,7 +69,7 @@ impl PqIndex {
 }
 
 /// The codes of all rows and their terms.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn encoded(build: &Build<'_>, pq: Pq, lists: &Lists, book: &Buffer) -> Result<(Buffer, Buffer)> {
     let rows = &build.rows;
     // A row is assigned, then encoded.
@@ -99,7 +99,7 @@ fn encoded(build: &Build<'_>, pq: Pq, lists: &Lists, book: &Buffer) -> Result<(B
 }
 
 /// The terms of `rows` rows in two bytes each; places behind them keep term 0.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn narrowed(kernels: &Kernels, terms: &Buffer, rows: usize) -> Result<(RowTerms, Buffer)> {
     let mut out = Buffer::zeroed(terms.len() / 2)?;
     let used = terms.as_u32s().get(..rows).unwrap_or_default();
@@ -159,7 +159,7 @@ struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn new(build: &'a Build<'a>, pq: Pq, lists: &'a Lists, book: &'a Book<'a>) -> Result<Self> {
         Ok(Self {
             build,

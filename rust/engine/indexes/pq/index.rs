@@ -93,7 +93,7 @@ impl PqIndex {
     }
 
     /// The sections that [`open`](Self::open) takes.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn into_sections(self) -> Result<Sections> {
         let mut sections = Sections::new();
         let mut shape = DiskShape::new_zeroed();
@@ -131,7 +131,7 @@ impl<R> Kind<R> for PqIndex {
         Self::of_rows(build)?.into_sections()
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn open(opening: Opening<'_, R>) -> Result<Self> {
         let damaged = || Error::corrupt("product codes are damaged", u64::MAX, 0);
         let Opening {
@@ -181,7 +181,7 @@ impl<R> Kind<R> for PqIndex {
 }
 
 impl Index for PqIndex {
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
         self.scratch.with(
             || Scratch::new(self),

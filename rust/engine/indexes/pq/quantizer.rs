@@ -77,7 +77,7 @@ impl Quantizer {
     /// # Errors
     ///
     /// `Unsupported` for binary vectors; `Invalid` if there are no rows or no such codes; `NoMemory`; `Interrupted`.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(crate) fn train(
         kernels: &Kernels,
         rows: &Rows<'_>,
@@ -160,7 +160,7 @@ impl Quantizer {
     /// # Errors
     ///
     /// `Invalid` if `out` is not as long as that; `NoMemory`; `Interrupted`.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(crate) fn encode(&self, kernels: &Kernels, rows: &Rows<'_>, range: Range<usize>, out: &mut [u8]) -> Result {
         let (pq, (centre, book)) = (self.pq, self.parts()?);
         if range.len().checked_mul(pq.code_bytes()) != Some(out.len()) {

@@ -69,7 +69,7 @@ impl Hand {
 }
 
 /// Builds the graph; returns it and the node that searches start from.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) fn build(b: &Build<'_>, settings: &Settings) -> Result<(GraphBuilder, u32)> {
     let count = b.rows.count();
     let builder = GraphBuilder::new(count, settings.degree, b.threads)?;
@@ -118,7 +118,7 @@ pub(super) fn build(b: &Build<'_>, settings: &Settings) -> Result<(GraphBuilder,
 }
 
 /// Gives every node that no walk from the entry can reach an edge from a near one that walks reach.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn connect(b: &Build<'_>, builder: &GraphBuilder, settings: &Settings, entry: u32) -> Result {
     let count = b.rows.count();
     let mut reached = Visited::new(count)?;
@@ -218,7 +218,7 @@ fn walk(b: &Build<'_>, builder: &GraphBuilder, width: usize, entry: u32, node: u
 }
 
 /// Finds a node's neighbours and links them both ways.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn insert(
     b: &Build<'_>,
     builder: &GraphBuilder,
@@ -269,7 +269,7 @@ fn candidates(b: &Build<'_>, builder: &GraphBuilder, node: u32, more: Option<u32
 }
 
 /// Cuts a list to its final length.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn shorten(b: &Build<'_>, builder: &GraphBuilder, degree: usize, alpha: u32, node: u32, prune: &mut Prune) -> Result {
     let mut n = 0;
     builder.neighbours(node, |_| {
@@ -285,7 +285,7 @@ fn shorten(b: &Build<'_>, builder: &GraphBuilder, degree: usize, alpha: u32, nod
 }
 
 /// A row in the middle: of some, the one whose median distance to others is the least.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn medoid(b: &Build<'_>) -> Result<u32> {
     const CANDIDATES: usize = 128;
     const OTHERS: usize = 512;

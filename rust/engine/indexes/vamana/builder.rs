@@ -26,7 +26,7 @@ pub(super) struct GraphBuilder {
 
 impl GraphBuilder {
     /// `count` nodes without neighbours.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn new(count: usize, degree: usize, threads: usize) -> Result<Self> {
         // The authors' slack: a list is shortened only when it is so much longer than it may be in the end.
         let room = degree + degree / 3 + 1;

@@ -105,7 +105,7 @@ pub(super) fn check(space: &Space, params: &IndexParams) -> Result {
 }
 
 /// Makes the sections of a graph on disk.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 pub(super) fn build(b: &Build<'_>, shape: Shape, builder: &GraphBuilder, entry: u32) -> Result<Sections> {
     let rows = &b.rows;
     let space = rows.space();
@@ -160,7 +160,7 @@ pub(super) fn build(b: &Build<'_>, shape: Shape, builder: &GraphBuilder, entry: 
 }
 
 /// The rows in the order of a walk in breadth from the entry, those it does not reach at the end; and the place of each row.
-#[inline(never)] // Its frame is not to be part of every caller's.
+#[inline(never)] // own frame
 fn in_breadth(shape: &Shape, builder: &GraphBuilder, entry: u32) -> Result<(Buffer, Vec<u32>)> {
     let count = shape.rows;
     let mut order = Buffer::zeroed(count.checked_mul(4).ok_or(Error::NoMemory)?)?;
@@ -266,7 +266,7 @@ fn compare(kernels: &Kernels, query: &Query<'_>, record: &Record<'_>) -> Result<
 
 impl Disk {
     /// Opens an index; records come from `reader` if they are not a section.
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     pub(super) fn open(
         space: &Space,
         shape: &Shape,

@@ -80,7 +80,7 @@ impl<R: ReadAt> Kind<R> for Vamana<R> {
         Ok(())
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn build(b: &Build<'_>) -> Result<Sections> {
         let space = b.rows.space();
         <Self as Kind<R>>::check(&space, b.params)?;
@@ -123,7 +123,7 @@ impl<R: ReadAt> Kind<R> for Vamana<R> {
         (params.disk_percent > 0).then_some(format::RECORDS)
     }
 
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn open(opening: Opening<'_, R>) -> Result<Self> {
         let Opening {
             space,
@@ -158,7 +158,7 @@ impl<R: ReadAt> Kind<R> for Vamana<R> {
 }
 
 impl<R: ReadAt> Index for Vamana<R> {
-    #[inline(never)] // Its frame is not to be part of every caller's.
+    #[inline(never)] // own frame
     fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
         let count = self.shape.rows;
         let accepted = scope.accept.map_or(count, |accept| accept.count());

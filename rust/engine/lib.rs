@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The vector engine: collections of rows, stored in hidden files of a [`vexfs_core::Fs`] and searched exactly.
+//! The vector engine: collections of rows, stored in hidden files of a [`vexfs_core::Fs`], indexed and searched.
 //!
-//! A row is an id, a vector of f32 and a [`payload`]. [`Collections`] hands out the collections of a mounted filesystem;
-//! a [`Collection`] inserts, deletes, reads and searches. A change is a record appended to the collection's tail file; the
-//! rows of a collection in use are also in memory, where [`flat`](mod@flat) scans them.
+//! A row is an id, a vector and a [`payload`]. [`Collections`] hands out the collections of a mounted filesystem; a
+//! [`Collection`] inserts, deletes, reads and searches. A change is a record appended to the collection's tail file. Maintenance moves
+//! the rows of the tail into segments, which have an index; a search asks each segment and scans the tail.
 //!
 //! There is no float type in this crate, since it is soft-float in the kernel: vectors, distances and radii are `u32`s that
 //! hold the bits of an `f32`, and arithmetic is the business of `vexfs_simd`.
@@ -27,22 +27,25 @@ mod bits;
 mod collection;
 mod fields;
 pub mod filter;
-mod flat;
 mod graph;
 mod heap;
 mod index;
 mod indexes;
+mod info;
 mod kmeans;
 pub mod limits;
+mod params;
 pub mod payload;
+mod permit;
 mod plan;
 mod pool;
 mod random;
 mod segment;
+mod tail;
 #[cfg(test)]
 mod testing;
+mod topk;
 
-pub use collection::Always;
 pub use collection::Batch;
 pub use collection::Collection;
 pub use collection::Collections;
@@ -52,15 +55,17 @@ pub use collection::Explained;
 pub use collection::Found;
 pub use collection::Got;
 pub use collection::Hit;
-pub use collection::Info;
 pub use collection::InsertMode;
 pub use collection::Inserted;
-pub use collection::Params;
-pub use collection::Permit;
 pub use collection::RowRef;
 pub use collection::Search;
 pub use collection::Tuning;
-pub use collection::Work;
+
+pub use info::Info;
+pub use params::Params;
+pub use permit::Always;
+pub use permit::Permit;
+pub use permit::Work;
 
 pub use index::Codes;
 pub use index::Cost;

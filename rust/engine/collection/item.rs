@@ -4,9 +4,9 @@
 //! Every publication replaces it as a whole, in one transaction: a reader sees all segments, tombstones and the tail of one
 //! moment, never a mixture.
 
-use super::Params;
 use crate::index::IndexParams;
 use crate::limits::ROWS_MAX;
+use crate::params::Params;
 use crate::Ino;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;

@@ -10,8 +10,6 @@ use super::item::Item;
 use super::record;
 use super::record::Change;
 use super::record::Header;
-use super::rows::NewRows;
-use super::rows::Rows;
 use super::tombstones;
 use super::Collection;
 use super::Dead;
@@ -22,6 +20,8 @@ use crate::bits::Bits;
 use crate::payload::Payload;
 use crate::segment::find_id;
 use crate::segment::Segment;
+use crate::tail::NewRows;
+use crate::tail::TailRows;
 use crate::Ino;
 use vexfs_core::Fs;
 use vexfs_host::log;
@@ -101,7 +101,7 @@ struct Chain<'a> {
     seq: u64,
     next_id: u64,
     live: usize,
-    /// Rows of segments that records ended.
+    /// TailRows of segments that records ended.
     killed: u64,
     /// Of them, those that were deleted.
     deletes: usize,
@@ -191,7 +191,7 @@ pub(super) struct Survey {
     pub(super) len: u64,
     pub(super) live: usize,
     pub(super) dead: usize,
-    /// Rows of segments that the tail ended.
+    /// TailRows of segments that the tail ended.
     pub(super) killed: u64,
     pub(super) next_id: u64,
 }
@@ -252,7 +252,7 @@ impl Target {
 struct Replay<'a> {
     chain: Chain<'a>,
     targets: Vec<Target>,
-    rows: Rows,
+    rows: TailRows,
     index: U64Map<u32>,
     ids: Vec<u64>,
     inv_norms: Vec<u32>,
@@ -294,7 +294,7 @@ pub(super) fn load(of: &Collection, item: &Item) -> Result<(Arc<Version>, TailEn
     let mut replay = Replay {
         chain: Chain::new(of, window, item.next_id),
         targets: targets(of, item)?,
-        rows: Rows::new(&of.params.space()),
+        rows: TailRows::new(&of.params.space()),
         index: U64Map::new(),
         ids: Vec::new(),
         inv_norms: Vec::new(),

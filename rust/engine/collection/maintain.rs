@@ -10,10 +10,6 @@
 
 use super::item::SEGMENTS_MAX;
 use super::merge::Plan;
-use super::permit::Always;
-use super::permit::Permit;
-use super::permit::Permitted;
-use super::permit::Work;
 use super::publish::Update;
 use super::Collection;
 use super::Dead;
@@ -21,6 +17,10 @@ use super::Version;
 use super::Writer;
 use crate::index::IndexKind;
 use crate::index::IndexParams;
+use crate::permit::Always;
+use crate::permit::Permit;
+use crate::permit::Permitted;
+use crate::permit::Work;
 use crate::segment::Index;
 use crate::segment::Segment;
 use crate::Txg;

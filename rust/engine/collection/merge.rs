@@ -6,9 +6,6 @@
 //! only at its end does it take `writer`, ends in the new segment the rows that changes have ended in the old ones
 //! meanwhile, and publishes. The permit to change the filesystem it has while it writes, not while it computes.
 
-use super::permit::Always;
-use super::permit::Permitted;
-use super::permit::Work;
 use super::publish::Update;
 use super::Collection;
 use super::Dead;
@@ -19,6 +16,9 @@ use crate::index::Build;
 use crate::index::IndexKind;
 use crate::index::IndexParams;
 use crate::index::Sections;
+use crate::permit::Always;
+use crate::permit::Permitted;
+use crate::permit::Work;
 use crate::segment::assemble;
 use crate::segment::find_id;
 use crate::segment::Base;

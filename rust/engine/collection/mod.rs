@@ -3,7 +3,7 @@
 //!
 //! On disk it is the directory's collection item (`item`), which names hidden files: the segments, a bitmap of dead rows for
 //! some of them (`tombstones`), and the tail, a file of records (`record`), each of which is one change since the item was
-//! written. In memory it is an [`Version`]: the segments, the tail's rows (`rows`) with an index of their ids, and which rows of
+//! written. In memory it is a [`Version`]: the segments, the tail's rows (`crate::tail`) with an index of their ids, and which rows of
 //! the segments are dead. It is made by replaying the tail when the collection is first used (`load`) and can be dropped at
 //! any time.
 //!
@@ -25,13 +25,11 @@ mod item;
 mod load;
 mod maintain;
 mod merge;
-mod params;
-mod permit;
 mod publish;
 mod read;
 mod record;
 mod registry;
-pub(crate) mod rows;
+mod scan;
 mod search;
 mod shrink;
 #[cfg(test)]
@@ -40,15 +38,10 @@ mod tombstones;
 mod tuning;
 mod write;
 
-pub use params::Params;
-pub use permit::Always;
-pub use permit::Permit;
-pub(crate) use permit::Permitted;
-pub use permit::Work;
 pub use read::Contents;
 pub use read::Got;
 pub use read::RowRef;
-pub(crate) use read::TAIL;
+use read::TAIL;
 pub use registry::Collections;
 pub use search::Explained;
 pub use search::Found;
@@ -62,13 +55,16 @@ pub use write::Inserted;
 
 use crate::bits::Bits;
 use crate::index::IndexKind;
-use crate::index::IndexParams;
+use crate::info::Info;
+use crate::params::Params;
 use crate::segment::CollectionContext;
 use crate::segment::Counter;
 use crate::segment::FileRefs;
 use crate::segment::MemoryAccount;
 use crate::segment::Segment;
 use crate::segment::Total;
+use crate::tail::TailRows;
+use crate::tail::TailSnapshot;
 use crate::Ino;
 use crate::Time;
 use crate::Txg;
@@ -77,7 +73,6 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
 use item::Item;
 use load::Survey;
-use rows::Rows;
 use vexfs_core::Fs;
 use vexfs_host::log;
 use vexfs_host::mem::U64Map;
@@ -128,7 +123,7 @@ struct TailEnd {
     txg: Txg,
     /// While the tail is shorter, it is not rewritten.
     rewrite_at: u64,
-    /// Rows of segments that its records delete.
+    /// TailRows of segments that its records delete.
     deletes: usize,
     /// Whether it is known that the directory owns no hidden file but those of the item.
     is_alone: bool,
@@ -151,9 +146,9 @@ struct Version {
 }
 
 /// What changes of a version.
-pub(crate) struct State {
+struct State {
     /// The tail's rows.
-    pub(crate) rows: Rows,
+    pub(crate) rows: TailRows,
     /// For each segment, which of its rows are dead.
     dead: Vec<Dead>,
 }
@@ -198,7 +193,7 @@ impl Version {
     }
 
     /// The dead rows of all segments, and the state of the tail at the same moment.
-    fn snapshot(&self) -> Result<(rows::Snapshot, Vec<Dead>)> {
+    fn snapshot(&self) -> Result<(TailSnapshot, Vec<Dead>)> {
         // Memory first: no allocation under the lock. The number of segments of a version never changes.
         let mut dead = Vec::with_capacity(self.segments.len())?;
         let state = self.state.read();
@@ -223,47 +218,6 @@ impl Version {
         let dead = dead.fold(0u64, |sum, rows| sum.saturating_add(rows.memory_bytes()));
         index.saturating_add(state.rows.memory_bytes()).saturating_add(dead)
     }
-}
-
-/// What there is to know about a collection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Info {
-    /// Its parameters.
-    pub params: Params,
-    /// The index that its segments are to have.
-    pub index: IndexParams,
-    /// Rows that a search can return.
-    pub rows: u64,
-    /// Rows that were deleted or replaced and still take space.
-    pub dead_rows: u64,
-    /// The id that the next row without one gets.
-    pub next_id: u64,
-    /// Rows, live and dead, that are in no segment yet.
-    pub tail_rows: u64,
-    /// Rows, live and dead, of segments that have the index.
-    pub indexed_rows: u64,
-    /// Segments.
-    pub segments: u64,
-    /// Bytes on disk of rows that are in no segment yet.
-    pub tail_bytes: u64,
-    /// Bytes on disk of the segments: all of what follows, and their headers and ids.
-    pub segment_bytes: u64,
-    /// Of them, vectors.
-    pub vector_bytes: u64,
-    /// Of them, indexes.
-    pub index_bytes: u64,
-    /// Of them, payloads.
-    pub payload_bytes: u64,
-    /// Of them, indexes of payload fields.
-    pub field_bytes: u64,
-    /// Bytes on disk in all.
-    pub disk_bytes: u64,
-    /// Bytes in memory.
-    pub memory_bytes: u64,
-    /// What the build that is running has done.
-    pub build_done: u64,
-    /// All that it has to do; 0 when none is running.
-    pub build_total: u64,
 }
 
 impl Collection {

@@ -12,8 +12,6 @@ use super::record;
 use super::record::Change;
 use super::record::Header;
 use super::record::Insert;
-use super::rows::NewRows;
-use super::rows::Rows;
 use super::tombstones;
 use super::Collection;
 use super::Dead;
@@ -23,6 +21,8 @@ use super::Version;
 use super::Writer;
 use crate::index::IndexParams;
 use crate::segment::Segment;
+use crate::tail::NewRows;
+use crate::tail::TailRows;
 use crate::Ino;
 use crate::Time;
 use crate::Txg;
@@ -38,7 +38,7 @@ use vexfs_host::Result;
 const TAIL_MIN: u64 = 1 << 20;
 /// Bytes of vectors and payloads in one record of a new tail, unless a single row has more.
 const RECORD: usize = 1 << 20;
-/// Rows of one record of a new tail.
+/// TailRows of one record of a new tail.
 const RECORD_ROWS: usize = 4096;
 
 /// What a publication changes.
@@ -78,7 +78,7 @@ impl Group {
         self.ids.len() >= RECORD_ROWS || self.vectors.len() + self.payloads.len() >= RECORD
     }
 
-    fn push(&mut self, rows: &Rows, row: u32, id: u64) -> Result {
+    fn push(&mut self, rows: &TailRows, row: u32, id: u64) -> Result {
         let gone = Error::Invalid("no such row");
         let payload = rows.payload(row).ok_or(gone)?;
         self.ids.push(id)?;
@@ -91,7 +91,7 @@ impl Group {
 /// A tail that is being made.
 struct NewTail {
     file: Ino,
-    rows: Rows,
+    rows: TailRows,
     index: U64Map<u32>,
     end: TailEnd,
     record: Vec<u8>,
@@ -150,14 +150,14 @@ impl Collection {
         let (state, index, end) = match empty {
             // The file can stay: nothing is in it.
             true => {
-                let rows = Rows::new(&self.params.space());
+                let rows = TailRows::new(&self.params.space());
                 (State { rows, dead }, U64Map::new(), self.tail_end(next_id))
             }
             false => {
                 item.tail = self.fs.create_hidden(self.dir, Time::now())?;
                 let mut tail = NewTail {
                     file: item.tail,
-                    rows: Rows::new(&self.params.space()),
+                    rows: TailRows::new(&self.params.space()),
                     index: U64Map::new(),
                     end: self.tail_end(next_id),
                     record: Vec::new(),

@@ -4,9 +4,9 @@
 //! `docs/format-collections.md` has the layout. Values from disk are checked here: a [`Header`] that parses has lengths that
 //! agree and are bounded.
 
-use super::rows::Seq;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::limits::BATCH_ROWS_MAX;
+use crate::tail::Seq;
 use crate::Ino;
 use vexfs_host::crc32c;
 use vexfs_host::mem::Vec;

@@ -3,8 +3,8 @@
 
 use super::item::Item;
 use super::Collection;
-use super::Params;
 use super::Tuning;
+use crate::params::Params;
 use crate::segment::Total;
 use crate::Ino;
 use crate::Time;

@@ -7,15 +7,13 @@
 use super::read::Contents;
 use super::read::RowRef;
 use super::read::TAIL;
+use super::scan;
 use super::write::refusal;
 use super::Collection;
 use super::Dead;
 use super::Version;
 use crate::fields::FieldIndex;
 use crate::filter::Program;
-use crate::flat;
-use crate::flat::Candidate;
-use crate::flat::TopK;
 use crate::index::Cost;
 use crate::index::Index;
 use crate::index::IndexKind;
@@ -31,6 +29,8 @@ use crate::plan::View;
 use crate::segment::Kept;
 use crate::segment::LazyColumn;
 use crate::segment::Segment;
+use crate::topk::Candidate;
+use crate::topk::TopK;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::sync::Arc;
@@ -164,7 +164,7 @@ impl Collection {
             part.index = segment.index_params().kind().code();
             tell(part)?;
         }
-        let scan = flat::Scan {
+        let scan = scan::Scan {
             kernels: self.kernels,
             snapshot,
             filter: search.filter,
@@ -219,7 +219,7 @@ impl Collection {
         place: usize,
         segment: &Segment,
         dead: &Dead,
-        tops: &mut [TopK],
+        tops: &mut [TopK<Candidate>],
     ) -> Result<Facts> {
         let search = task.search;
         let kept_fields = match search.filter {
@@ -249,7 +249,7 @@ impl Collection {
         segment: &Segment,
         dead: &Dead,
         fields: Option<&FieldIndex>,
-        tops: &mut [TopK],
+        tops: &mut [TopK<Candidate>],
     ) -> Result<Facts> {
         let search = task.search;
         let index = match task.version.use_indexes && !search.exact {
@@ -295,7 +295,7 @@ impl Collection {
     }
 
     #[inline(never)] // own frame
-    fn answer(&self, version: Arc<Version>, tops: Vec<TopK>, cost: Cost) -> Result<Found> {
+    fn answer(&self, version: Arc<Version>, tops: Vec<TopK<Candidate>>, cost: Cost) -> Result<Found> {
         let mut hits: Vec<Hit> = Vec::new();
         let mut counts = Vec::with_capacity(tops.len())?;
         for top in tops {
@@ -340,12 +340,12 @@ impl Collection {
 
 /// Offers the nearest rows of segment number `place` to each query.
 #[inline(never)] // own frame
-fn offer(segment: &Segment, place: usize, nearests: Vec<Nearest>, tops: &mut [TopK]) -> Result {
+fn offer(segment: &Segment, place: usize, nearests: Vec<Nearest>, tops: &mut [TopK<Candidate>]) -> Result {
     let ids = segment.ids()?;
     for (nearest, top) in nearests.into_iter().zip(tops) {
         for entry in &nearest.into_sorted() {
             let (key, row) = ((entry >> 32) as u32, *entry as u32);
-            top.offer(Candidate {
+            top.push(Candidate {
                 key,
                 id: ids.as_u64s().get(row as usize).copied().ok_or(Error::Overflow)?,
                 segment: place as u32,

@@ -5,13 +5,10 @@
 //! atomic write, then publish in memory, which cannot fail any more. An error before the write has changed nothing, and a
 //! failed write has changed nothing on disk.
 
-use super::permit::Always;
-use super::permit::Permit;
 use super::record;
 use super::record::Change;
 use super::record::Header;
 use super::record::Insert;
-use super::rows::NewRows;
 use super::Collection;
 use super::Dead;
 use super::Version;
@@ -21,7 +18,10 @@ use crate::heap;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::limits::BATCH_ROWS_MAX;
 use crate::payload::Payload;
+use crate::permit::Always;
+use crate::permit::Permit;
 use crate::segment::find_id;
+use crate::tail::NewRows;
 use crate::Time;
 use crate::Txg;
 use vexfs_host::log;

@@ -8,12 +8,11 @@
 //! Rows are numbers below the segment's count, in the order of their ids: the order by (key, row) is that by (key, id).
 
 mod cost;
-mod nearest;
 mod params;
 
+pub(crate) use crate::topk::Nearest;
 pub(crate) use cost::scale;
 pub(crate) use cost::Costs;
-pub(crate) use nearest::Nearest;
 pub use params::IndexParams;
 pub use vexfs_uapi::Codes;
 pub use vexfs_uapi::IndexKind;

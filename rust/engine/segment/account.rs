@@ -8,6 +8,17 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
 use vexfs_host::sync::Arc;
 
+/// What knows how much memory it takes.
+pub(crate) trait Held {
+    /// Bytes of memory.
+    fn memory_bytes(&self) -> u64;
+
+    /// Gives back what it could do without. Returns the bytes freed.
+    fn trim(&self) -> u64 {
+        0
+    }
+}
+
 /// What all collections of a filesystem have in common.
 pub(crate) struct Total {
     bytes: AtomicU64,

@@ -4,12 +4,12 @@
 use super::column::Column;
 use super::format::kind;
 use crate::bits::Bits;
-use crate::collection::rows::Rows as TailRows;
 use crate::fields::Payloads;
 use crate::heap;
 use crate::index::Section;
 use crate::index::Sections;
 use crate::limits::ROWS_MAX;
+use crate::tail::TailRows;
 use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;

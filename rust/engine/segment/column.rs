@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The payloads of a segment, and how what is in memory is counted.
 
+use super::account::Held;
 use super::lazy::Kept;
 use super::Index;
 use super::Segment;
@@ -12,17 +13,6 @@ use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
 use vexfs_host::sync::Arc;
 use vexfs_host::Result;
-
-/// What knows how much memory it takes.
-pub(crate) trait Held {
-    /// Bytes of memory.
-    fn memory_bytes(&self) -> u64;
-
-    /// Gives back what it could do without. Returns the bytes freed.
-    fn trim(&self) -> u64 {
-        0
-    }
-}
 
 impl Held for Buffer {
     fn memory_bytes(&self) -> u64 {

@@ -4,9 +4,9 @@
 //! `docs/format-collections.md` has the layout. Values from disk are checked here: a [`Header`] that parses belongs to the
 //! collection and the file, and has sections that lie in the file behind the table and do not overlap.
 
-use crate::collection::Params;
 use crate::index::IndexParams;
 use crate::limits::ROWS_MAX;
+use crate::params::Params;
 use crate::Ino;
 use vexfs_host::crc32c;
 use vexfs_host::mem::Vec;

@@ -2,8 +2,8 @@
 //! Something that is read from disk when it is first needed, and counted while it is in memory.
 
 use super::account::Counter;
+use super::account::Held;
 use super::account::MemoryAccount;
-use super::column::Held;
 use core::ops::Deref;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;

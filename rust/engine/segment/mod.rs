@@ -30,7 +30,6 @@ pub(crate) use file::FileRefs;
 pub(crate) use file::Writing;
 pub(crate) use lazy::Kept;
 
-use crate::collection::Info;
 use crate::fields::FieldIndex;
 use crate::index::IndexKind;
 use crate::index::IndexParams;
@@ -38,6 +37,7 @@ use crate::index::Opening;
 use crate::index::Section;
 use crate::index::Sections;
 use crate::indexes::AnyIndex;
+use crate::info::Info;
 use crate::Ino;
 use format::kind;
 use format::Header;

@@ -5,8 +5,8 @@
 //! on each read is of whole pieces, and what comes back is checked. Who reads many rows one by one pays for the section
 //! sooner or later: when as much was read singly as it has bytes, it is loaded (as who has rented for long enough buys).
 
+use super::account::Held;
 use super::account::MemoryAccount;
-use super::column::Held;
 use super::file::File;
 use super::format::Place;
 use super::lazy::Evict;

@@ -2,10 +2,10 @@
 //! Building a graph, from nothing or from the graph of some of its rows.
 
 use super::builder::GraphBuilder;
-use super::builder::NONE;
 use super::insert::Inserter;
 use super::layout::Graph;
 use super::layout::Shape;
+use super::layout::NONE;
 use super::levels::level_of;
 use super::reach::connect;
 use crate::index::Build;

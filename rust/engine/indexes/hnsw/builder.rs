@@ -9,6 +9,7 @@
 //! other by a lock.
 
 use super::layout::Shape;
+use super::layout::NONE;
 use super::levels::rows_above;
 use super::select::Candidate;
 use super::select::Select;
@@ -24,9 +25,6 @@ use vexfs_host::Result;
 use vexfs_simd::Kernels;
 use vexfs_simd::Rows;
 use zerocopy::FromBytes as _;
-
-/// Fills a list behind its last neighbour.
-pub(super) const NONE: u32 = u32::MAX;
 
 /// Words of a list of `degree` neighbours while the graph is built.
 pub(super) fn room(degree: usize) -> usize {

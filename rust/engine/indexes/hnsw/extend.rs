@@ -8,11 +8,11 @@
 use super::build::finish;
 use super::builder::DraftLayer;
 use super::builder::GraphBuilder;
-use super::builder::NONE;
 use super::insert::Hand;
 use super::insert::Inserter;
 use super::layout::Graph;
 use super::layout::Shape;
+use super::layout::NONE;
 use super::levels::level_of;
 use super::reach::connect;
 use super::select::Candidate;

@@ -7,9 +7,9 @@
 //!
 //! A walk that has compared as many rows as are accepted gives up: comparing exactly those is no more work and misses none.
 
-use super::builder::NONE;
+use super::layout::NONE;
 use super::measure::Measure;
-use super::search::Scratch;
+use super::scratch::Scratch;
 use super::walk::Layer;
 use super::walk::Walk;
 use super::Hnsw;

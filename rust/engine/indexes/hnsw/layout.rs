@@ -6,7 +6,6 @@
 //! own level; they are small.
 
 use super::beam::NODES_MAX;
-use super::builder::NONE;
 use super::codes::Coding;
 use super::levels::LEVELS_MAX;
 use super::visited::Visited;
@@ -31,6 +30,8 @@ pub(super) const UPPER: u32 = 0x303;
 /// What the codes are made with; absent if that is nothing.
 pub(super) const CODES: u32 = 0x304;
 
+/// Fills a list behind its last neighbour.
+pub(super) const NONE: u32 = u32::MAX;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 

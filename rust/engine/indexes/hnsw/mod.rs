@@ -11,6 +11,7 @@ mod layout;
 mod levels;
 mod measure;
 mod reach;
+mod scratch;
 mod search;
 mod select;
 #[cfg(test)]
@@ -37,7 +38,7 @@ use crate::pool::Pool;
 use codes::Coding;
 use layout::Graph;
 use layout::Shape;
-use search::Scratch;
+use scratch::Scratch;
 use vexfs_host::Result;
 use vexfs_simd::Query;
 use vexfs_simd::Space;

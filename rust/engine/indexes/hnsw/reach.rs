@@ -4,8 +4,8 @@
 //! The heuristic may leave a row that nobody has as a neighbour, most often one of many equal rows. Such a row is hung to a near
 //! row that is reachable: in a free place, or in the place of that row's last neighbour, which the hung row takes over.
 
-use super::builder::NONE;
 use super::layout::Graph;
+use super::layout::NONE;
 use super::measure::Full;
 use super::measure::Measure as _;
 use super::walk::Walk;

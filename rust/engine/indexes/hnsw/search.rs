@@ -10,15 +10,13 @@ use super::codes::Work;
 use super::filtered::Plan;
 use super::measure::Full;
 use super::measure::Measure;
-use super::walk::Walk;
+use super::scratch::Scratch;
 use super::Hnsw;
 use crate::index::Codes;
 use crate::index::Cost;
 use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
-use crate::pool::bytes_of;
-use crate::pool::Weighed;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -30,43 +28,6 @@ pub(super) const EF: usize = 64;
 const EF_MAX: usize = 1 << 16;
 /// Rows found by codes that are compared again, as a multiple of k, if the caller names no number.
 const RERANK: usize = 2;
-
-/// The memory of a search.
-pub(super) struct Scratch {
-    pub(super) walk: Walk,
-    /// Nodes that a filtered walk has not expanded, a heap of `!(key << 32 | node)`.
-    pub(super) frontier: Vec<u64>,
-    /// Rows to compare by full vectors, and their keys.
-    rows: Vec<u32>,
-    keys: Vec<u32>,
-    /// The query in the form of the codes, and on the way to it.
-    code: Vec<u8>,
-    vector: Vec<u8>,
-}
-
-impl Weighed for Scratch {
-    fn memory_bytes(&self) -> u64 {
-        self.walk.memory_bytes()
-            + bytes_of(&self.frontier)
-            + bytes_of(&self.rows)
-            + bytes_of(&self.keys)
-            + bytes_of(&self.code)
-            + bytes_of(&self.vector)
-    }
-}
-
-impl Scratch {
-    pub(super) fn new(count: usize, degree: usize) -> Result<Self> {
-        Ok(Self {
-            walk: Walk::new(count, degree)?,
-            frontier: Vec::new(),
-            rows: Vec::new(),
-            keys: Vec::new(),
-            code: Vec::new(),
-            vector: Vec::new(),
-        })
-    }
-}
 
 impl Hnsw {
     /// Offers the nearest rows that `scope` accepts, with their exact keys.

@@ -5,21 +5,13 @@
 //! all lists: with `c` the centroid and `s` the decoded residual, `|q - c - s|^2 = |q - c|^2 - 2 <q, s> + (|s|^2 + 2 <c, s>)`, and
 //! only the middle part needs the table.
 
-use super::search::Scratch;
-use super::search::RERANK;
-use crate::index::scale;
+use super::scratch::Scratch;
 use crate::index::take_section;
 use crate::index::Build;
-use crate::index::Cost;
-use crate::index::Costs;
-use crate::index::Index;
 use crate::index::IndexKind;
 use crate::index::IndexParams;
 use crate::index::Kind;
-use crate::index::Knobs;
-use crate::index::Nearest;
 use crate::index::Opening;
-use crate::index::Scope;
 use crate::index::Section;
 use crate::index::Sections;
 use crate::indexes::ivf;
@@ -33,7 +25,6 @@ use vexfs_simd::quant::Book;
 use vexfs_simd::quant::Pq;
 use vexfs_simd::quant::RowTerms;
 use vexfs_simd::quant::BLOCK;
-use vexfs_simd::Query;
 use vexfs_simd::Space;
 use zerocopy::little_endian::U32;
 use zerocopy::FromBytes as _;
@@ -177,51 +168,5 @@ impl<R> Kind<R> for PqIndex {
             terms,
             scratch: Pool::new()?,
         })
-    }
-}
-
-impl Index for PqIndex {
-    #[inline(never)] // own frame
-    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
-        self.scratch.with(
-            || Scratch::new(self),
-            |scratch| self.search_with(scratch, scope, query, knobs, nearest),
-        )
-    }
-
-    fn cost(&self, costs: &Costs, knobs: &Knobs, k: usize, matching: u64) -> u64 {
-        let times = match knobs.rerank {
-            0 => RERANK,
-            times => times as usize,
-        };
-        let rerank = costs.scan(k.saturating_mul(times) as u64);
-        let (lists, looked_at) = match self.lists.count() {
-            1 => (0, costs.rows),
-            count => {
-                let probes = ivf::probes(costs, count, knobs, matching);
-                (count as u64, scale(costs.rows, probes, count as u64))
-            }
-        };
-        costs
-            .codes(looked_at)
-            .saturating_add(costs.scan(lists))
-            .saturating_add(rerank)
-    }
-
-    fn tuned(&self, costs: &Costs, knobs: &Knobs, matching: u64) -> Knobs {
-        ivf::tuned(costs, self.lists.count(), knobs, matching)
-    }
-
-    fn trim(&self) -> u64 {
-        self.scratch.clear()
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        let terms = self.terms.as_ref().map_or(0, |(_, terms)| terms.memory_bytes());
-        self.lists.memory_bytes()
-            + self.book.memory_bytes()
-            + self.codes.memory_bytes()
-            + terms
-            + self.scratch.memory_bytes()
     }
 }

@@ -6,6 +6,7 @@
 mod build;
 mod index;
 mod quantizer;
+mod scratch;
 mod search;
 #[cfg(test)]
 mod tests;

@@ -2,17 +2,17 @@
 //! The search: scan the codes of the nearest lists, then compare the best candidates exactly.
 
 use super::index::PqIndex;
+use super::scratch::Scratch;
+use super::scratch::CHUNK;
+use crate::index::scale;
 use crate::index::Cost;
+use crate::index::Costs;
+use crate::index::Index;
 use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
 use crate::indexes::ivf;
-use crate::indexes::ivf::select;
-use crate::indexes::ivf::Probes;
 use crate::kmeans::fits;
-use crate::pool::bytes_of;
-use crate::pool::Weighed;
-use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -20,96 +20,59 @@ use vexfs_simd::bits_of;
 use vexfs_simd::Query;
 use zerocopy::FromBytes as _;
 
-/// Places scanned by one call of the kernels.
-const CHUNK: usize = 1024;
 /// Rows compared exactly by one call of the kernels.
 const GATHER: usize = 128;
 /// Candidates for each hit, if the user does not say it.
-pub(super) const RERANK: usize = 12;
+const RERANK: usize = 12;
 
-/// What a search needs.
-pub(super) struct Scratch {
-    vector: Vec<u32>,
-    probes: Probes,
-    values: Vec<u32>,
-    table: Vec<u8>,
-    places: Vec<u32>,
-    keys: Vec<u32>,
-    candidates: Candidates,
-    ids: Vec<u32>,
-}
-
-impl Weighed for Scratch {
-    fn memory_bytes(&self) -> u64 {
-        bytes_of(&self.vector)
-            + self.probes.memory_bytes()
-            + bytes_of(&self.values)
-            + bytes_of(&self.table)
-            + bytes_of(&self.places)
-            + bytes_of(&self.keys)
-            + bytes_of(&self.candidates.entries)
-            + bytes_of(&self.ids)
+impl Index for PqIndex {
+    #[inline(never)] // own frame
+    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
+        self.scratch.with(
+            || Scratch::new(&self.pq, &self.lists),
+            |scratch| self.search_with(scratch, scope, query, knobs, nearest),
+        )
     }
-}
 
-impl Scratch {
-    pub(super) fn new(index: &PqIndex) -> Result<Self> {
-        let mut scratch = Self {
-            vector: Vec::new(),
-            probes: Probes::new(&index.lists)?,
-            values: Vec::new(),
-            table: Vec::new(),
-            places: Vec::new(),
-            keys: Vec::new(),
-            candidates: Candidates::default(),
-            ids: Vec::new(),
+    fn cost(&self, costs: &Costs, knobs: &Knobs, k: usize, matching: u64) -> u64 {
+        let times = match knobs.rerank {
+            0 => RERANK,
+            times => times as usize,
         };
-        scratch.vector.resize(index.pq.dim(), 0)?;
-        scratch.values.resize(index.pq.values(), 0)?;
-        scratch.table.resize(index.pq.values(), 0)?;
-        scratch.places.resize(CHUNK, 0)?;
-        scratch.keys.resize(CHUNK, 0)?;
-        Ok(scratch)
-    }
-}
-
-/// The rows with the smallest keys by their codes: an array that is cut whenever it is twice as long as wanted.
-#[derive(Default)]
-struct Candidates {
-    /// `key << 32 | row` each.
-    entries: Vec<u64>,
-    wanted: usize,
-    /// Larger keys are not wanted any more.
-    limit: u32,
-}
-
-impl Candidates {
-    fn start(&mut self, wanted: usize) -> Result {
-        self.entries.clear();
-        self.wanted = wanted;
-        self.limit = u32::MAX;
-        self.entries.reserve(self.full() + CHUNK)
+        let rerank = costs.scan(k.saturating_mul(times) as u64);
+        let (lists, looked_at) = match self.lists.count() {
+            1 => (0, costs.rows),
+            count => {
+                let probes = ivf::probes(costs, count, knobs, matching);
+                (count as u64, scale(costs.rows, probes, count as u64))
+            }
+        };
+        costs
+            .codes(looked_at)
+            .saturating_add(costs.scan(lists))
+            .saturating_add(rerank)
     }
 
-    /// Entries from which on the array is cut.
-    fn full(&self) -> usize {
-        self.wanted.saturating_mul(2)
+    fn tuned(&self, costs: &Costs, knobs: &Knobs, matching: u64) -> Knobs {
+        ivf::tuned(costs, self.lists.count(), knobs, matching)
     }
 
-    /// Keeps only what is wanted.
-    fn cut(&mut self) {
-        if self.entries.len() > self.wanted {
-            select(&mut self.entries, self.wanted);
-            self.entries.truncate(self.wanted);
-            let largest = self.entries.iter().max();
-            self.limit = largest.map_or(self.limit, |entry| (entry >> 32) as u32);
-        }
+    fn trim(&self) -> u64 {
+        self.scratch.clear()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        let terms = self.terms.as_ref().map_or(0, |(_, terms)| terms.memory_bytes());
+        self.lists.memory_bytes()
+            + self.book.memory_bytes()
+            + self.codes.memory_bytes()
+            + terms
+            + self.scratch.memory_bytes()
     }
 }
 
 impl PqIndex {
-    /// Offers the rows nearest to the query.
-    pub(super) fn search_with(
+    fn search_with(
         &self,
         scratch: &mut Scratch,
         scope: &Scope<'_>,
@@ -117,17 +80,33 @@ impl PqIndex {
         knobs: &Knobs,
         nearest: &mut Nearest,
     ) -> Result<Cost> {
-        let kernels = &scope.kernels;
-        let rows = self.lists.rows();
-        let probes = match knobs.nprobe {
-            0 => ivf::default_probes(self.lists.count()),
-            probes => probes as usize,
-        };
         let rerank = match knobs.rerank {
             0 => RERANK,
             rerank => rerank as usize,
         };
-        let wanted = nearest.k().saturating_mul(rerank).min(rows.len());
+        let wanted = nearest.k().saturating_mul(rerank).min(self.lists.rows().len());
+        let mut cost = Cost::default();
+        self.scan_lists(scratch, scope, query, knobs.nprobe, wanted, &mut cost)?;
+        rank(scratch, scope, query, nearest, &mut cost)?;
+        Ok(cost)
+    }
+
+    /// Scans the codes of the nearest lists, and leaves the best `wanted` rows as candidates.
+    fn scan_lists(
+        &self,
+        scratch: &mut Scratch,
+        scope: &Scope<'_>,
+        query: &Query<'_>,
+        nprobe: u32,
+        wanted: usize,
+        cost: &mut Cost,
+    ) -> Result {
+        let kernels = &scope.kernels;
+        let rows = self.lists.rows();
+        let probes = match nprobe {
+            0 => ivf::default_probes(self.lists.count()),
+            probes => probes as usize,
+        };
         let candidates = &mut scratch.candidates;
         candidates.start(wanted)?;
 
@@ -148,7 +127,6 @@ impl PqIndex {
             &mut scratch.table,
         ))?;
 
-        let mut cost = Cost::default();
         let (mut at, mut accepted, mut work) = (0, 0, 0);
         // With a filter, on until there are as many candidates as without.
         while at < probes || accepted < wanted {
@@ -196,22 +174,27 @@ impl PqIndex {
             }
         }
         candidates.cut();
-
-        for entries in candidates.entries.chunks(GATHER) {
-            scratch.ids.clear();
-            for entry in entries {
-                scratch.ids.push(*entry as u32)?;
-            }
-            let keys = scratch.keys.get_mut(..entries.len()).ok_or(Error::Overflow)?;
-            fits(kernels.gather(query, &scope.rows, &scratch.ids, keys))?;
-            for (key, row) in keys.iter().zip(&scratch.ids) {
-                if *key <= nearest.limit() {
-                    nearest.offer(*key, *row)?;
-                }
-            }
-            relax()?;
-        }
-        cost.distances += candidates.entries.len() as u64;
-        Ok(cost)
+        Ok(())
     }
+}
+
+/// Compares the candidates exactly.
+fn rank(scratch: &mut Scratch, scope: &Scope<'_>, query: &Query<'_>, nearest: &mut Nearest, cost: &mut Cost) -> Result {
+    let candidates = &scratch.candidates;
+    for entries in candidates.entries.chunks(GATHER) {
+        scratch.ids.clear();
+        for entry in entries {
+            scratch.ids.push(*entry as u32)?;
+        }
+        let keys = scratch.keys.get_mut(..entries.len()).ok_or(Error::Overflow)?;
+        fits(scope.kernels.gather(query, &scope.rows, &scratch.ids, keys))?;
+        for (key, row) in keys.iter().zip(&scratch.ids) {
+            if *key <= nearest.limit() {
+                nearest.offer(*key, *row)?;
+            }
+        }
+        relax()?;
+    }
+    cost.distances += candidates.entries.len() as u64;
+    Ok(())
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The rows of a collection's tail in memory: what the scan reads.
 //!
-//! Rows are only ever appended, in the order of the changes that made them; a row that is deleted or replaced stays and
-//! notes when it died. So a reader that remembers the number of rows and of the last change (a [`Snapshot`]) sees exactly
+//! TailRows are only ever appended, in the order of the changes that made them; a row that is deleted or replaced stays and
+//! notes when it died. So a reader that remembers the number of rows and of the last change (a [`TailSnapshot`]) sees exactly
 //! the state of that moment, however often it gives the lock back. Dead rows go when the whole is rebuilt.
 //!
 //! Vectors lie in chunks of at most 1 MiB and payloads in chunks of at least one and usually [`ARENA`] bytes, so that no
@@ -33,7 +33,7 @@ struct Place {
     len: u32,
 }
 
-/// Rows `i << shift` and on.
+/// TailRows `i << shift` and on.
 #[derive(Default)]
 struct Chunk {
     vectors: Vec<u8>,
@@ -70,15 +70,15 @@ impl Chunk {
 
 /// A moment of a collection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Snapshot {
-    /// Rows that existed.
+pub(crate) struct TailSnapshot {
+    /// TailRows that existed.
     pub(crate) count: usize,
     /// Those of them that were alive.
     pub(crate) live: usize,
     seq: Seq,
 }
 
-impl Snapshot {
+impl TailSnapshot {
     /// Whether a row with this death was alive.
     #[inline]
     pub(crate) fn sees(&self, died: Seq) -> bool {
@@ -113,7 +113,7 @@ pub(crate) struct NewRows<'a> {
 /// # Invariants
 ///
 /// Every chunk but the last has `1 << shift` rows; a chunk's parallel arrays agree in length. `live` rows have `died` 0.
-pub(crate) struct Rows {
+pub(crate) struct TailRows {
     space: simd::Space,
     /// Bytes of a vector.
     row_bytes: usize,
@@ -127,7 +127,7 @@ pub(crate) struct Rows {
     bytes: u64,
 }
 
-impl Rows {
+impl TailRows {
     /// No rows, of vectors of this space.
     pub(crate) fn new(space: &simd::Space) -> Self {
         let row_bytes = space.row_bytes();
@@ -145,12 +145,12 @@ impl Rows {
         }
     }
 
-    /// Rows, live and dead.
+    /// TailRows, live and dead.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// Rows that a search can return.
+    /// TailRows that a search can return.
     pub(crate) fn live(&self) -> usize {
         self.live
     }
@@ -161,8 +161,8 @@ impl Rows {
     }
 
     /// The present moment.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot {
+    pub(crate) fn snapshot(&self) -> TailSnapshot {
+        TailSnapshot {
             count: self.count,
             live: self.live,
             seq: self.seq,
@@ -293,7 +293,7 @@ impl Rows {
     ///
     /// # Errors
     ///
-    /// `NoMemory`, which cannot happen after [`Rows::reserve`] and `index.reserve`; the whole must be thrown away then.
+    /// `NoMemory`, which cannot happen after [`TailRows::reserve`] and `index.reserve`; the whole must be thrown away then.
     pub(crate) fn append(&mut self, index: &mut U64Map<u32>, seq: Seq, new: &NewRows<'_>) -> Result<usize> {
         let mut replaced = 0;
         self.seq = seq;

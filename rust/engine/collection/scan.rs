@@ -5,19 +5,16 @@
 //! memory once. The rows' lock is held for one group of queries and one block, at most [`WORK`] bytes (well under
 //! 100 µs), and between two holds the scan may be rescheduled or stopped. A filter takes far longer than comparing, up to
 //! milliseconds a row: with one, a hold is for few rows and one query. What the scan returns is the state of its snapshot all
-//! the same: later rows are beyond its count, and a row that died later counts as alive (see `collection::rows`).
+//! the same: later rows are beyond its count, and a row that died later counts as alive (see `crate::tail`).
 
-mod topk;
-
-pub(crate) use topk::Candidate;
-pub(crate) use topk::TopK;
-
-use crate::collection::rows::Snapshot;
-use crate::collection::State;
-use crate::collection::TAIL;
+use super::State;
+use super::TAIL;
 use crate::filter::Program;
 use crate::index::Cost;
 use crate::plan::Facts;
+use crate::tail::TailSnapshot;
+use crate::topk::Candidate;
+use crate::topk::TopK;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
 use vexfs_host::sync::RwLock;
@@ -80,14 +77,14 @@ impl Plan {
 }
 
 /// A scan of a tail.
-pub(crate) struct Scan<'a> {
-    pub(crate) kernels: Kernels,
+pub(super) struct Scan<'a> {
+    pub(super) kernels: Kernels,
     /// The moment that is looked at.
-    pub(crate) snapshot: Snapshot,
+    pub(super) snapshot: TailSnapshot,
     /// What the payload of a row must match.
-    pub(crate) filter: Option<&'a Program>,
+    pub(super) filter: Option<&'a Program>,
     /// Asked now and then: whether to stop with what has been found.
-    pub(crate) stop: &'a dyn Fn() -> bool,
+    pub(super) stop: &'a dyn Fn() -> bool,
 }
 
 impl Scan<'_> {
@@ -96,7 +93,12 @@ impl Scan<'_> {
     /// # Errors
     ///
     /// `NoMemory`; `Interrupted` by a fatal signal.
-    pub(crate) fn search(&self, state: &RwLock<State>, queries: &[Query<'_>], tops: &mut [TopK]) -> Result<Facts> {
+    pub(super) fn search(
+        &self,
+        state: &RwLock<State>,
+        queries: &[Query<'_>],
+        tops: &mut [TopK<Candidate>],
+    ) -> Result<Facts> {
         let count = self.snapshot.count;
         let (mut cost, mut evaluated) = (Cost::default(), 0u64);
         let row_bytes = queries.first().map_or(1, |query| query.bytes().len());
@@ -137,7 +139,7 @@ impl Scan<'_> {
                                 continue;
                             }
                         }
-                        top.offer(Candidate {
+                        top.push(Candidate {
                             key: *key,
                             id: *id,
                             segment: TAIL,

@@ -160,6 +160,45 @@ fn find_deletions(version: &Version, ids: &[u64]) -> Result<Deletions> {
     Ok(deletions)
 }
 
+/// What the ids of a batch mean for the collection.
+struct Numbers {
+    /// The first id, if they were assigned, else 0.
+    first_id: u64,
+    /// The id that the next row without one gets.
+    next_id: u64,
+    /// Rows of the tail that the batch replaces.
+    there: usize,
+}
+
+/// Looks up the ids that a batch has; those below `known` may be there.
+fn given_ids(version: &Version, ids: &[u64], known: u64) -> Result<Numbers> {
+    let index = version.index.read();
+    let is_old = |id: &&u64| **id < known || **id == u64::MAX;
+    let there = ids.iter().filter(is_old).filter(|id| index.contains(**id)).count();
+    // The largest number there is does not end numbering: it is never given, so numbering goes on behind the others.
+    let largest = ids.iter().copied().filter(|id| *id != u64::MAX).max();
+    let behind = largest.map_or(0, |largest| largest.saturating_add(1));
+    Ok(Numbers {
+        first_id: 0,
+        next_id: known.max(behind),
+        there,
+    })
+}
+
+/// Gives `count` rows the ids from `known` on.
+fn assign_ids(count: usize, known: u64, assigned: &mut Vec<u64>) -> Result<Numbers> {
+    let next_id = known.checked_add(count as u64).ok_or(Error::Overflow)?;
+    assigned.reserve(count)?;
+    for id in known..next_id {
+        assigned.push(id)?;
+    }
+    Ok(Numbers {
+        first_id: known,
+        next_id,
+        there: 0,
+    })
+}
+
 impl Collection {
     /// Inserts a batch of rows.
     ///
@@ -265,36 +304,25 @@ impl Collection {
     ) -> Result<Inserted> {
         let end = writer.end.as_ref().ok_or(Error::Overflow)?;
         let known = end.next_id;
-        let mut assigned = Vec::new();
-        let mut there = 0;
         // An id that is still to be given is new; those before it may be anywhere.
         let old = ascending.partition_point(|id| *id < known);
         let deletions = match ascending.last().copied() {
             Some(u64::MAX) => find_deletions(version, ascending)?,
             _ => find_deletions(version, ascending.get(..old).unwrap_or_default())?,
         };
-        let (ids, first_id, next_id) = match batch.ids {
-            Some(ids) => {
-                let index = version.index.read();
-                let is_old = |id: &&u64| **id < known || **id == u64::MAX;
-                there = ids.iter().filter(is_old).filter(|id| index.contains(**id)).count();
-                if there + deletions.count > 0 && !mode.upsert {
-                    return Err(Error::Exists);
-                }
-                // The largest number there is does not end numbering: it is never given, so numbering goes on behind the others.
-                let largest = ids.iter().copied().filter(|id| *id != u64::MAX).max();
-                let behind = largest.map_or(0, |largest| largest.saturating_add(1));
-                (ids, 0, known.max(behind))
-            }
-            None => {
-                let next = known.checked_add(count as u64).ok_or(Error::Overflow)?;
-                assigned.reserve(count)?;
-                for id in known..next {
-                    assigned.push(id)?;
-                }
-                (&assigned[..], known, next)
-            }
+        let mut assigned = Vec::new();
+        let Numbers {
+            first_id,
+            next_id,
+            there,
+        } = match batch.ids {
+            Some(ids) => given_ids(version, ids, known)?,
+            None => assign_ids(count, known, &mut assigned)?,
         };
+        let ids = batch.ids.unwrap_or(&assigned);
+        if there + deletions.count > 0 && !mode.upsert {
+            return Err(Error::Exists);
+        }
 
         let change = Change::Insert {
             upsert: mode.upsert,

@@ -7,6 +7,7 @@
 //!
 //! A walk that has compared as many rows as are accepted gives up: comparing exactly those is no more work and misses none.
 
+use super::layout::Base;
 use super::layout::NONE;
 use super::measure::Measure;
 use super::scratch::Scratch;
@@ -14,6 +15,7 @@ use super::walk::Layer;
 use super::walk::Walk;
 use super::Hnsw;
 use crate::bits::Bits;
+use crate::graph::Visited;
 use crate::heap;
 use crate::index::Cost;
 use crate::index::Scope;
@@ -97,45 +99,9 @@ impl Hnsw {
                 beam.reset(plan.width)?;
                 break;
             }
-            let count = if plan.two_hop {
-                // All lists that will be looked behind are asked for first: waiting for one after the other would take most
-                // of the time.
-                for link in base.list(node).iter().take_while(|link| **link != NONE) {
-                    if !accept.get(*link) {
-                        base.prefetch(*link);
-                    }
-                }
-                let room = fresh.len();
-                let mut count = 0;
-                for link in base.list(node) {
-                    if *link == NONE || count >= room {
-                        break;
-                    }
-                    if !visited.insert(*link) {
-                        continue;
-                    }
-                    if accept.get(*link) {
-                        if let Some(place) = fresh.get_mut(count) {
-                            *place = *link;
-                            count += 1;
-                        }
-                        continue;
-                    }
-                    for link in base.list(*link) {
-                        if *link == NONE {
-                            break;
-                        }
-                        if accept.get(*link) && visited.insert(*link) {
-                            if let Some(place) = fresh.get_mut(count) {
-                                *place = *link;
-                                count += 1;
-                            }
-                        }
-                    }
-                }
-                count
-            } else {
-                base.fresh(node, visited, fresh)
+            let count = match plan.two_hop {
+                true => two_hops(&base, node, accept, visited, fresh),
+                false => base.fresh(node, visited, fresh),
             };
             if let Some(next) = frontier.first() {
                 base.prefetch(!*next as u32);
@@ -160,6 +126,46 @@ impl Hnsw {
         measure.count(compared, cost);
         Ok(())
     }
+}
+
+/// Puts the accepted neighbours of a node that were not visited, and those of its neighbours that are not accepted, into `fresh`.
+/// Returns how many.
+fn two_hops(base: &Base<'_>, node: u32, accept: &Bits, visited: &mut Visited, fresh: &mut [u32]) -> usize {
+    // All lists that will be looked behind are asked for first: waiting for one after the other would take most of the time.
+    for link in base.list(node).iter().take_while(|link| **link != NONE) {
+        if !accept.get(*link) {
+            base.prefetch(*link);
+        }
+    }
+    let room = fresh.len();
+    let mut count = 0;
+    let mut add = |link: u32, count: &mut usize| {
+        if let Some(place) = fresh.get_mut(*count) {
+            *place = link;
+            *count += 1;
+        }
+    };
+    for link in base.list(node) {
+        if *link == NONE || count >= room {
+            break;
+        }
+        if !visited.insert(*link) {
+            continue;
+        }
+        if accept.get(*link) {
+            add(*link, &mut count);
+            continue;
+        }
+        for link in base.list(*link) {
+            if *link == NONE {
+                break;
+            }
+            if accept.get(*link) && visited.insert(*link) {
+                add(*link, &mut count);
+            }
+        }
+    }
+    count
 }
 
 /// Takes the nearest entry out of the heap.

@@ -225,92 +225,17 @@ impl Lsh {
             let patience = probes.saturating_mul(PATIENCE).min(most);
             all = !self.probe(scope, probes, patience, needed, scratch, &mut cost)?;
         }
-        let Scratch {
-            candidates,
-            selected,
-            keys,
-            rows,
-            ids,
-            ..
-        } = scratch;
-        let mut see = |which: Which<'_>, cost: &mut Cost| -> Result {
-            let limit = selected.cutoff as u32;
-            let found = scope
-                .kernels
-                .near_sketches(&own, &self.sketches, which, limit, rows, keys)
-                .map_err(|_| Error::Overflow)?;
-            cost.codes += match which {
-                Which::Range(from, to) => to - from,
-                Which::Ids(ids) => ids.len(),
-            } as u64;
-            for (row, distance) in rows.iter().zip(keys.iter()).take(found) {
-                selected.offer(*distance, *row)?;
-            }
-            Ok(())
+        let near = Near {
+            index: self,
+            scope,
+            own: &own,
         };
-        let mut work = 0;
-        if all {
-            let mut at = 0;
-            let mut marked = scope.accept.map(|accept| accept.iter());
-            loop {
-                match &mut marked {
-                    Some(marked) => {
-                        ids.clear();
-                        for row in marked.take(BATCH) {
-                            ids.push(row)?;
-                        }
-                        see(Which::Ids(ids), &mut cost)?;
-                        work += ids.len();
-                        if ids.is_empty() {
-                            break;
-                        }
-                    }
-                    None => {
-                        let end = (at + BATCH).min(self.rows);
-                        see(Which::Range(at, end), &mut cost)?;
-                        work += end - at;
-                        at = end;
-                        if at == self.rows {
-                            break;
-                        }
-                    }
-                }
-                if work >= WORK {
-                    work = 0;
-                    relax()?;
-                    cost.stopped |= (scope.stop)();
-                }
-                if cost.stopped {
-                    break;
-                }
-            }
-        } else {
-            for batch in candidates.chunks(BATCH) {
-                see(Which::Ids(batch), &mut cost)?;
-                work += batch.len();
-                if work >= WORK {
-                    work = 0;
-                    relax()?;
-                }
-            }
+        match all {
+            true => near.see_all(scratch, &mut cost)?,
+            false => near.see_candidates(scratch, &mut cost)?,
         }
-        selected.finish();
-        for batch in selected.rows.chunks(EXACT_BATCH) {
-            ids.clear();
-            for (_, row) in batch {
-                ids.push(*row)?;
-            }
-            let keys = keys.get_mut(..ids.len()).ok_or(Error::Overflow)?;
-            scope
-                .kernels
-                .gather(query, &scope.rows, ids, keys)
-                .map_err(|_| Error::Overflow)?;
-            cost.distances += ids.len() as u64;
-            for (row, key) in ids.iter().zip(keys.iter()) {
-                nearest.offer(*key, *row)?;
-            }
-            relax()?;
-        }
+        scratch.selected.finish();
+        rank(scope, query, scratch, nearest, &mut cost)?;
         Ok(cost)
     }
 
@@ -367,6 +292,127 @@ impl Lsh {
         cost.hops = done as u64;
         Ok(enough)
     }
+}
+
+/// Rows near a query by their sketches.
+struct Near<'a> {
+    index: &'a Lsh,
+    scope: &'a Scope<'a>,
+    /// The sketch of the query.
+    own: &'a [u8; SKETCH_BYTES],
+}
+
+impl Near<'_> {
+    /// Selects among some rows.
+    fn see(
+        &self,
+        which: Which<'_>,
+        selected: &mut Selection,
+        (rows, keys): (&mut [u32], &mut [u32]),
+        cost: &mut Cost,
+    ) -> Result {
+        let limit = selected.cutoff as u32;
+        let found = self
+            .scope
+            .kernels
+            .near_sketches(self.own, &self.index.sketches, which, limit, rows, keys)
+            .map_err(|_| Error::Overflow)?;
+        cost.codes += match which {
+            Which::Range(from, to) => to - from,
+            Which::Ids(ids) => ids.len(),
+        } as u64;
+        for (row, distance) in rows.iter().zip(keys.iter()).take(found) {
+            selected.offer(*distance, *row)?;
+        }
+        Ok(())
+    }
+
+    /// Selects among the rows of buckets.
+    fn see_candidates(&self, scratch: &mut Scratch, cost: &mut Cost) -> Result {
+        let Scratch {
+            candidates,
+            selected,
+            keys,
+            rows,
+            ..
+        } = scratch;
+        let mut work = 0;
+        for batch in candidates.chunks(BATCH) {
+            self.see(Which::Ids(batch), selected, (rows, keys), cost)?;
+            work += batch.len();
+            if work >= WORK {
+                work = 0;
+                relax()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Selects among all rows that may be found.
+    fn see_all(&self, scratch: &mut Scratch, cost: &mut Cost) -> Result {
+        let Scratch {
+            selected,
+            keys,
+            rows,
+            ids,
+            ..
+        } = scratch;
+        let count = self.index.rows;
+        let mut marked = self.scope.accept.map(|accept| accept.iter());
+        let (mut at, mut work) = (0, 0);
+        while !cost.stopped {
+            let seen = match &mut marked {
+                Some(marked) => {
+                    ids.clear();
+                    for row in marked.take(BATCH) {
+                        ids.push(row)?;
+                    }
+                    self.see(Which::Ids(ids), selected, (rows, keys), cost)?;
+                    ids.len()
+                }
+                None => {
+                    let end = (at + BATCH).min(count);
+                    self.see(Which::Range(at, end), selected, (rows, keys), cost)?;
+                    end - at
+                }
+            };
+            at += seen;
+            work += seen;
+            if seen == 0 || marked.is_none() && at == count {
+                break;
+            }
+            if work >= WORK {
+                work = 0;
+                relax()?;
+                cost.stopped |= (self.scope.stop)();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares the selected rows exactly.
+fn rank(scope: &Scope<'_>, query: &Query<'_>, scratch: &mut Scratch, nearest: &mut Nearest, cost: &mut Cost) -> Result {
+    let Scratch {
+        selected, keys, ids, ..
+    } = scratch;
+    for batch in selected.rows.chunks(EXACT_BATCH) {
+        ids.clear();
+        for (_, row) in batch {
+            ids.push(*row)?;
+        }
+        let keys = keys.get_mut(..ids.len()).ok_or(Error::Overflow)?;
+        scope
+            .kernels
+            .gather(query, &scope.rows, ids, keys)
+            .map_err(|_| Error::Overflow)?;
+        cost.distances += ids.len() as u64;
+        for (row, key) in ids.iter().zip(keys.iter()) {
+            nearest.offer(*key, *row)?;
+        }
+        relax()?;
+    }
+    Ok(())
 }
 
 /// Clears what the search before visited, bit by bit unless that is more work than all at once.

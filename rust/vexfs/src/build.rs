@@ -3,9 +3,7 @@
 
 use std::fmt;
 
-use vexfs_engine as engine;
-use vexfs_host::threads;
-
+use crate::backend::Change;
 use crate::Collection;
 use crate::IndexParams;
 use crate::Result;
@@ -21,8 +19,8 @@ use crate::Result;
 /// ```
 #[derive(Clone, Copy)]
 pub struct Build<'a> {
-    threads: usize,
-    progress: &'a (dyn Fn(u64, u64) + Sync),
+    pub(crate) threads: usize,
+    pub(crate) progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 
 impl<'a> Build<'a> {
@@ -34,7 +32,8 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// With so many threads, 0 for all CPUs. With one, the same rows give the same index, byte for byte.
+    /// With so many threads, 0 for all CPUs. With one, the same rows give the same index, byte for byte. A mounted
+    /// filesystem always uses one.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
@@ -44,13 +43,6 @@ impl<'a> Build<'a> {
     pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
         self.progress = progress;
         self
-    }
-
-    fn count(&self) -> usize {
-        match self.threads {
-            0 => threads::available(),
-            threads => threads,
-        }
     }
 }
 
@@ -92,9 +84,7 @@ impl Collection {
     /// `Invalid` or `Unsupported` for parameters that make no sense for this collection; those of writing. The collection
     /// is as before then, or as after one of the steps.
     pub fn build_index(&self, index: impl Into<IndexParams>, build: &Build<'_>) -> Result<()> {
-        self.engine
-            .build_index(&engine::IndexParams::new(&index.into())?, build.count(), build.progress)?;
-        Ok(())
+        self.0.build(Change::Set(index.into()), build).map(drop)
     }
 
     /// Takes the index away: every search compares all rows from now on.
@@ -103,8 +93,7 @@ impl Collection {
     ///
     /// Those of writing.
     pub fn drop_index(&self) -> Result<()> {
-        self.engine.drop_index()?;
-        Ok(())
+        self.0.build(Change::Drop, &Build::new()).map(drop)
     }
 
     /// Merges all rows into one segment, without those that are deleted, and indexes it: the fastest to search.
@@ -113,18 +102,17 @@ impl Collection {
     ///
     /// Those of writing.
     pub fn optimize(&self, build: &Build<'_>) -> Result<()> {
-        self.engine.optimize(build.count(), build.progress)?;
-        Ok(())
+        self.0.build(Change::Optimize, build).map(drop)
     }
 
     /// Does one thing that is due: seals recent rows into a segment, merges small segments, indexes one that has no
     /// index. Returns whether anything was; call it until nothing is, from a thread that has time for it. Inserting never
-    /// does it by itself, unless far too much has become due.
+    /// does it by itself, unless far too much has become due. A mounted filesystem does all that is due in one call.
     ///
     /// # Errors
     ///
     /// Those of writing.
     pub fn maintain(&self, build: &Build<'_>) -> Result<bool> {
-        Ok(self.engine.maintain(build.count(), build.progress)?)
+        self.0.build(Change::Maintain, build)
     }
 }

@@ -2,18 +2,16 @@
 //! A collection: its rows, changed and read by id, and what it consists of.
 
 use std::fmt;
-use std::sync::Arc as StdArc;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
-use vexfs_core::inode::SetAttr;
-use vexfs_core::inode::Time;
-use vexfs_engine as engine;
-use vexfs_host::mem;
-use vexfs_host::sync::Arc;
 
-use crate::filesystem::Open;
+use crate::backend;
+use crate::mounted;
 use crate::Batch;
 use crate::Element;
+use crate::Error;
 use crate::IndexParams;
 use crate::Metric;
 use crate::Payload;
@@ -22,10 +20,7 @@ use crate::Row;
 
 /// An open collection. Clones share it.
 #[derive(Clone)]
-pub struct Collection {
-    open: StdArc<Open>,
-    pub(crate) engine: Arc<engine::Collection>,
-}
+pub struct Collection(pub(crate) Arc<dyn backend::Collection>);
 
 /// What a collection is and consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -69,6 +64,50 @@ pub struct Info {
     pub field_bytes: u64,
     /// Bytes in memory.
     pub memory_bytes: u64,
+    /// Rows that a build which is running has done,
+    pub build_done: u64,
+    /// of so many; 0 if none is running.
+    pub build_total: u64,
+}
+
+/// How to insert.
+///
+/// ```
+/// use vexfs::InsertOptions;
+///
+/// let options = InsertOptions::new().upsert(true).sync(true);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InsertOptions {
+    pub(crate) upsert: bool,
+    pub(crate) normalize: bool,
+    pub(crate) sync: bool,
+}
+
+impl InsertOptions {
+    /// Rows whose ids are there are an error, vectors are stored as they are, and nobody waits for stable storage.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replace rows whose ids are there. Every row needs an id.
+    pub fn upsert(mut self, upsert: bool) -> Self {
+        self.upsert = upsert;
+        self
+    }
+
+    /// Scale vectors to unit length.
+    pub fn normalize(mut self, normalize: bool) -> Self {
+        self.normalize = normalize;
+        self
+    }
+
+    /// Return when the rows are on stable storage.
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
+        self
+    }
 }
 
 /// What an insert did.
@@ -93,8 +132,8 @@ pub struct Stored {
     pub vector: Vec<u8>,
     /// Its payload; empty if it has none.
     pub payload: Payload,
-    element: Element,
-    dim: u32,
+    pub(crate) element: Element,
+    pub(crate) dim: u32,
 }
 
 impl Stored {
@@ -104,48 +143,48 @@ impl Stored {
     }
 }
 
-pub(crate) fn info_of(id: u64, info: &engine::Info) -> Info {
-    Info {
-        id,
-        dim: info.params.dim() as u32,
-        element: info.params.element(),
-        metric: info.params.metric(),
-        index: *info.index.raw(),
-        rows: info.rows,
-        dead_rows: info.dead_rows,
-        next_id: info.next_id,
-        tail_rows: info.tail_rows,
-        indexed_rows: info.indexed_rows,
-        segments: info.segments,
-        disk_bytes: info.disk_bytes,
-        tail_bytes: info.tail_bytes,
-        segment_bytes: info.segment_bytes,
-        vector_bytes: info.vector_bytes,
-        index_bytes: info.index_bytes,
-        payload_bytes: info.payload_bytes,
-        field_bytes: info.field_bytes,
-        memory_bytes: info.memory_bytes,
-    }
-}
-
 impl Collection {
-    pub(crate) fn new(open: StdArc<Open>, engine: Arc<engine::Collection>) -> Self {
-        Self { open, engine }
+    pub(crate) fn new(collection: Arc<dyn backend::Collection>) -> Self {
+        Self(collection)
+    }
+
+    /// Opens a collection of a mounted filesystem, by its own path. That of an image is opened by
+    /// [`Vexfs::collection`](crate::Vexfs::collection).
+    ///
+    /// ```no_run
+    /// use vexfs::{Collection, Row, Search};
+    ///
+    /// let docs = Collection::open("/mnt/docs")?;
+    /// docs.insert([Row::new([0.1, 0.2, 0.3])])?;
+    /// assert_eq!(docs.search(&[0.1, 0.2, 0.3], &Search::new(1))?.len(), 1);
+    /// # Ok::<(), vexfs::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NotCollection` for another directory or a file, wherever it is; `NotFound`, `Denied` and others of opening it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self(Arc::new(mounted::MountedCollection::open(path.as_ref())?)))
+    }
+
+    /// Inode number of its directory.
+    pub fn id(&self) -> u64 {
+        self.0.space().id
     }
 
     /// Elements of a vector.
     pub fn dim(&self) -> u32 {
-        self.engine.params().dim() as u32
+        self.0.space().dim
     }
 
     /// Their type.
     pub fn element(&self) -> Element {
-        self.engine.params().element()
+        self.0.space().element
     }
 
     /// How vectors are compared.
     pub fn metric(&self) -> Metric {
-        self.engine.params().metric()
+        self.0.space().metric
     }
 
     /// What it is and consists of. Does not read the rows.
@@ -154,7 +193,7 @@ impl Collection {
     ///
     /// Those of reading.
     pub fn info(&self) -> Result<Info> {
-        Ok(info_of(self.engine.dir(), &self.engine.info()?))
+        self.0.info()
     }
 
     /// An empty batch for this collection.
@@ -207,7 +246,7 @@ impl Collection {
     ///
     /// As [`Collection::insert`].
     pub fn insert_batch(&self, batch: &Batch) -> Result<Inserted> {
-        self.write(batch, engine::InsertMode::default())
+        self.insert_with(batch, InsertOptions::new())
     }
 
     /// Inserts the rows of a batch; those whose ids are there replace them.
@@ -216,63 +255,31 @@ impl Collection {
     ///
     /// As [`Collection::upsert`].
     pub fn upsert_batch(&self, batch: &Batch) -> Result<Inserted> {
-        self.write(
-            batch,
-            engine::InsertMode {
-                upsert: true,
-                ..engine::InsertMode::default()
-            },
-        )
+        self.insert_with(batch, InsertOptions::new().upsert(true))
     }
 
-    /// Inserts the rows of a batch, their vectors scaled to unit length first; with `upsert`, they replace those whose ids
-    /// are there.
+    /// Inserts the rows of a batch, all of them or none.
+    ///
+    /// ```
+    /// # let fs = vexfs::Vexfs::in_memory(64 << 20)?;
+    /// # let docs = fs.create_collection("/docs", 2, vexfs::Metric::Ip)?;
+    /// # use vexfs::{InsertOptions, Payload};
+    /// let mut batch = docs.batch();
+    /// batch.push(1, &[3.0, 4.0], &Payload::default())?;
+    /// docs.insert_with(&batch, InsertOptions::new().normalize(true).sync(true))?;
+    /// assert_eq!(docs.get(&[1])?[0].as_ref().unwrap().vector(), [0.6, 0.8]);
+    /// # Ok::<(), vexfs::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Collection::insert`]; `Invalid` for a zero vector, and `Unsupported` for elements that are integers.
-    pub fn insert_normalized(&self, batch: &Batch, upsert: bool) -> Result<Inserted> {
-        self.write(
-            batch,
-            engine::InsertMode {
-                upsert,
-                normalize: true,
-            },
-        )
-    }
-
-    fn write(&self, batch: &Batch, mode: engine::InsertMode) -> Result<Inserted> {
+    /// As [`Collection::insert`], without `Exists` for upserting; normalizing, `Invalid` for a zero vector, and `Unsupported`
+    /// for elements that are integers. If syncing fails, the rows are there and may be gone after a crash.
+    pub fn insert_with(&self, batch: &Batch, options: InsertOptions) -> Result<Inserted> {
         if batch.element() != self.element() || batch.dim() != self.dim() {
-            return Err(crate::Error::invalid("the batch was made for another collection"));
+            return Err(Error::invalid("the batch was made for another collection"));
         }
-        let rows = engine::Batch {
-            vectors: &batch.vectors,
-            ids: batch.has_ids().then_some(batch.ids.as_slice()),
-            payload_lens: match batch.payloads.is_empty() {
-                true => &[],
-                false => &batch.payload_lens,
-            },
-            payloads: &batch.payloads,
-        };
-        let done = self.engine.insert(&rows, mode)?;
-        self.touch();
-        Ok(Inserted {
-            rows: done.count as u64,
-            replaced: done.replaced as u64,
-            first_id: (!batch.has_ids()).then_some(done.first_id),
-        })
-    }
-
-    /// Says that the contents of the directory have changed just now. That the rows are there counts more than their time: a
-    /// failure, say on a full device, is none of the change.
-    fn touch(&self) {
-        let now = Some(Time::now());
-        let times = SetAttr {
-            mtime: now,
-            ctime: now,
-            ..Default::default()
-        };
-        let _ = self.open.fs.set_attr(self.engine.dir(), &times);
+        self.0.insert(batch, options)
     }
 
     /// Deletes rows, all in one step; returns how many there were. Ids that are not there are no error.
@@ -283,13 +290,19 @@ impl Collection {
     pub fn delete(&self, ids: &[u64]) -> Result<u64> {
         match ids {
             [] => Ok(0),
-            ids => {
-                let deleted = self.engine.delete(ids)?.count as u64;
-                if deleted > 0 {
-                    self.touch();
-                }
-                Ok(deleted)
-            }
+            ids => self.0.delete(ids, false),
+        }
+    }
+
+    /// As [`Collection::delete`], and returns when the deletion is on stable storage. Changes before it are then, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::delete`].
+    pub fn delete_sync(&self, ids: &[u64]) -> Result<u64> {
+        match ids {
+            [] => self.sync().map(|()| 0),
+            ids => self.0.delete(ids, true),
         }
     }
 
@@ -310,29 +323,19 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// `TooBig` for more than [`Batch::ROWS_MAX`]; those of reading.
+    /// Those of reading.
     pub fn get(&self, ids: &[u64]) -> Result<Vec<Option<Stored>>> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (element, dim) = (self.element(), self.dim());
-        let got = self.engine.get(ids)?;
-        got.rows
-            .iter()
-            .map(|row| {
-                row.as_ref()
-                    .map(|row| {
-                        Ok(Stored {
-                            id: row.id,
-                            vector: self.vector(&got.contents, row)?,
-                            payload: payload(&got.contents, row)?,
-                            element,
-                            dim,
-                        })
-                    })
-                    .transpose()
-            })
-            .collect()
+        self.0.get(ids, true)
+    }
+
+    /// Reads the payloads of rows, in the order of the ids, without their vectors; `None` where there is no such row.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading.
+    pub fn payloads(&self, ids: &[u64]) -> Result<Vec<Option<Payload>>> {
+        let rows = self.0.get(ids, false)?;
+        Ok(rows.into_iter().map(|row| row.map(|row| row.payload)).collect())
     }
 
     /// Writes to stable storage what has been changed here, and everywhere else in the filesystem.
@@ -341,68 +344,23 @@ impl Collection {
     ///
     /// Those of writing.
     pub fn sync(&self) -> Result<()> {
-        Ok(self.open.fs.sync()?)
+        self.0.sync()
     }
 
-    /// Gives the memory of its rows and indexes back; the next use reads them again. Returns how many bytes.
+    /// Gives the memory of its rows and indexes back; the next use reads them again. Returns how many bytes. What a mounted
+    /// filesystem keeps is the kernel's business: it gives nothing back.
     pub fn drop_cache(&self) -> u64 {
-        self.engine.drop_cache()
+        self.0.drop_cache()
     }
-
-    /// The vector of a row, in its form.
-    pub(crate) fn vector(&self, contents: &engine::Contents, row: &engine::RowRef) -> Result<Vec<u8>> {
-        let mut vector = vec![0; self.engine.params().row_bytes()];
-        contents.vector(row, &mut vector)?;
-        Ok(vector)
-    }
-}
-
-/// The payload of a row.
-pub(crate) fn payload(contents: &engine::Contents, row: &engine::RowRef) -> Result<Payload> {
-    let mut bytes = mem::Vec::new();
-    contents.payload(row, &mut bytes)?;
-    Ok(Payload::from_bytes(bytes.to_vec()))
 }
 
 impl fmt::Debug for Collection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Collection")
-            .field("dir", &self.engine.dir())
+            .field("id", &self.id())
             .field("dim", &self.dim())
             .field("element", &self.element())
             .field("metric", &self.metric())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Vexfs;
-
-    #[test]
-    fn changes_of_rows_move_the_times_of_the_directory_and_other_calls_do_not() {
-        let fs = Vexfs::in_memory(64 << 20).unwrap();
-        let docs = fs.create_collection("/docs", 2, Metric::L2).unwrap();
-        let old = Time { sec: 1000, nsec: 0 };
-        let moved = |change: &dyn Fn()| {
-            let times = SetAttr {
-                mtime: Some(old),
-                ctime: Some(old),
-                ..SetAttr::default()
-            };
-            docs.open.fs.set_attr(docs.engine.dir(), &times).unwrap();
-            change();
-            let now = docs.open.fs.inode(docs.engine.dir()).unwrap();
-            assert_eq!(now.mtime, now.ctime);
-            now.mtime != old
-        };
-        assert!(moved(&|| assert_eq!(
-            docs.insert([Row::new([1.0, 0.0])]).unwrap().rows,
-            1
-        )));
-        assert!(!moved(&|| drop(docs.get(&[0]).unwrap())));
-        assert!(!moved(&|| assert_eq!(docs.delete(&[7]).unwrap(), 0)));
-        assert!(moved(&|| assert_eq!(docs.delete(&[0]).unwrap(), 1)));
     }
 }

@@ -1,52 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An open filesystem, and the collections in it by their paths.
 
-use std::ffi::OsStr;
 use std::fmt;
-use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc as StdArc;
+use std::sync::Arc;
 
-use nix::fcntl::Flock;
-use vexfs_core::format::ROOT_INO;
-use vexfs_core::inode::NewInode;
-use vexfs_core::inode::Time;
-use vexfs_core::mkfs::FormatOptions;
-use vexfs_core::mount::MountOptions;
-use vexfs_core::Fs;
-use vexfs_engine as engine;
-use vexfs_host::device::Backend;
-use vexfs_host::device::Device;
-use vexfs_host::device::FileBackend;
-use vexfs_host::device::RamBackend;
-use vexfs_host::sync::Arc;
+use serde::Serialize;
 
-use crate::collection::info_of;
-use crate::collection::Info;
-use crate::lock;
+use crate::backend::Filesystem;
+use crate::image::Image;
+use crate::mounted::Mounted;
 use crate::Collection;
 use crate::Element;
 use crate::Error;
 use crate::IndexKind;
+use crate::Info;
 use crate::Metric;
 use crate::Result;
 
-/// An open filesystem.
+/// An open filesystem: an image in this process, or a mounted one of the kernel's.
 ///
-/// Clones and collections of it share it. What was changed is written by [`Vexfs::sync`], by [`Vexfs::close`], and when
-/// the last of them is dropped, which cannot report errors.
+/// Clones and collections of it share it. What was changed in an image is written by [`Vexfs::sync`], by [`Vexfs::close`], and
+/// when the last of them is dropped, which cannot report errors. A mounted filesystem writes by itself, too, as for every program.
 #[derive(Clone)]
-pub struct Vexfs(StdArc<Open>);
-
-pub(crate) struct Open {
-    pub(crate) fs: Arc<Fs>,
-    pub(crate) collections: engine::Collections,
-    /// Keeps other processes off.
-    _lock: Option<Flock<File>>,
-}
+pub struct Vexfs(Arc<dyn Filesystem>);
 
 /// How to open an image.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,10 +50,7 @@ impl OpenOptions {
     ///
     /// As [`Vexfs::open`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Vexfs> {
-        let (file, lock) = lock::open(path.as_ref(), !self.read_only)?;
-        let backend = FileBackend::from_file(file, self.read_only)
-            .map_err(|e| Error::io(format!("cannot use {}", path.as_ref().display()), e))?;
-        Vexfs::mount(Device::from_backend(StdArc::new(backend)), self.read_only, Some(lock))
+        Ok(Vexfs(Arc::new(Image::open(path.as_ref(), self.read_only)?)))
     }
 }
 
@@ -84,10 +59,10 @@ impl OpenOptions {
 /// A dimension and a metric are enough, as in [`Vexfs::create_collection`]; the rest has defaults.
 #[derive(Clone, Copy, Debug)]
 pub struct CollectionOptions {
-    dim: u32,
-    metric: Metric,
-    element: Element,
-    index: IndexKind,
+    pub(crate) dim: u32,
+    pub(crate) metric: Metric,
+    pub(crate) element: Element,
+    pub(crate) index: IndexKind,
 }
 
 impl CollectionOptions {
@@ -141,7 +116,27 @@ pub struct Stat {
     /// Tree nodes in memory.
     pub cached_nodes: u64,
     /// What distances are computed with: "avx2".
-    pub simd: &'static str,
+    pub simd: String,
+    /// What it has done since it was mounted; of a mounted one only.
+    pub activity: Option<Activity>,
+}
+
+/// What a mounted filesystem has done with collections since it was mounted, and holds of them in memory, for all programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Activity {
+    /// Collections in memory.
+    pub collections_loaded: u64,
+    /// Bytes of them.
+    pub vector_bytes: u64,
+    /// Queries answered.
+    pub queries: u64,
+    /// Rows compared with them.
+    pub rows_scanned: u64,
+    /// Rows inserted.
+    pub rows_inserted: u64,
+    /// Rows deleted.
+    pub rows_deleted: u64,
 }
 
 impl Vexfs {
@@ -166,24 +161,7 @@ impl Vexfs {
     ///
     /// `Exists` if there is a file already; too few bytes; those of writing.
     pub fn create(path: impl AsRef<Path>, bytes: u64) -> Result<Self> {
-        let path = path.as_ref();
-        let cannot = |e| Error::io(format!("cannot create {}", path.display()), e);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(cannot)?;
-        let made = file.set_len(bytes).map_err(cannot).and_then(|()| {
-            let (file, lock) = lock::open(path, true)?;
-            let backend = FileBackend::from_file(file, false).map_err(cannot)?;
-            Self::format(StdArc::new(backend), Some(lock))
-        });
-        if made.is_err() {
-            // It is ours, it is empty, and the error says more than a failure to remove it would.
-            let _ = std::fs::remove_file(path);
-        }
-        made
+        Ok(Self(Arc::new(Image::create(path.as_ref(), bytes)?)))
     }
 
     /// Opens an image file or an unmounted device for reading and writing.
@@ -202,33 +180,28 @@ impl Vexfs {
     ///
     /// Too few bytes.
     pub fn in_memory(bytes: u64) -> Result<Self> {
-        Self::format(StdArc::new(RamBackend::new(bytes)), None)
+        Ok(Self(Arc::new(Image::in_memory(bytes)?)))
     }
 
-    fn format(backend: StdArc<dyn Backend>, lock: Option<Flock<File>>) -> Result<Self> {
-        let device = Device::from_backend(backend);
-        let options = FormatOptions {
-            owner: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()),
-            // It is new: there is nothing to discard.
-            discard: false,
-            ..FormatOptions::default()
-        };
-        Fs::format(&device, &options)?;
-        Self::mount(device, false, lock)
-    }
-
-    fn mount(device: Device, read_only: bool, lock: Option<Flock<File>>) -> Result<Self> {
-        let options = MountOptions {
-            read_only,
-            ..MountOptions::default()
-        };
-        let fs = Fs::mount(device, options)?;
-        let collections = engine::Collections::new(fs.clone())?;
-        Ok(Self(StdArc::new(Open {
-            fs,
-            collections,
-            _lock: lock,
-        })))
+    /// A mounted filesystem, by any directory of it, which is then the root: with "/mnt", the collection "/docs" is /mnt/docs.
+    /// Paths lead below that directory, not through symbolic links, and into no other filesystem.
+    ///
+    /// [`mounts`](crate::mounts) tells what is mounted; [`Collection::open`] opens a collection by its own path.
+    ///
+    /// ```no_run
+    /// use vexfs::{Search, Vexfs};
+    ///
+    /// let fs = Vexfs::mounted("/mnt")?;
+    /// let hits = fs.collection("/docs")?.search(&[0.1, 0.2, 0.2], &Search::new(10))?;
+    /// println!("{} hits, {} queries so far", hits.len(), fs.stat()?.activity.unwrap().queries);
+    /// # Ok::<(), vexfs::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NotMounted` for a directory elsewhere; `NotFound`, `Denied` and others of opening it.
+    pub fn mounted(dir: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self(Arc::new(Mounted::open(dir.as_ref())?)))
     }
 
     /// Writes everything to stable storage.
@@ -237,10 +210,10 @@ impl Vexfs {
     ///
     /// Those of writing; a later call tries again unless the filesystem has stopped ([`Stat::aborted`]).
     pub fn sync(&self) -> Result<()> {
-        Ok(self.0.fs.sync()?)
+        self.0.sync()
     }
 
-    /// Writes everything to stable storage and allows no more changes, through whatever clone or collection.
+    /// Writes everything to stable storage and, of an image, allows no more changes, through whatever clone or collection.
     ///
     /// # Errors
     ///
@@ -250,25 +223,12 @@ impl Vexfs {
     }
 
     /// State and free space.
-    pub fn stat(&self) -> Stat {
-        let Open { fs, collections, .. } = &*self.0;
-        let stat = fs.statfs();
-        let counters = fs.counters();
-        let block = u64::from(stat.block_size);
-        Stat {
-            uuid: stat.uuid,
-            label: String::from_utf8_lossy(fs.label()).into_owned(),
-            read_only: fs.is_read_only(),
-            aborted: fs.abort_reason().is_some(),
-            block_size: stat.block_size,
-            total_bytes: stat.blocks.saturating_mul(block),
-            free_bytes: stat.free.saturating_mul(block),
-            inodes: stat.inodes,
-            txg: counters.open_txg,
-            commits: counters.commits,
-            cached_nodes: counters.cached_nodes,
-            simd: collections.kernels(),
-        }
+    ///
+    /// # Errors
+    ///
+    /// Those of asking the kernel; an image has none.
+    pub fn stat(&self) -> Result<Stat> {
+        self.0.stat()
     }
 
     /// Makes a collection of f32 vectors without an index; its parent must be there.
@@ -296,38 +256,12 @@ impl Vexfs {
     ///
     /// As [`Vexfs::create_collection`]; `Unsupported` or `Invalid` for an element type and a metric that do not go together.
     pub fn create_collection_with(&self, path: impl AsRef<Path>, options: CollectionOptions) -> Result<Collection> {
-        let path = path.as_ref();
-        let (parent, name) = self.parent(path)?;
-        let CollectionOptions {
-            dim,
-            metric,
-            element,
-            index,
-        } = options;
-        if (metric == Metric::Hamming) != (element == Element::Binary) {
+        if (options.metric == Metric::Hamming) != (options.element == Element::Binary) {
             return Err(Error::invalid(
                 "the metric hamming and the element type binary belong together",
             ));
         }
-        let params = engine::Params::new(dim, element.code(), metric.code(), index.code())?;
-        let fs = &self.0.fs;
-        let now = Time::now();
-        let new = NewInode {
-            mode: libc::S_IFDIR | (0o777 & !umask()),
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-            rdev: 0,
-            target: None,
-            now,
-            xattrs: &[],
-        };
-        let dir = fs.create(parent, name, &new)?.ino;
-        if let Err(e) = self.0.collections.create(dir, &params) {
-            // Without rows there is nothing to keep; what went wrong first is what counts.
-            let _ = fs.rmdir(parent, name, now).and_then(|dir| fs.evict(dir.ino));
-            return Err(e.into());
-        }
-        self.collection(path)
+        Ok(Collection::new(self.0.create(path.as_ref(), &options)?))
     }
 
     /// Opens a collection. Rows are read when they are first needed.
@@ -336,8 +270,7 @@ impl Vexfs {
     ///
     /// `NotFound`; `NotCollection` for another directory or a file; `Corrupt`.
     pub fn collection(&self, path: impl AsRef<Path>) -> Result<Collection> {
-        let dir = self.lookup(path.as_ref())?;
-        Ok(Collection::new(self.0.clone(), self.0.collections.get(dir)?))
+        Ok(Collection::new(self.0.open(path.as_ref())?))
     }
 
     /// Removes a collection with its rows, and its directory. Nobody may be using it.
@@ -346,14 +279,7 @@ impl Vexfs {
     ///
     /// `NotEmpty` if the directory holds files; as [`Vexfs::collection`]; those of writing.
     pub fn drop_collection(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let (parent, name) = self.parent(path)?;
-        let dir = self.lookup(path)?;
-        let Open { fs, collections, .. } = &*self.0;
-        collections.get(dir)?;
-        fs.remove_collection(parent, name, Time::now())?;
-        collections.forget(dir);
-        Ok(fs.evict(dir)?)
+        self.0.drop_collection(path.as_ref())
     }
 
     /// Describes the collections directly in a directory, or with `recursive` everywhere below it, sorted by path.
@@ -374,59 +300,9 @@ impl Vexfs {
     ///
     /// `NotFound`, `Corrupt`.
     pub fn collections(&self, dir: impl AsRef<Path>, recursive: bool) -> Result<Vec<(PathBuf, Info)>> {
-        let mut found = Vec::new();
-        let mut pending = vec![(self.lookup(dir.as_ref())?, dir.as_ref().to_path_buf())];
-        while let Some((dir, path)) = pending.pop() {
-            let mut entries = Vec::new();
-            let mut emit = |_, name: &[u8], ino, dtype| {
-                if dtype == libc::DT_DIR {
-                    entries.push((ino, path.join(OsStr::from_bytes(name))));
-                }
-                true
-            };
-            self.0.fs.readdir(dir, 0, &mut emit)?;
-            for (ino, path) in entries {
-                match self.0.collections.get(ino).and_then(|c| c.info()) {
-                    Ok(info) => found.push((path.clone(), info_of(ino, &info))),
-                    Err(vexfs_host::Error::NotCollection) => {}
-                    Err(e) => return Err(e.into()),
-                }
-                if recursive {
-                    pending.push((ino, path));
-                }
-            }
-        }
+        let mut found = self.0.list(dir.as_ref(), recursive)?;
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
-    }
-
-    /// Walks a path from the root; symbolic links are not followed.
-    fn lookup(&self, path: &Path) -> Result<u64> {
-        let mut ino = ROOT_INO;
-        for component in path.components() {
-            match component {
-                Component::RootDir | Component::CurDir => {}
-                Component::Normal(name) => {
-                    let found = self.0.fs.lookup(ino, name.as_bytes())?;
-                    ino = found.ok_or(vexfs_host::Error::NotFound)?.0;
-                }
-                Component::ParentDir | Component::Prefix(_) => {
-                    return Err(Error::invalid(format!(
-                        "{}: a path without .. is needed",
-                        path.display()
-                    )))
-                }
-            }
-        }
-        Ok(ino)
-    }
-
-    /// Splits a path into its parent's inode and its last name.
-    fn parent<'a>(&self, path: &'a Path) -> Result<(u64, &'a [u8])> {
-        let name = path
-            .file_name()
-            .ok_or_else(|| Error::invalid(format!("{} does not end in a name", path.display())))?;
-        Ok((self.lookup(path.parent().unwrap_or(Path::new("/")))?, name.as_bytes()))
     }
 }
 
@@ -434,32 +310,4 @@ impl fmt::Debug for Vexfs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vexfs").field("stat", &self.stat()).finish()
     }
-}
-
-impl Open {
-    fn close(&self) -> Result<()> {
-        if self.fs.is_read_only() && self.fs.abort_reason().is_none() {
-            return Ok(());
-        }
-        Ok(self.fs.unmount()?)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        // Nobody is left to be told; `close` is for those who want to know.
-        let _ = self.close();
-    }
-}
-
-/// Permission bits that new directories do not get. Asking the system call for them would change them for a moment, which
-/// other threads would see.
-fn umask() -> u32 {
-    std::fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
-            u32::from_str_radix(line.trim(), 8).ok()
-        })
-        .unwrap_or(0o022)
 }

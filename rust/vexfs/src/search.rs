@@ -4,15 +4,10 @@
 use std::borrow::Cow;
 use std::ops::Deref;
 use std::time::Duration;
-use std::time::Instant;
 
 use serde_json::Map;
 use serde_json::Value as Json;
-use vexfs_engine as engine;
-use vexfs_engine::filter::Program;
-use vexfs_uapi as uapi;
 
-use crate::collection;
 use crate::Collection;
 use crate::Element;
 use crate::Error;
@@ -91,7 +86,7 @@ impl Search {
         self
     }
 
-    /// Stop after this long, in all, with what has been found; [`Answer::stopped_early`] tells.
+    /// Stop after this long, in all and to the microsecond, with what has been found; [`Answer::stopped_early`] tells.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);
         self
@@ -139,36 +134,6 @@ impl Search {
         self.want_payloads = true;
         self
     }
-
-    /// The verified program of its filter.
-    fn program(&self) -> Result<Option<Program>> {
-        Ok(self.filter.as_deref().map(Program::parse).transpose()?)
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        Instant::now().checked_add(self.time_limit?)
-    }
-
-    fn to_engine<'a>(
-        &self,
-        queries: &'a [u8],
-        filter: Option<&'a Program>,
-        stop: Option<&'a dyn Fn() -> bool>,
-    ) -> engine::Search<'a> {
-        engine::Search {
-            queries,
-            k: self.k,
-            radius: self.radius.map(f32::to_bits),
-            knobs: engine::Knobs {
-                ef: self.ef,
-                nprobe: self.nprobe,
-                rerank: self.rerank,
-            },
-            exact: self.exact,
-            filter,
-            stop,
-        }
-    }
 }
 
 /// A row near a query.
@@ -183,8 +148,8 @@ pub struct Hit {
     pub vector: Option<Vec<u8>>,
     /// Its payload, if the search wanted payloads.
     pub payload: Option<Payload>,
-    element: Element,
-    dim: u32,
+    pub(crate) element: Element,
+    pub(crate) dim: u32,
 }
 
 impl Hit {
@@ -250,7 +215,7 @@ impl Collection {
     /// `TooBig`: `k` above 4096; those of reading.
     pub fn search<'v>(&self, query: impl Into<Vectors<'v>>, search: &Search) -> Result<Answer> {
         let bytes = self.one_query(query.into())?;
-        let answers = self.search_bytes(&bytes, search)?;
+        let answers = self.0.search(&bytes, search)?;
         Ok(answers.answers.into_iter().next().unwrap_or_default())
     }
 
@@ -272,51 +237,7 @@ impl Collection {
     /// As [`Collection::search`].
     pub fn search_many<'v>(&self, queries: impl Into<Vectors<'v>>, search: &Search) -> Result<Answers> {
         let (bytes, _) = queries.into().in_form(self.element(), self.dim() as usize)?;
-        self.search_bytes(&bytes, search)
-    }
-
-    fn search_bytes(&self, queries: &[u8], search: &Search) -> Result<Answers> {
-        let mut answers = Answers::default();
-        // As many queries at a time as the engine takes.
-        let most = (uapi::VEXFS_HITS_MAX as usize / search.k.max(1)).min(uapi::VEXFS_QUERIES_MAX as usize);
-        let bytes = self.element().vector_bytes(self.dim() as usize);
-        let filter = search.program()?;
-        let deadline = search.deadline();
-        let stop = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let stop: Option<&dyn Fn() -> bool> = deadline.is_some().then_some(&stop);
-        for queries in queries.chunks(bytes.saturating_mul(most.max(1)).max(1)) {
-            let found = self.engine.search(&search.to_engine(queries, filter.as_ref(), stop))?;
-            self.add_answers(&found, search, &mut answers)?;
-        }
-        Ok(answers)
-    }
-
-    fn add_answers(&self, found: &engine::Found, search: &Search, answers: &mut Answers) -> Result<()> {
-        let (element, dim) = (self.element(), self.dim());
-        for hits in found.by_query() {
-            let hits = hits.iter().map(|hit| {
-                Ok(Hit {
-                    id: hit.row.id,
-                    distance: f32::from_bits(hit.distance),
-                    vector: search
-                        .want_vectors
-                        .then(|| self.vector(&found.contents, &hit.row))
-                        .transpose()?,
-                    payload: search
-                        .want_payloads
-                        .then(|| collection::payload(&found.contents, &hit.row))
-                        .transpose()?,
-                    element,
-                    dim,
-                })
-            });
-            answers.answers.push(Answer {
-                hits: hits.collect::<Result<_>>()?,
-                stopped_early: found.stopped,
-            });
-        }
-        answers.scanned += found.scanned;
-        Ok(())
+        self.0.search(&bytes, search)
     }
 
     /// Answers a query and says how: for each segment, what was chosen and why, and what it cost.
@@ -337,17 +258,7 @@ impl Collection {
     /// As [`Collection::search`].
     pub fn explain<'v>(&self, query: impl Into<Vectors<'v>>, search: &Search) -> Result<Explained> {
         let bytes = self.one_query(query.into())?;
-        let filter = search.program()?;
-        let deadline = search.deadline();
-        let stop = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let stop: Option<&dyn Fn() -> bool> = deadline.is_some().then_some(&stop);
-        let begin = Instant::now();
-        let explained = self.engine.explain(&search.to_engine(&bytes, filter.as_ref(), stop))?;
-        Ok(Explained {
-            elapsed: begin.elapsed(),
-            hits: explained.hits,
-            parts: explained.parts.to_vec(),
-        })
+        self.0.explain(&bytes, search)
     }
 
     /// The form of one query.

@@ -97,11 +97,14 @@ pub fn decode(element: Element, bytes: &[u8], dim: usize) -> Vec<f32> {
 
 /// One or more vectors, one after the other, as a caller has them.
 ///
-/// f32 goes into every collection, converted to its type; the others only into one of that type.
+/// Those that say their type go into every collection: unchanged if it is the collection's, converted if not. The others
+/// go only into one of that type.
 #[derive(Clone, Copy, Debug)]
 pub enum Vectors<'a> {
     /// Numbers, converted to the collection's type.
     F32(&'a [f32]),
+    /// Elements of this type in its form, converted to the collection's type if that is another.
+    Of(Element, &'a [u8]),
     /// Signed bytes.
     I8(&'a [i8]),
     /// The bytes of the collection's own form: unsigned bytes, packed bits, binary16.
@@ -157,6 +160,16 @@ impl<'a> Vectors<'a> {
         };
         let bytes = element.vector_bytes(dim);
         match self {
+            Vectors::Of(from, vectors) if from == element => Vectors::Bytes(vectors).in_form(element, dim),
+            Vectors::Of(from, vectors) => {
+                let unit = from.vector_bytes(dim);
+                let count = wrong(vectors.len(), unit, "bytes")?;
+                let mut out = Vec::with_capacity(bytes.saturating_mul(count));
+                for vector in vectors.chunks(unit) {
+                    encode(element, &decode(from, vector, dim), &mut out)?;
+                }
+                Ok((Cow::Owned(out), count))
+            }
             Vectors::F32(vectors) => {
                 let count = wrong(vectors.len(), dim, "elements")?;
                 let mut out = Vec::with_capacity(bytes.saturating_mul(count));
@@ -184,6 +197,30 @@ impl<'a> Vectors<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vectors_of_the_same_type_are_borrowed_and_others_converted() {
+        let halves: Vec<u8> = [1.5, -2.0]
+            .iter()
+            .flat_map(|x| f16::from_f32(*x).to_le_bytes())
+            .collect();
+        let (same, count) = Vectors::Of(Element::F16, &halves).in_form(Element::F16, 2).unwrap();
+        assert!(matches!(same, Cow::Borrowed(_)) && count == 1);
+        let (floats, _) = Vectors::Of(Element::F16, &halves).in_form(Element::F32, 2).unwrap();
+        assert_eq!(decode(Element::F32, &floats, 2), [1.5, -2.0]);
+        let (signed, count) = Vectors::Of(Element::U8, &[1, 127, 3, 0])
+            .in_form(Element::I8, 2)
+            .unwrap();
+        assert_eq!((&*signed, count), (&[1, 127, 3, 0][..], 2));
+        assert!(Vectors::Of(Element::U8, &[200, 0]).in_form(Element::I8, 2).is_err());
+        assert!(Vectors::Of(Element::F16, &halves[..3])
+            .in_form(Element::F32, 2)
+            .is_err());
+        let (bits, _) = Vectors::Of(Element::U8, &[0, 1, 1])
+            .in_form(Element::Binary, 3)
+            .unwrap();
+        assert_eq!(*bits, [6]);
+    }
 
     #[test]
     fn what_a_type_can_hold_comes_out_as_it_went_in_and_the_rest_is_refused() {

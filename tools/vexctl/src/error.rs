@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use vexfs::ErrorKind;
 
 /// Arguments that make no sense together; exit code 2, as for those clap refuses.
 #[derive(Debug)]
@@ -36,8 +37,6 @@ impl fmt::Display for SysError {
         let errno = Errno::from_raw(self.errno);
         let text = match (&self.detail, errno) {
             (Some(detail), _) => detail,
-            // Its own text, "Not a typewriter", is about other times.
-            (None, Errno::ENOTTY) => "not a VexFS collection",
             (None, other) => other.desc(),
         };
         write!(f, "cannot {}: {text} ({errno:?})", self.what)
@@ -57,26 +56,29 @@ impl SysError {
         }
     }
 
-    /// An error of the library, which says more than an errno.
+    /// An error of the library, which may say more than an errno.
     pub fn of(verb: &'static str, path: &Path, error: vexfs::Error) -> SysError {
-        let mut detail = error.to_string();
-        if let Some(source) = std::error::Error::source(&error) {
-            detail = format!("{detail}: {source}");
-        }
         let errno = error.errno().unwrap_or(libc::EINVAL);
-        SysError {
-            detail: Some(detail),
-            ..SysError::new(verb, path, errno)
+        let mut made = SysError::new(verb, path, errno);
+        // One of the host's names the file again, which `what` does already.
+        if std::error::Error::source(&error).is_none() {
+            made.detail = Some(error.to_string());
         }
+        if (error.kind(), errno) == (ErrorKind::Unsupported, libc::ENOTTY) {
+            made.hint = Some("load a newer module, or unmount and work on the device with --image");
+        }
+        made
     }
+}
 
-    /// A call that the kernel does not know.
-    pub fn old_kernel(verb: &'static str, path: &Path) -> SysError {
-        SysError {
-            detail: Some("the VexFS of the running kernel is older than this program and has no such call".into()),
-            hint: Some("load a newer module, or unmount and work on the device with --image"),
-            ..SysError::new(verb, path, libc::ENOTTY)
-        }
+/// Says during what an error of the library came up.
+pub trait During<T> {
+    fn during(self, verb: &'static str, path: &Path) -> Result<T, SysError>;
+}
+
+impl<T> During<T> for vexfs::Result<T> {
+    fn during(self, verb: &'static str, path: &Path) -> Result<T, SysError> {
+        self.map_err(|e| SysError::of(verb, path, e))
     }
 }
 
@@ -98,6 +100,9 @@ fn hint(verb: &str, errno: i32) -> Option<&'static str> {
             libc::EACCES | libc::EPERM,
         ) => "this needs read permission on the collection's directory",
         (_, libc::EACCES | libc::EPERM) => "this needs write permission on the directory",
+        ("insert into" | "search" | "explain", libc::EINVAL) => {
+            "elements have to be finite, and for cosine and --normalize not all 0; a radius and a filter have to make sense"
+        }
         ("search" | "explain", libc::EOPNOTSUPP) => {
             "this kernel's VexFS only scans: leave --ef, --nprobe, --rerank, --filter and --time-limit out"
         }

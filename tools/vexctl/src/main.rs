@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `vexctl`, the command line of VexFS's collections.
 //!
-//! Commands are in `commands/`, one file each; they read rows through `input/`, talk to a filesystem through
-//! the trait in `backend.rs` (by ioctl: `kernel/`; in process on an image: `image.rs`), and print through `output.rs`. Exit codes: 0 success,
-//! 1 failure, 2 usage.
+//! Commands are in `commands/`, one file each; they read rows through `input/`, use the library `vexfs` on what `target.rs`
+//! finds for a path, an image or a mounted filesystem, and print through `output.rs`. Exit codes: 0 success, 1 failure, 2 usage.
 
-mod backend;
 mod cli;
 mod commands;
 mod error;
-mod image;
 mod input;
-mod kernel;
 mod output;
+mod target;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,12 @@
 
 use std::io::IsTerminal;
 
+use comfy_table::presets::NOTHING;
+use comfy_table::CellAlignment;
+use comfy_table::ColumnConstraint;
+use comfy_table::ContentArrangement;
+use comfy_table::Table;
+use comfy_table::Width;
 use serde_json::Value;
 
 use crate::cli::Color;
@@ -88,42 +94,44 @@ impl Output {
 
     /// Prints a table under its headings; on a terminal its last column is cut to fit.
     pub fn table(&self, headings: &[(&str, Align)], rows: &[Vec<String>]) {
-        let mut widths: Vec<usize> = headings.iter().map(|(heading, _)| heading.chars().count()).collect();
-        for row in rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+        for (i, line) in lines(headings, rows, self.width).into_iter().enumerate() {
+            match i {
+                0 => println!("{}", self.faint(&line)),
+                _ => println!("{line}"),
             }
-        }
-        let before: usize = widths.iter().rev().skip(1).map(|w| w + 2).sum();
-        let room = self.width.map(|w| w.saturating_sub(before).max(20));
-
-        let line = |cells: Vec<&str>| {
-            let mut out = String::new();
-            for (i, ((cell, width), (_, align))) in cells.iter().zip(&widths).zip(headings).enumerate() {
-                let last = i + 1 == widths.len();
-                let cell = match (last, room) {
-                    (true, Some(room)) => cut(cell, room),
-                    _ => cell.to_string(),
-                };
-                match (align, last) {
-                    (Align::Right, _) => out.push_str(&format!("{cell:>width$}")),
-                    (Align::Left, false) => out.push_str(&format!("{cell:<width$}")),
-                    (Align::Left, true) => out.push_str(&cell),
-                }
-                if !last {
-                    out.push_str("  ");
-                }
-            }
-            out
-        };
-        println!(
-            "{}",
-            self.faint(&line(headings.iter().map(|(heading, _)| *heading).collect()))
-        );
-        for row in rows {
-            println!("{}", line(row.iter().map(String::as_str).collect()));
         }
     }
+}
+
+/// The lines of a table, the headings first.
+fn lines(headings: &[(&str, Align)], rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_truncation_indicator("…");
+    table.set_header(headings.iter().map(|(heading, _)| *heading));
+    table.add_rows(rows);
+    let last = headings.len().saturating_sub(1);
+    for ((i, column), (_, align)) in table.column_iter_mut().enumerate().zip(headings) {
+        column.set_padding((0, if i == last { 0 } else { 2 }));
+        column.set_cell_alignment(match align {
+            Align::Left => CellAlignment::Left,
+            Align::Right => CellAlignment::Right,
+        });
+        if i != last {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    if let Some(width) = width.and_then(|width| u16::try_from(width).ok()) {
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width);
+        for row in table.row_iter_mut() {
+            row.max_height(1);
+        }
+        if let Some(column) = table.column_mut(last) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(20)));
+        }
+    }
+    table.lines().map(|line| line.trim_end().to_string()).collect()
 }
 
 /// Cuts text to `room` characters and says so with an ellipsis.
@@ -187,6 +195,26 @@ mod tests {
         ] {
             assert_eq!(bytes(n), text);
         }
+    }
+
+    #[test]
+    fn columns_are_aligned_and_the_last_one_is_cut_to_the_terminal() {
+        let headings = [("id", Align::Right), ("name", Align::Left), ("text", Align::Left)];
+        let rows = [
+            vec!["7".into(), "größer".into(), "a b c".into()],
+            vec!["1024".into(), "x".into(), "y".repeat(40)],
+        ];
+        let plain = lines(&headings, &rows, None);
+        assert_eq!(plain[0], "  id  name    text");
+        assert_eq!(plain[1], "   7  größer  a b c");
+        assert_eq!(plain[2], format!("1024  x       {}", "y".repeat(40)));
+        let cut = lines(&headings, &rows, Some(40));
+        assert_eq!((cut.len(), &cut[..2]), (3, &plain[..2]));
+        assert!(
+            cut[2].starts_with("1024  x       yyy") && cut[2].ends_with('…'),
+            "{cut:?}"
+        );
+        assert!(cut[2].chars().count() <= 40);
     }
 
     #[test]

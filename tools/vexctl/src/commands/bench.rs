@@ -13,24 +13,34 @@ use anyhow::bail;
 use anyhow::Result;
 use serde_json::json;
 use serde_json::Value;
+use vexfs::Answer;
 use vexfs::IndexKind;
+use vexfs::Info;
+use vexfs::Search;
 
 use super::queries;
 use super::queries::Labels;
 use super::queries::Queries;
 use super::work;
-use crate::backend::Answer;
-use crate::backend::Backend;
-use crate::backend::Collection;
-use crate::backend::Info;
-use crate::backend::Search;
 use crate::cli;
 use crate::output::Align;
 use crate::output::Output;
+use crate::target::Open;
+use crate::target::Target;
+
+/// How thoroughly a search looks; 0 is the index's default.
+#[derive(Clone, Copy, Default)]
+struct Knobs {
+    exact: bool,
+    ef: u32,
+    nprobe: u32,
+    rerank: u32,
+}
 
 /// How a search looks, and what came of it.
 struct Setting {
     name: String,
+    knobs: Knobs,
     search: Search,
     latencies: Vec<Duration>,
     found: u64,
@@ -38,31 +48,28 @@ struct Setting {
     scanned: u64,
 }
 
-pub fn run(backend: &dyn Backend, args: &cli::Bench, out: &Output) -> Result<ExitCode> {
+pub fn run(target: &Target, args: &cli::Bench, out: &Output) -> Result<ExitCode> {
     let filter = queries::filter_program(args.filter.as_deref())?;
-    let collection = backend.open(&args.path)?;
-    let info = collection.info()?;
-    let queries = collect(collection.as_ref(), &info, args)?;
-    let row_bytes = info.element.vector_bytes(info.dim as usize);
-    let base = Search {
-        k: args.k,
-        filter,
-        ..Search::default()
-    };
+    let open = target.collection(&args.path)?;
+    let info = open.collection.info().map_err(open.error("describe"))?;
+    let queries = collect(&open, &info, args)?;
+    let mut base = Search::new(args.k as usize);
+    if let Some(program) = filter {
+        base = base.filter_program(program);
+    }
     let mut settings = settings(&info, args, &base);
 
     let bar = work::bar(args.quiet);
-    let count = queries.len() / row_bytes;
+    let count = queries.each().len();
     bar.set_length(count as u64 * settings.len() as u64 * (u64::from(args.rounds) + 1));
     let mut truth: Vec<Answer> = Vec::new();
     for round in 0..=args.rounds {
         for setting in &mut settings {
-            for (i, query) in queries.chunks(row_bytes).enumerate() {
-                setting.search.queries.clear();
-                setting.search.queries.extend_from_slice(query);
+            for (i, query) in queries.each().enumerate() {
                 let start = Instant::now();
-                let answers = collection.search(&setting.search)?;
+                let answers = open.collection.search_many(query, &setting.search);
                 let elapsed = start.elapsed();
+                let answers = answers.map_err(|e| queries.refusal("search", e))?;
                 bar.inc(1);
                 let Some(answer) = answers.answers.into_iter().next() else {
                     bail!("a query without an answer");
@@ -70,7 +77,7 @@ pub fn run(backend: &dyn Backend, args: &cli::Bench, out: &Output) -> Result<Exi
                 if round > 0 {
                     setting.latencies.push(elapsed);
                     setting.scanned += answers.scanned;
-                } else if setting.search.exact {
+                } else if setting.knobs.exact {
                     // The exact setting comes first: the others are compared with it.
                     truth.push(answer);
                 } else if let Some(truth) = truth.get(i) {
@@ -92,27 +99,26 @@ fn agreement(truth: &Answer, answer: &Answer) -> u64 {
     hits.count().min(truth.hits.len()) as u64
 }
 
-fn collect(collection: &dyn Collection, info: &Info, args: &cli::Bench) -> Result<Vec<u8>> {
-    let mut queries = Queries::default();
-    queries.add_source(info, &args.source, &Labels::default())?;
-    if queries.bytes.is_empty() {
-        sample(collection, info, args.sample as usize, &mut queries)?;
+fn collect<'a>(open: &'a Open, info: &Info, args: &cli::Bench) -> Result<Queries<'a>> {
+    let mut queries = Queries::new(open);
+    queries.add_source(&args.source, &Labels::default())?;
+    if queries.each().len() == 0 {
+        sample(info, args.sample as usize, &mut queries)?;
     }
-    if queries.bytes.is_empty() {
+    if queries.each().len() == 0 {
         bail!("no queries: the files have none, and the collection has no rows to take instead");
     }
-    Ok(queries.bytes)
+    Ok(queries)
 }
 
 /// Takes rows of the collection as queries, spread over the ids that were assigned or given.
-fn sample(collection: &dyn Collection, info: &Info, wanted: usize, queries: &mut Queries) -> Result<()> {
-    let row_bytes = info.element.vector_bytes(info.dim as usize);
+fn sample(info: &Info, wanted: usize, queries: &mut Queries<'_>) -> Result<()> {
     // As many ids again as were hit by gaps, up to a bound; steps of the golden ratio visit them evenly, each once.
     let most = info.next_id.min(64 * wanted as u64);
     let step = ((info.next_id as f64 * 0.618_033_988_75) as u64).max(1) | 1;
     let mut at = 0;
     let mut asked = 0;
-    while asked < most && queries.bytes.len() < wanted * row_bytes {
+    while asked < most && queries.each().len() < wanted {
         let mut ids = Vec::new();
         while asked < most && ids.len() < 1024 {
             ids.push(at);
@@ -121,13 +127,12 @@ fn sample(collection: &dyn Collection, info: &Info, wanted: usize, queries: &mut
         }
         ids.sort_unstable();
         ids.dedup();
-        for row in collection.get(&ids, true)? {
-            if let (Some(vector), true) = (row.vector, queries.bytes.len() < wanted * row_bytes) {
-                queries.bytes.extend(vector);
-            }
+        let missing = wanted - queries.each().len();
+        for row in queries.rows(&ids)?.iter().flatten().take(missing) {
+            queries.add_row(row)?;
         }
     }
-    if queries.bytes.is_empty() && info.rows > 0 {
+    if queries.each().len() == 0 && info.rows > 0 {
         bail!("the ids of this collection are too far apart to find rows by guessing: name a file of queries");
     }
     Ok(())
@@ -136,13 +141,15 @@ fn sample(collection: &dyn Collection, info: &Info, wanted: usize, queries: &mut
 fn settings(info: &Info, args: &cli::Bench, base: &Search) -> Vec<Setting> {
     let mut all = vec![setting(
         "exact".into(),
-        Search {
+        Knobs {
             exact: true,
-            ..base.clone()
+            ..Knobs::default()
         },
+        base,
     )];
-    let graph = matches!(info.index, IndexKind::Hnsw | IndexKind::Vamana);
-    let lists = matches!(info.index, IndexKind::Ivf | IndexKind::IvfPq | IndexKind::Lsh);
+    let kind = info.index.kind().unwrap_or_default();
+    let graph = matches!(kind, IndexKind::Hnsw | IndexKind::Vamana);
+    let lists = matches!(kind, IndexKind::Ivf | IndexKind::IvfPq | IndexKind::Lsh);
     let efs: Vec<u32> = match (&args.ef[..], graph, &args.nprobe[..]) {
         ([], true, []) => [1, 2, 4, 8, 16]
             .map(|factor| args.k.saturating_mul(factor).max(16))
@@ -176,22 +183,25 @@ fn settings(info: &Info, args: &cli::Bench, base: &Search) -> Vec<Setting> {
             };
             all.push(setting(
                 name,
-                Search {
+                Knobs {
+                    exact: false,
                     ef,
                     nprobe,
                     rerank: *rerank,
-                    ..base.clone()
                 },
+                base,
             ));
         }
     }
     all
 }
 
-fn setting(name: String, search: Search) -> Setting {
+fn setting(name: String, knobs: Knobs, base: &Search) -> Setting {
+    let search = base.clone().ef(knobs.ef).nprobe(knobs.nprobe).rerank(knobs.rerank);
     Setting {
         name,
-        search,
+        knobs,
+        search: if knobs.exact { search.exact() } else { search },
         latencies: Vec::new(),
         found: 0,
         wanted: 0,
@@ -201,7 +211,7 @@ fn setting(name: String, search: Search) -> Setting {
 
 impl Setting {
     fn recall(&self) -> f64 {
-        match self.search.exact || self.wanted == 0 {
+        match self.knobs.exact || self.wanted == 0 {
             true => 1.0,
             false => self.found as f64 / self.wanted as f64,
         }
@@ -235,8 +245,8 @@ fn report(settings: &[Setting], args: &cli::Bench, info: &Info, count: usize, ou
         sorted.sort_unstable();
         let latencies = SHARES.map(|(name, share)| (name, percentile(&sorted, share)));
         let mut document = json!({
-            "setting": setting.name, "exact": setting.search.exact, "ef": setting.search.ef,
-            "nprobe": setting.search.nprobe, "rerank": setting.search.rerank, "recall": setting.recall(),
+            "setting": setting.name, "exact": setting.knobs.exact, "ef": setting.knobs.ef,
+            "nprobe": setting.knobs.nprobe, "rerank": setting.knobs.rerank, "recall": setting.recall(),
             "qps": setting.rate(), "scanned": setting.scanned(),
         });
         let mut cells = vec![
@@ -254,14 +264,16 @@ fn report(settings: &[Setting], args: &cli::Bench, info: &Info, count: usize, ou
     }
     if out.json {
         out.document(&json!({
-            "collection": args.path, "index": info.index, "rows": info.rows, "k": args.k, "queries": count,
+            "collection": args.path, "index": info.index.kind(), "rows": info.rows, "k": args.k, "queries": count,
             "rounds": args.rounds, "settings": documents,
         }));
         return;
     }
     println!(
         "{} rows, {}, {count} queries, {} rounds, one thread",
-        info.rows, info.index, args.rounds
+        info.rows,
+        info.index.kind().unwrap_or_default(),
+        args.rounds
     );
     let recall = format!("recall@{}", args.k);
     let headings = [

@@ -7,17 +7,29 @@ use std::process::ExitCode;
 use anyhow::Context;
 use anyhow::Result;
 use serde_json::json;
+use vexfs::Batch;
 
-use crate::backend::Backend;
 use crate::cli;
 use crate::output::Output;
+use crate::target::Target;
 
-pub fn run(backend: &dyn Backend, args: &cli::Delete, out: &Output) -> Result<ExitCode> {
+pub fn run(target: &Target, args: &cli::Delete, out: &Output) -> Result<ExitCode> {
     let mut ids = args.ids.clone();
     if let Some(path) = &args.from {
         ids.extend(read_ids(path)?);
     }
-    let deleted = backend.open(&args.path)?.delete(&ids, args.sync)?;
+    let open = target.collection(&args.path)?;
+    let mut deleted = 0;
+    let chunks = ids.chunks(Batch::ROWS_MAX);
+    let last = chunks.len().saturating_sub(1);
+    for (i, ids) in chunks.enumerate() {
+        // The last call's syncing covers those before it.
+        let done = match args.sync && i == last {
+            true => open.collection.delete_sync(ids),
+            false => open.collection.delete(ids),
+        };
+        deleted += done.map_err(open.error("delete from"))?;
+    }
     match out.json {
         true => out.document(&json!({ "requested": ids.len(), "deleted": deleted })),
         false => println!("deleted {deleted} of {} rows from {}", ids.len(), args.path.display()),

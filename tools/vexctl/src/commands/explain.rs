@@ -5,37 +5,42 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::json;
+use serde_json::Value;
 use vexfs::ExplainPart;
+use vexfs::Explained;
+use vexfs_uapi::EXPLAIN_COUNTERS;
 
 use super::queries;
 use super::queries::Labels;
 use super::queries::Queries;
-use crate::backend::Backend;
-use crate::backend::Explained;
 use crate::cli;
 use crate::error::Usage;
 use crate::output::Align;
 use crate::output::Output;
+use crate::target::Target;
 
-pub fn run(backend: &dyn Backend, args: &cli::Explain, out: &Output) -> Result<ExitCode> {
+pub fn run(target: &Target, args: &cli::Explain, out: &Output) -> Result<ExitCode> {
     let source = &args.source;
     if source.files.is_empty() && source.vector.is_empty() && args.id.is_empty() {
         return Err(Usage("nothing to search for: give --vector, --id, files, or - for standard input".into()).into());
     }
-    let mut search = queries::search(Vec::new(), &args.looking)?;
-    let collection = backend.open(&args.path)?;
-    let info = collection.info()?;
-    let mut queries = Queries::default();
-    queries.add_rows(&info, collection.as_ref(), &args.id)?;
-    queries.add_source(&info, source, &Labels::default())?;
-    let row_bytes = info.element.vector_bytes(info.dim as usize);
+    let search = queries::search(&args.looking)?;
+    let open = target.collection(&args.path)?;
+    let mut queries = Queries::new(&open);
+    queries.add_rows(&args.id)?;
+    queries.add_source(source, &Labels::default())?;
     let mut all = Vec::new();
-    for query in queries.bytes.chunks(row_bytes) {
-        search.queries = query.to_vec();
-        all.push(collection.explain(&search)?);
+    for query in queries.each() {
+        let explained = open.collection.explain(query, &search);
+        all.push(explained.map_err(|e| queries.refusal("explain", e))?);
     }
     if out.json {
-        out.document(&json!({ "collection": args.path, "k": search.k, "queries": all }));
+        let document = |explained: &Explained| {
+            let nanos = explained.elapsed.as_nanos() as u64;
+            json!({ "hits": explained.hits, "elapsed_ns": nanos, "parts": explained.parts })
+        };
+        let queries: Vec<Value> = all.iter().map(document).collect();
+        out.document(&json!({ "collection": args.path, "k": args.looking.k, "queries": queries }));
         return Ok(ExitCode::SUCCESS);
     }
     for (i, explained) in all.iter().enumerate() {
@@ -50,8 +55,11 @@ pub fn run(backend: &dyn Backend, args: &cli::Explain, out: &Output) -> Result<E
     Ok(ExitCode::SUCCESS)
 }
 
+/// The counters that have a column, and what it is called. Others are notes where they are not 0.
+const COLUMNS: [(&str, &str); 3] = [("distances", "compared"), ("codes", "codes"), ("hops", "hops")];
+
 fn print(explained: &Explained, out: &Output) {
-    let headings = [
+    let mut headings = vec![
         ("segment", Align::Right),
         ("index", Align::Left),
         ("choice", Align::Left),
@@ -60,17 +68,15 @@ fn print(explained: &Explained, out: &Output) {
         ("expected", Align::Right),
         ("scan cost", Align::Right),
         ("index cost", Align::Right),
-        ("compared", Align::Right),
-        ("codes", Align::Right),
-        ("hops", Align::Right),
-        ("notes", Align::Left),
     ];
+    headings.extend(COLUMNS.map(|(_, heading)| (heading, Align::Right)));
+    headings.push(("notes", Align::Left));
     let rows: Vec<Vec<String>> = explained.parts.iter().map(cells).collect();
     out.table(&headings, &rows);
     println!(
         "{} hits in {:.0} µs",
         explained.hits,
-        explained.elapsed_ns as f64 / 1000.0
+        explained.elapsed.as_nanos() as f64 / 1000.0
     );
 }
 
@@ -79,19 +85,19 @@ fn cells(part: &ExplainPart) -> Vec<String> {
     if part.is_cached() {
         notes.push("matching rows were known".to_string());
     }
-    if part.evaluated > 0 {
-        notes.push(format!("{} payloads evaluated", part.evaluated));
-    }
-    if part.fallbacks > 0 {
-        notes.push("the index found too few".to_string());
-    }
-    if part.reads > 0 {
-        notes.push(format!("{} reads", part.reads));
+    let mut columns = COLUMNS.map(|_| String::new());
+    for counter in EXPLAIN_COUNTERS {
+        let value = (counter.get)(part);
+        match COLUMNS.iter().position(|(name, _)| *name == counter.name) {
+            Some(i) => columns[i] = value.to_string(),
+            None if value > 0 => notes.push(format!("{value} {}", counter.name)),
+            None => {}
+        }
     }
     if part.is_stopped() {
         notes.push("stopped by the time limit".to_string());
     }
-    vec![
+    let mut cells = vec![
         match part.segment {
             0 => "new rows".into(),
             number => number.to_string(),
@@ -106,9 +112,8 @@ fn cells(part: &ExplainPart) -> Vec<String> {
         },
         part.scan_cost.to_string(),
         part.index_cost().map_or("-".into(), |n| n.to_string()),
-        part.distances.to_string(),
-        part.codes.to_string(),
-        part.hops.to_string(),
-        notes.join(", "),
-    ]
+    ];
+    cells.extend(columns);
+    cells.push(notes.join(", "));
+    cells
 }

@@ -7,73 +7,135 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
+use vexfs::Build;
+use vexfs::Collection;
 use vexfs::IndexParams;
+use vexfs::Info;
 use vexfs_uapi::Values;
 use vexfs_uapi::INDEX_PARAMS;
 
 use super::work;
-use crate::backend::Backend;
-use crate::backend::Build;
-use crate::backend::Stats;
 use crate::cli;
 use crate::output::bytes;
 use crate::output::Output;
+use crate::target::Open;
+use crate::target::Target;
 
-pub fn run(backend: &dyn Backend, args: &cli::IndexCommand, out: &Output) -> Result<ExitCode> {
+/// What to do about a collection's index.
+#[derive(Clone, Copy)]
+enum Change {
+    /// Give it this index and build that.
+    Set(IndexParams),
+    /// Take it away.
+    Drop,
+    /// Merge everything into one segment.
+    Optimize,
+    /// Do what is due.
+    Maintain,
+}
+
+impl Change {
+    fn run(self, collection: &Collection, how: &Build<'_>) -> vexfs::Result<()> {
+        match self {
+            Change::Set(index) => collection.build_index(index, how),
+            Change::Drop => collection.drop_index(),
+            Change::Optimize => collection.optimize(how),
+            Change::Maintain => {
+                while collection.maintain(how)? {}
+                Ok(())
+            }
+        }
+    }
+
+    /// What is attempted, for errors.
+    fn verb(self) -> &'static str {
+        match self {
+            Change::Set(_) => "build the index of",
+            Change::Drop => "drop the index of",
+            Change::Optimize => "optimize",
+            Change::Maintain => "maintain",
+        }
+    }
+}
+
+/// What a document says of an index and what the collection consists of.
+const MEMBERS: [&str; 15] = [
+    "index",
+    "rows",
+    "dead_rows",
+    "tail_rows",
+    "indexed_rows",
+    "segments",
+    "tail_bytes",
+    "segment_bytes",
+    "vector_bytes",
+    "index_bytes",
+    "payload_bytes",
+    "field_bytes",
+    "memory_bytes",
+    "build_done",
+    "build_total",
+];
+
+fn info(open: &Open) -> Result<Info> {
+    Ok(open.collection.info().map_err(open.error("describe the index of"))?)
+}
+
+pub fn run(target: &Target, args: &cli::IndexCommand, out: &Output) -> Result<ExitCode> {
     match args {
         cli::IndexCommand::Build(args) => {
             let work = Some(&args.work);
-            change(backend, &args.path, Build::Set(args.index()), work, "indexed", out)
+            change(target, &args.path, Change::Set(args.index()), work, "indexed", out)
         }
-        cli::IndexCommand::Drop { path } => change(backend, path, Build::Drop, None, "dropped the index of", out),
+        cli::IndexCommand::Drop { path } => change(target, path, Change::Drop, None, "dropped the index of", out),
         cli::IndexCommand::Info { path } => {
-            let stats = backend.open(path)?.stats()?;
+            let info = info(&target.collection(path)?)?;
             match out.json {
-                true => out.document(&serde_json::to_value(&stats)?),
-                false => describe(path, &stats, out),
+                true => out.document(&super::members(&info, &MEMBERS)?.into()),
+                false => describe(path, &info, out),
             }
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-pub fn optimize(backend: &dyn Backend, args: &cli::Optimize, out: &Output) -> Result<ExitCode> {
-    let build = match args.due {
-        true => Build::Maintain,
-        false => Build::Optimize,
+pub fn optimize(target: &Target, args: &cli::Optimize, out: &Output) -> Result<ExitCode> {
+    let what = match args.due {
+        true => Change::Maintain,
+        false => Change::Optimize,
     };
-    change(backend, &args.path, build, Some(&args.work), "optimized", out)
+    change(target, &args.path, what, Some(&args.work), "optimized", out)
 }
 
 fn change(
-    backend: &dyn Backend,
+    target: &Target,
     path: &Path,
-    build: Build,
+    what: Change,
     work: Option<&cli::Work>,
     did: &str,
     out: &Output,
 ) -> Result<ExitCode> {
-    let collection = backend.open(path)?;
+    let open = target.collection(path)?;
     let start = Instant::now();
     let quiet = cli::Work {
         threads: None,
         quiet: true,
     };
-    work::run(collection.as_ref(), build, work.unwrap_or(&quiet))?;
+    work::run(work.unwrap_or(&quiet), |how| what.run(&open.collection, how)).map_err(open.error(what.verb()))?;
     let seconds = start.elapsed().as_secs_f64();
-    let stats = collection.stats()?;
+    let info = info(&open)?;
     if out.json {
-        let mut document = serde_json::to_value(&stats)?;
-        document["seconds"] = json!(seconds);
-        out.document(&document);
+        let mut document = super::members(&info, &MEMBERS)?;
+        document.insert("seconds".into(), json!(seconds));
+        out.document(&document.into());
     } else {
         println!(
             "{did} {}: {}, {} rows in {} segments, {} in {seconds:.1} s",
             path.display(),
-            text(&stats.index),
-            stats.rows,
-            stats.segments,
-            bytes(stats.tail_bytes + stats.segment_bytes),
+            text(&info.index),
+            info.rows,
+            info.segments,
+            bytes(info.tail_bytes + info.segment_bytes),
         );
     }
     Ok(ExitCode::SUCCESS)
@@ -96,28 +158,28 @@ pub fn text(index: &IndexParams) -> String {
     text
 }
 
-fn describe(path: &Path, stats: &Stats, out: &Output) {
+fn describe(path: &Path, info: &Info, out: &Output) {
     println!("{}", out.strong(&path.display().to_string()));
     let mut pairs = vec![
-        ("index", text(&stats.index)),
-        ("rows", format!("{}, and {} dead", stats.rows, stats.dead_rows)),
-        ("segments", stats.segments.to_string()),
-        ("indexed rows", stats.indexed_rows.to_string()),
+        ("index", text(&info.index)),
+        ("rows", format!("{}, and {} dead", info.rows, info.dead_rows)),
+        ("segments", info.segments.to_string()),
+        ("indexed rows", info.indexed_rows.to_string()),
         (
             "not sealed yet",
-            format!("{} rows, {}", stats.tail_rows, bytes(stats.tail_bytes)),
+            format!("{} rows, {}", info.tail_rows, bytes(info.tail_bytes)),
         ),
-        ("segments' bytes", bytes(stats.segment_bytes)),
-        ("  vectors", bytes(stats.vector_bytes)),
-        ("  index", bytes(stats.index_bytes)),
-        ("  payloads", bytes(stats.payload_bytes)),
-        ("  payload indexes", bytes(stats.field_bytes)),
-        ("in memory", bytes(stats.memory_bytes)),
+        ("segments' bytes", bytes(info.segment_bytes)),
+        ("  vectors", bytes(info.vector_bytes)),
+        ("  index", bytes(info.index_bytes)),
+        ("  payloads", bytes(info.payload_bytes)),
+        ("  payload indexes", bytes(info.field_bytes)),
+        ("in memory", bytes(info.memory_bytes)),
     ];
-    if stats.build_total > 0 {
+    if info.build_total > 0 {
         pairs.push((
             "being built",
-            format!("{} of {} rows", stats.build_done, stats.build_total),
+            format!("{} of {} rows", info.build_done, info.build_total),
         ));
     }
     out.pairs(&pairs);

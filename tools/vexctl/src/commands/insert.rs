@@ -15,21 +15,21 @@ use indicatif::ProgressStyle;
 use serde_json::json;
 use serde_json::Value;
 use vexfs::Batch;
+use vexfs::ErrorKind;
+use vexfs::InsertOptions;
 use vexfs::Payload;
 
 use super::queries;
-use crate::backend::Backend;
-use crate::backend::Collection;
-use crate::backend::Info;
-use crate::backend::InsertOptions;
 use crate::cli;
 use crate::error::Usage;
 use crate::input::Input;
 use crate::input::Options;
 use crate::input::Row;
 use crate::output::Output;
+use crate::target::Open;
+use crate::target::Target;
 
-pub fn run(backend: &dyn Backend, args: &cli::Insert, out: &Output) -> Result<ExitCode> {
+pub fn run(target: &Target, args: &cli::Insert, out: &Output) -> Result<ExitCode> {
     if args.source.files.is_empty() && args.source.vector.is_empty() {
         return Err(Usage("nothing to insert: name files, or - for standard input, or give --vector".into()).into());
     }
@@ -42,9 +42,8 @@ pub fn run(backend: &dyn Backend, args: &cli::Insert, out: &Output) -> Result<Ex
     if args.upsert && args.source.files.is_empty() && args.id.is_none() && args.first_id.is_none() {
         return Err(Usage("--upsert needs ids: give --id or --first-id".into()).into());
     }
-    let collection = backend.open(&args.path)?;
-    let info = collection.info()?;
-    let mut inserter = Inserter::new(collection.as_ref(), info, args);
+    let open = target.collection(&args.path)?;
+    let mut inserter = Inserter::new(&open, args);
     let result = inserter.run(args);
     inserter.bar.finish_and_clear();
     if let Err(e) = result {
@@ -88,49 +87,38 @@ struct Done {
     first_id: Option<u64>,
 }
 
-/// A row that may be sent.
-struct Prepared {
-    id: Option<u64>,
-    /// In the form of the collection's elements.
-    vector: Vec<u8>,
-    payload: Payload,
-}
-
 /// Collects rows into batches and sends them.
 struct Inserter<'a> {
-    collection: &'a dyn Collection,
-    info: Info,
-    options: InsertOptions,
+    open: &'a Open,
+    upsert: bool,
+    normalize: bool,
     max_rows: u32,
     /// The next id, when the user numbers the rows.
     next_id: Option<u64>,
     /// Whether rows have ids: the first one decides for all.
     with_ids: Option<bool>,
     batch: Batch,
+    /// Where each of the batch's rows is from.
+    places: Vec<String>,
     done: Done,
     bar: ProgressBar,
 }
 
 impl<'a> Inserter<'a> {
-    fn new(collection: &'a dyn Collection, info: Info, args: &cli::Insert) -> Self {
-        let options = InsertOptions {
-            upsert: args.upsert,
-            normalize: args.normalize,
-            sync: false,
-        };
+    fn new(open: &'a Open, args: &cli::Insert) -> Self {
         let bar = match args.quiet || !std::io::stderr().is_terminal() {
             true => ProgressBar::hidden(),
             false => ProgressBar::no_length(),
         };
-        let batch = Batch::new(info.element, info.dim);
         Inserter {
-            collection,
-            info,
-            options,
+            open,
+            upsert: args.upsert,
+            normalize: args.normalize,
             max_rows: args.batch,
             next_id: args.first_id,
             with_ids: None,
-            batch,
+            batch: open.collection.batch(),
+            places: Vec::new(),
             done: Done::default(),
             bar,
         }
@@ -148,17 +136,16 @@ impl<'a> Inserter<'a> {
             };
             let row = Row {
                 id: args.id,
-                vector: vector.clone(),
+                vector: vector.as_slice().into(),
                 payload,
             };
-            let row = self.prepare(row).context("--vector")?;
-            self.add(row)?;
+            self.add(row, "--vector".into())?;
         }
         for file in &args.source.files {
             self.add_file(file, args)?;
         }
-        self.options.sync = args.sync;
-        self.send()
+        // The last batch's syncing covers those before it.
+        self.send(args.sync)
     }
 
     fn add_file(&mut self, path: &Path, args: &cli::Insert) -> Result<()> {
@@ -184,49 +171,53 @@ impl<'a> Inserter<'a> {
             self.bar.set_style(style.with_key("rate", rate));
         }
         while let Some(row) = input.next_row()? {
-            let row = self.prepare(row).with_context(|| input.position())?;
-            self.add(row)?;
+            self.add(row, input.position())?;
         }
         Ok(())
     }
 
-    /// Checks a row, gives it its id and its payload the binary form.
-    fn prepare(&mut self, mut row: Row) -> Result<Prepared> {
-        if let Some(next) = self.next_id {
-            row.id = Some(next);
-            self.next_id = Some(next.checked_add(1).context("no ids are left after the largest")?);
+    /// Adds a row to the batch, which is sent first when it is full.
+    fn add(&mut self, row: Row, place: String) -> Result<()> {
+        let (id, payload) = self.prepare(&row).with_context(|| place.clone())?;
+        let vector_bytes = self.batch.element().vector_bytes(self.batch.dim() as usize);
+        let bytes = self.batch.bytes() + vector_bytes + payload.as_bytes().len();
+        if self.batch.len() == self.max_rows as usize || bytes > Batch::BYTES_MAX {
+            self.send(false)?;
         }
-        if *self.with_ids.get_or_insert(row.id.is_some()) != row.id.is_some() {
-            bail!("either every row has an id or none has");
-        }
-        if row.id.is_none() && self.options.upsert {
-            bail!("a row without an id cannot replace one");
-        }
-        let mut vector = Vec::new();
-        queries::encode(&row.vector, &self.info, self.options.normalize, &mut vector)?;
-        let payload = Payload::from_object(&row.payload).context("payload")?;
-        Ok(Prepared {
-            id: row.id,
-            vector,
-            payload,
-        })
+        let pushed = queries::push(&mut self.batch, id, &row.vector, &payload, self.open);
+        pushed.with_context(|| place.clone())?;
+        self.places.push(place);
+        Ok(())
     }
 
-    /// Adds a row to the batch, which is sent first when it is full.
-    fn add(&mut self, row: Prepared) -> Result<()> {
-        let bytes = self.batch.bytes() + row.vector.len() + row.payload.as_bytes().len();
-        if self.batch.len() == self.max_rows as usize || bytes > Batch::BYTES_MAX {
-            self.send()?;
+    /// Gives a row its id and its payload the binary form.
+    fn prepare(&mut self, row: &Row) -> Result<(Option<u64>, Payload)> {
+        let mut id = row.id;
+        if let Some(next) = self.next_id {
+            id = Some(next);
+            self.next_id = Some(next.checked_add(1).context("no ids are left after the largest")?);
         }
-        Ok(self.batch.push(row.id, &row.vector, &row.payload)?)
+        if *self.with_ids.get_or_insert(id.is_some()) != id.is_some() {
+            bail!("either every row has an id or none has");
+        }
+        if id.is_none() && self.upsert {
+            bail!("a row without an id cannot replace one");
+        }
+        let payload = Payload::from_object(&row.payload).context("payload")?;
+        Ok((id, payload))
     }
 
     /// Sends the batch.
-    fn send(&mut self) -> Result<()> {
+    fn send(&mut self, sync: bool) -> Result<()> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let inserted = self.collection.insert(&self.batch, self.options)?;
+        let options = InsertOptions::new()
+            .upsert(self.upsert)
+            .normalize(self.normalize)
+            .sync(sync);
+        let inserted = self.open.collection.insert_with(&self.batch, options);
+        let inserted = inserted.map_err(|e| self.refusal(e))?;
         if self.done.batches == 0 {
             self.done.first_id = inserted.first_id;
         }
@@ -235,6 +226,18 @@ impl<'a> Inserter<'a> {
         self.done.batches += 1;
         self.bar.inc(inserted.rows);
         self.batch.clear();
+        self.places.clear();
         Ok(())
+    }
+
+    /// An insert's error; that a vector is refused is said in words.
+    fn refusal(&self, error: vexfs::Error) -> anyhow::Error {
+        if error.kind() == ErrorKind::Invalid {
+            let metric = self.open.collection.metric();
+            if let Some((row, why)) = queries::refused(&self.batch, metric, self.normalize) {
+                return anyhow::Error::msg(why).context(self.places[row].clone());
+            }
+        }
+        self.open.error("insert into")(error).into()
     }
 }

@@ -18,40 +18,34 @@ use std::process::ExitCode;
 use anyhow::Result;
 use serde_json::Map;
 use serde_json::Value;
+use vexfs::Info;
+use vexfs::Payload;
 
-use crate::backend::Backend;
-use crate::backend::Info;
-use crate::backend::Row;
 use crate::cli::Cli;
 use crate::cli::Command;
-use crate::image::Image;
-use crate::kernel::Kernel;
 use crate::output::cut;
 use crate::output::plain;
 use crate::output::Align;
 use crate::output::Output;
+use crate::target::Target;
 
 /// Runs a command and returns its exit code; errors are 1 or, when they are about usage, 2.
 pub fn run(cli: &Cli, out: &Output) -> Result<ExitCode> {
-    let backend: Box<dyn Backend> = match &cli.image {
-        None => Box::new(Kernel),
-        Some(path) => Box::new(Image::open(path, cli.writes())?),
-    };
-    let backend = backend.as_ref();
+    let target = Target::open(cli.image.as_deref(), cli.writes())?;
     let result = match &cli.command {
-        Command::Status(args) => status::run(backend, args, out),
-        Command::Collection(args) => collection::run(backend, args, out),
-        Command::Insert(args) => insert::run(backend, args, out),
-        Command::Get(args) => get::run(backend, args, out),
-        Command::Delete(args) => delete::run(backend, args, out),
-        Command::Search(args) => search::run(backend, args, out),
-        Command::Explain(args) => explain::run(backend, args, out),
-        Command::Index(args) => index::run(backend, args, out),
-        Command::Optimize(args) => index::optimize(backend, args, out),
-        Command::Bench(args) => bench::run(backend, args, out),
+        Command::Status(args) => status::run(&target, args, out),
+        Command::Collection(args) => collection::run(&target, args, out),
+        Command::Insert(args) => insert::run(&target, args, out),
+        Command::Get(args) => get::run(&target, args, out),
+        Command::Delete(args) => delete::run(&target, args, out),
+        Command::Search(args) => search::run(&target, args, out),
+        Command::Explain(args) => explain::run(&target, args, out),
+        Command::Index(args) => index::run(&target, args, out),
+        Command::Optimize(args) => index::optimize(&target, args, out),
+        Command::Bench(args) => bench::run(&target, args, out),
     };
     // Also after an error: what was done before it is kept.
-    let finished = backend.finish();
+    let finished = target.finish();
     let code = result?;
     finished.map(|()| code)
 }
@@ -60,8 +54,8 @@ pub fn run(cli: &Cli, out: &Output) -> Result<ExitCode> {
 const CELL: usize = 40;
 
 /// A row's payload, only the wanted fields when any are named.
-fn payload_of(row: &Row, fields: &[String]) -> Result<Map<String, Value>> {
-    let mut object = row.payload.to_json()?;
+fn payload_of(payload: &Payload, fields: &[String]) -> Result<Map<String, Value>> {
+    let mut object = payload.to_json()?;
     if !fields.is_empty() {
         object.retain(|name, _| fields.contains(name));
     }
@@ -109,14 +103,22 @@ fn payload_cells(payload: &Map<String, Value>, columns: &[String]) -> Vec<String
 }
 
 /// Returns a vector as numbers.
-fn vector_json(vector: &[u8], info: &Info) -> Value {
-    let vector = vexfs::decode(info.element, vector, info.dim as usize);
-    Value::Array(vector.into_iter().map(number).collect())
+fn vector_json(vector: &[f32]) -> Value {
+    Value::Array(vector.iter().copied().map(number).collect())
+}
+
+/// These members of what describes a collection.
+fn members(info: &Info, names: &[&str]) -> Result<Map<String, Value>> {
+    let mut object = match serde_json::to_value(info)? {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    };
+    object.retain(|name, _| names.contains(&name.as_str()));
+    Ok(object)
 }
 
 /// Returns a vector as text, shortened when it is long.
-fn vector_text(vector: &[u8], info: &Info) -> String {
-    let vector = vexfs::decode(info.element, vector, info.dim as usize);
+fn vector_text(vector: &[f32]) -> String {
     let shown: Vec<String> = vector.iter().take(6).map(|x| format!("{x}")).collect();
     match vector.len() > shown.len() {
         true => format!("[{}, … {} in all]", shown.join(", "), vector.len()),

@@ -1,84 +1,125 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Vectors of the command line and of files, checked and brought into their form before they are sent: what the kernel can
-//! only answer with EINVAL is said here in words.
+//! Vectors of the command line and of files, as batches take them. What the engine refuses of them, and the kernel can say
+//! with EINVAL only, is said here in words.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use vexfs::Batch;
 use vexfs::Element;
+use vexfs::ErrorKind;
 use vexfs::Metric;
+use vexfs::Payload;
+use vexfs::Search;
+use vexfs::Stored;
+use vexfs::Vectors;
 
-use crate::backend::Collection;
-use crate::backend::Info;
-use crate::backend::Search;
 use crate::cli::Looking;
 use crate::cli::Source;
 use crate::error::Usage;
 use crate::input::read_objects;
 use crate::input::Input;
 use crate::input::Options;
+use crate::input::Vector;
 use crate::output::plain;
+use crate::target::Open;
 
-/// Fails when `vector` is none this collection can hold or be asked for; `normalize` says it will be scaled.
-pub fn check(vector: &[f32], info: &Info, normalize: bool) -> Result<()> {
-    if vector.len() != info.dim as usize {
-        bail!(
-            "the vector has {} dimensions, {} has {}",
-            vector.len(),
-            info.path.display(),
-            info.dim
-        );
-    }
-    if let Some(i) = vector.iter().position(|x| !x.is_finite()) {
-        bail!(
-            "element {i} of the vector is {}: only finite numbers have distances",
-            vector[i]
-        );
-    }
-    if (info.metric == Metric::Cosine || normalize) && vector.iter().all(|x| *x == 0.0) {
-        bail!("the vector is all zeros, which has no direction");
-    }
-    Ok(())
+/// Adds a row to a batch for a collection. Binary vectors may be given packed, as one number for eight elements.
+pub fn push(batch: &mut Batch, id: Option<u64>, vector: &Vector, payload: &Payload, open: &Open) -> Result<()> {
+    let dim = batch.dim() as usize;
+    let packed;
+    let vectors = if vector.dim == dim {
+        Vectors::Of(vector.element, &vector.bytes)
+    } else {
+        packed = packed_bits(vector).filter(|bits| batch.element() == Element::Binary && bits.len() == dim.div_ceil(8));
+        match &packed {
+            Some(bits) => Vectors::Bytes(bits),
+            None => bail!(
+                "the vector has {} dimensions, {} has {dim}",
+                vector.dim,
+                open.path.display()
+            ),
+        }
+    };
+    Ok(batch.push(id, vectors, payload)?)
 }
 
-/// Returns the elements of a vector: those of binary vectors may be given packed, as one number for eight of them.
-pub fn unpacked<'a>(vector: &'a [f32], info: &Info) -> Cow<'a, [f32]> {
-    let (dim, is_byte) = (info.dim as usize, |x: &f32| {
-        x.fract() == 0.0 && (0.0..256.0).contains(x)
-    });
-    if info.element != Element::Binary
-        || vector.len() == dim
-        || vector.len() != dim.div_ceil(8)
-        || !vector.iter().all(is_byte)
-    {
-        return Cow::Borrowed(vector);
+/// The elements of a vector if each can be eight bits.
+fn packed_bits(vector: &Vector) -> Option<Cow<'_, [u8]>> {
+    if vector.element == Element::U8 {
+        return Some(Cow::Borrowed(&vector.bytes));
     }
-    let bytes: Vec<u8> = vector.iter().map(|x| *x as u8).collect();
-    Cow::Owned(vexfs::decode(Element::Binary, &bytes, dim))
+    let byte = |x: f32| (x.fract() == 0.0 && (0.0..256.0).contains(&x)).then_some(x as u8);
+    let bytes: Option<Vec<u8>> = vector.numbers().into_iter().map(byte).collect();
+    bytes.map(Cow::Owned)
 }
 
-/// Checks a vector and appends its form.
-pub fn encode(vector: &[f32], info: &Info, normalize: bool, out: &mut Vec<u8>) -> Result<()> {
-    let vector = unpacked(vector, info);
-    check(&vector, info, normalize)?;
-    Ok(vexfs::encode(info.element, &vector, out)?)
+/// Which of a batch's vectors the engine refuses for its numbers, and why, after it has refused one of them.
+pub fn refused(batch: &Batch, metric: Metric, normalize: bool) -> Option<(usize, String)> {
+    let dim = batch.dim() as usize;
+    let rows = batch.vectors().chunks(batch.element().vector_bytes(dim));
+    rows.enumerate().find_map(|(row, bytes)| {
+        let vector = vexfs::decode(batch.element(), bytes, dim);
+        if let Some(i) = vector.iter().position(|x| !x.is_finite()) {
+            let text = format!(
+                "element {i} of the vector is {}: only finite numbers have distances",
+                vector[i]
+            );
+            return Some((row, text));
+        }
+        let needs_direction = metric == Metric::Cosine || normalize;
+        let has_none = needs_direction && vector.iter().all(|x| *x == 0.0);
+        has_none.then(|| (row, "the vector is all zeros, which has no direction".into()))
+    })
 }
 
-/// The queries, one after the other in their form, and what each is called.
-#[derive(Default)]
-pub struct Queries {
-    pub bytes: Vec<u8>,
+/// Queries for a collection: their vectors, where they are from, and what each is called.
+pub struct Queries<'a> {
+    open: &'a Open,
+    batch: Batch,
+    places: Vec<String>,
     pub labels: Vec<Option<String>>,
 }
 
-impl Queries {
+impl<'a> Queries<'a> {
+    pub fn new(open: &'a Open) -> Self {
+        Self {
+            open,
+            batch: open.collection.batch(),
+            places: Vec::new(),
+            labels: Vec::new(),
+        }
+    }
+
+    /// The vectors, one after the other in the collection's form.
+    pub fn vectors(&self) -> &[u8] {
+        self.batch.vectors()
+    }
+
+    /// The vectors one by one.
+    pub fn each(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let bytes = self.batch.element().vector_bytes(self.batch.dim() as usize);
+        self.vectors().chunks(bytes)
+    }
+
+    fn add(&mut self, vector: &Vector, place: String, label: Option<String>) -> Result<()> {
+        match push(&mut self.batch, None, vector, &Payload::default(), self.open) {
+            Ok(()) => {
+                self.places.push(place);
+                self.labels.push(label);
+                Ok(())
+            }
+            Err(e) => Err(e.context(place)),
+        }
+    }
+
     /// Adds the vectors of the command line and of files.
-    pub fn add_source(&mut self, info: &Info, source: &Source, labels: &Labels<'_>) -> Result<()> {
+    pub fn add_source(&mut self, source: &Source, labels: &Labels<'_>) -> Result<()> {
         for vector in &source.vector {
-            encode(vector, info, false, &mut self.bytes).context("--vector")?;
-            self.labels.push(None);
+            self.add(&vector.as_slice().into(), "--vector".into(), None)?;
         }
         let names = labels.file.map(read_objects).transpose()?.unwrap_or_default();
         for file in &source.files {
@@ -93,9 +134,8 @@ impl Queries {
             };
             let mut input = Input::open(file, &options)?;
             while let Some(row) = input.next_row()? {
-                encode(&row.vector, info, false, &mut self.bytes).with_context(|| input.position())?;
-                self.labels
-                    .push(names.get(number).and_then(|l| l.get(labels.field)).map(plain));
+                let label = names.get(number).and_then(|l| l.get(labels.field)).map(plain);
+                self.add(&row.vector, input.position(), label)?;
                 number += 1;
             }
         }
@@ -103,18 +143,37 @@ impl Queries {
     }
 
     /// Adds the vectors of rows of the collection.
-    pub fn add_rows(&mut self, info: &Info, collection: &dyn Collection, ids: &[u64]) -> Result<()> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        for row in collection.get(ids, true)? {
-            let Some(vector) = row.vector else {
-                bail!("no row {} in {}", row.id, info.path.display());
-            };
-            self.bytes.extend(vector);
-            self.labels.push(Some(format!("like row {}", row.id)));
+    pub fn add_rows(&mut self, ids: &[u64]) -> Result<()> {
+        for (id, row) in ids.iter().zip(self.rows(ids)?) {
+            let row = row.with_context(|| format!("no row {id} in {}", self.open.path.display()))?;
+            self.add_row(&row)?;
         }
         Ok(())
+    }
+
+    /// Reads rows of the collection.
+    pub fn rows(&self, ids: &[u64]) -> Result<Vec<Option<Stored>>> {
+        let rows = self.open.collection.get(ids);
+        Ok(rows.map_err(self.open.error("read from"))?)
+    }
+
+    /// Adds the vector of a row.
+    pub fn add_row(&mut self, row: &Stored) -> Result<()> {
+        let name = format!("like row {}", row.id);
+        self.batch.push(None, &row.vector, &Payload::default())?;
+        self.places.push(name.clone());
+        self.labels.push(Some(name));
+        Ok(())
+    }
+
+    /// A search's error; that a vector is refused is said in words.
+    pub fn refusal(&self, verb: &'static str, error: vexfs::Error) -> anyhow::Error {
+        if error.kind() == ErrorKind::Invalid {
+            if let Some((query, why)) = refused(&self.batch, self.open.collection.metric(), false) {
+                return anyhow::Error::msg(why).context(self.places[query].clone());
+            }
+        }
+        self.open.error(verb)(error).into()
     }
 }
 
@@ -131,52 +190,74 @@ pub fn filter_program(text: Option<&str>) -> Result<Option<Vec<u8>>> {
     program.map_err(|e| Usage(format!("--{e}")).into())
 }
 
-/// Returns a search for these queries.
-pub fn search(queries: Vec<u8>, looking: &Looking) -> Result<Search> {
+/// Returns a search that looks so.
+pub fn search(looking: &Looking) -> Result<Search> {
     if looking.radius.is_some_and(f32::is_nan) {
         return Err(Usage("--radius is not a number".into()).into());
     }
-    Ok(Search {
-        queries,
-        k: looking.k,
-        radius: looking.radius,
-        exact: looking.exact,
-        ef: looking.ef.unwrap_or(0),
-        nprobe: looking.nprobe.unwrap_or(0),
-        rerank: looking.rerank.unwrap_or(0),
-        time_limit_us: looking.time_limit.unwrap_or(0),
-        filter: filter_program(looking.filter.as_deref())?,
-        want_vectors: false,
-        want_payloads: false,
-    })
+    let mut search = Search::new(looking.k as usize)
+        .ef(looking.ef.unwrap_or(0))
+        .nprobe(looking.nprobe.unwrap_or(0))
+        .rerank(looking.rerank.unwrap_or(0));
+    if let Some(radius) = looking.radius {
+        search = search.radius(radius);
+    }
+    if looking.exact {
+        search = search.exact();
+    }
+    if let Some(micros) = looking.time_limit {
+        search = search.time_limit(Duration::from_micros(micros.into()));
+    }
+    if let Some(program) = filter_program(looking.filter.as_deref())? {
+        search = search.filter_program(program);
+    }
+    Ok(search)
 }
 
 #[cfg(test)]
 mod tests {
-    use vexfs::IndexKind;
+    use vexfs::CollectionOptions;
+    use vexfs::Vexfs;
 
     use super::*;
 
+    fn open(options: CollectionOptions) -> Open {
+        let fs = Vexfs::in_memory(64 << 20).unwrap();
+        Open {
+            collection: fs.create_collection_with("/c", options).unwrap(),
+            path: "/c".into(),
+        }
+    }
+
+    fn form(open: &Open, vector: &Vector) -> Result<Vec<u8>> {
+        let mut batch = open.collection.batch();
+        push(&mut batch, None, vector, &Payload::default(), open)?;
+        Ok(batch.vectors().to_vec())
+    }
+
     #[test]
     fn bits_may_be_given_one_by_one_or_packed() {
-        let info = Info {
-            path: "/c".into(),
-            id: 1,
-            dim: 10,
-            element: Element::Binary,
-            metric: Metric::Hamming,
-            index: IndexKind::Flat,
-            rows: 0,
-            dead_rows: 0,
-            next_id: 0,
-            disk_bytes: 0,
-            memory_bytes: 0,
-        };
-        let (mut one, mut packed) = (Vec::new(), Vec::new());
-        encode(&[1., 0., 0., 0., 0., 0., 0., 1., 0., 1.], &info, false, &mut one).unwrap();
-        encode(&[129., 2.], &info, false, &mut packed).unwrap();
-        assert_eq!(one, [129, 2]);
-        assert_eq!(packed, one);
-        assert!(encode(&[129.5, 2.], &info, false, &mut packed).is_err());
+        let open = open(CollectionOptions::new(10, Metric::Hamming).element(Element::Binary));
+        let floats = |numbers: &[f32]| form(&open, &numbers.into());
+        assert_eq!(floats(&[1., 0., 0., 0., 0., 0., 0., 1., 0., 1.]).unwrap(), [129, 2]);
+        assert_eq!(floats(&[129., 2.]).unwrap(), [129, 2]);
+        assert_eq!(form(&open, &Vector::new(Element::U8, vec![129, 2])).unwrap(), [129, 2]);
+        assert!(floats(&[129.5, 2.]).is_err() && floats(&[1., 2., 3.]).is_err());
+    }
+
+    #[test]
+    fn what_is_refused_is_named() {
+        let open = open(CollectionOptions::new(2, Metric::Cosine));
+        let mut batch = open.collection.batch();
+        for vector in [[1.0, 2.0], [1.0, f32::NAN], [0.0, 0.0]] {
+            push(&mut batch, None, &vector.as_slice().into(), &Payload::default(), &open).unwrap();
+        }
+        let error = open.collection.insert_batch(&batch).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let (row, why) = refused(&batch, Metric::Cosine, false).unwrap();
+        assert!(
+            row == 1 && why.contains("element 1 of the vector is NaN"),
+            "{row} {why}"
+        );
     }
 }

@@ -7,19 +7,19 @@ use anyhow::Result;
 use serde_json::json;
 use serde_json::Map;
 use serde_json::Value;
+use vexfs::Answer;
+use vexfs::Hit;
 
 use super::queries;
 use super::queries::Labels;
 use super::queries::Queries;
-use crate::backend::Answer;
-use crate::backend::Backend;
-use crate::backend::Info;
 use crate::cli;
 use crate::error::Usage;
 use crate::output::Align;
 use crate::output::Output;
+use crate::target::Target;
 
-pub fn run(backend: &dyn Backend, args: &cli::Search, out: &Output) -> Result<ExitCode> {
+pub fn run(target: &Target, args: &cli::Search, out: &Output) -> Result<ExitCode> {
     let source = &args.source;
     if source.files.is_empty() && source.vector.is_empty() && args.id.is_empty() {
         return Err(Usage("nothing to search for: give --vector, --id, files, or - for standard input".into()).into());
@@ -27,30 +27,30 @@ pub fn run(backend: &dyn Backend, args: &cli::Search, out: &Output) -> Result<Ex
     if args.labels.is_some() && source.files.len() != 1 {
         return Err(Usage("--labels describes the queries of one file".into()).into());
     }
-    let mut search = queries::search(Vec::new(), &args.looking)?;
-    let collection = backend.open(&args.path)?;
-    let info = collection.info()?;
-    let mut queries = Queries::default();
+    let mut search = queries::search(&args.looking)?.payloads();
+    if args.vectors {
+        search = search.vectors();
+    }
+    let open = target.collection(&args.path)?;
+    let mut queries = Queries::new(&open);
     let labels = Labels {
         file: args.labels.as_deref(),
         field: &args.label_field,
     };
-    queries.add_rows(&info, collection.as_ref(), &args.id)?;
-    queries.add_source(&info, source, &labels)?;
-    search.queries = queries.bytes;
-    search.want_vectors = args.vectors;
-    search.want_payloads = true;
-    let answers = collection.search(&search)?;
+    queries.add_rows(&args.id)?;
+    queries.add_source(source, &labels)?;
+    let answers = open.collection.search_many(queries.vectors(), &search);
+    let answers = answers.map_err(|e| queries.refusal("search", e))?;
     if out.json {
         let mut results = Vec::new();
         for (i, (answer, label)) in answers.answers.iter().zip(&queries.labels).enumerate() {
             results.push(json!({
                 "query": i, "label": label, "stopped_early": answer.stopped_early,
-                "hits": hits_json(answer, &info, &args.fields)?,
+                "hits": hits_json(answer, &args.fields)?,
             }));
         }
         out.document(&json!({
-            "collection": args.path, "metric": info.metric, "k": search.k, "scanned": answers.scanned,
+            "collection": args.path, "metric": open.collection.metric(), "k": args.looking.k, "scanned": answers.scanned,
             "results": results,
         }));
     } else {
@@ -63,37 +63,34 @@ pub fn run(backend: &dyn Backend, args: &cli::Search, out: &Output) -> Result<Ex
             } else if answers.answers.len() > 1 {
                 println!("{}", out.strong(&format!("query {}", i + 1)));
             }
-            print(answer, &info, args, out)?;
+            print(answer, args, out)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn hits_json(answer: &Answer, info: &Info, fields: &[String]) -> Result<Vec<Value>> {
+fn hits_json(answer: &Answer, fields: &[String]) -> Result<Vec<Value>> {
     answer
         .hits
         .iter()
         .map(|hit| {
             let mut object = Map::new();
-            object.insert("id".into(), json!(hit.row.id));
+            object.insert("id".into(), json!(hit.id));
             object.insert("distance".into(), super::number(hit.distance));
-            if hit.row.inode != 0 {
-                object.insert("inode".into(), json!(hit.row.inode));
-            }
-            object.insert("payload".into(), Value::Object(super::payload_of(&hit.row, fields)?));
-            if let Some(vector) = &hit.row.vector {
-                object.insert("vector".into(), super::vector_json(vector, info));
+            object.insert("payload".into(), Value::Object(payload_of(hit, fields)?));
+            if hit.vector.is_some() {
+                object.insert("vector".into(), super::vector_json(&hit.vector()));
             }
             Ok(Value::Object(object))
         })
         .collect()
 }
 
-fn print(answer: &Answer, info: &Info, args: &cli::Search, out: &Output) -> Result<()> {
+fn print(answer: &Answer, args: &cli::Search, out: &Output) -> Result<()> {
     let payloads = answer
         .hits
         .iter()
-        .map(|hit| super::payload_of(&hit.row, &args.fields))
+        .map(|hit| payload_of(hit, &args.fields))
         .collect::<Result<Vec<_>>>()?;
     let columns = super::payload_columns(&payloads, &args.fields);
     let mut headings = vec![("distance", Align::Right), ("id", Align::Right)];
@@ -106,8 +103,8 @@ fn print(answer: &Answer, info: &Info, args: &cli::Search, out: &Output) -> Resu
         .iter()
         .zip(&payloads)
         .map(|(hit, payload)| {
-            let mut cells = vec![distance_text(hit.distance), hit.row.id.to_string()];
-            cells.extend(hit.row.vector.as_deref().map(|v| super::vector_text(v, info)));
+            let mut cells = vec![distance_text(hit.distance), hit.id.to_string()];
+            cells.extend(hit.vector.is_some().then(|| super::vector_text(&hit.vector())));
             cells.extend(super::payload_cells(payload, &columns));
             cells
         })
@@ -120,6 +117,13 @@ fn print(answer: &Answer, info: &Info, args: &cli::Search, out: &Output) -> Resu
         println!("stopped early: rows may be missing");
     }
     Ok(())
+}
+
+fn payload_of(hit: &Hit, fields: &[String]) -> Result<Map<String, Value>> {
+    match &hit.payload {
+        Some(payload) => super::payload_of(payload, fields),
+        None => Ok(Map::new()),
+    }
 }
 
 /// Four decimals, and no minus before a zero.

@@ -3,23 +3,21 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Result;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
+use vexfs::Build;
 
-use crate::backend::Build;
-use crate::backend::Collection;
 use crate::cli::Work;
 
 /// Does the work and shows how far it is.
-pub fn run(collection: &dyn Collection, build: Build, work: &Work) -> Result<()> {
+pub fn run<T>(work: &Work, what: impl FnOnce(&Build<'_>) -> T) -> T {
     let bar = bar(work.quiet);
     let progress = |done: u64, total: u64| {
         bar.set_length(total);
         bar.set_position(done);
     };
     let threads = work.threads.unwrap_or(0) as usize;
-    let done = collection.build(build, threads, &progress);
+    let done = what(&Build::new().threads(threads).progress(&progress));
     bar.finish_and_clear();
     done
 }

@@ -6,34 +6,35 @@ use std::io::BufRead;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use vexfs::Element;
 
 use super::Row;
 use super::Rows;
+use super::Vector;
 
 /// Rows of a `.fvecs` (4 bytes an element) or `.bvecs` (1 byte) stream.
 pub struct Vecs<R> {
     reader: R,
-    element: usize,
+    element: Element,
     rows: Option<u64>,
     row: u64,
-    bytes: Vec<u8>,
 }
 
 impl<R: BufRead> Vecs<R> {
     /// `size` is the stream's length in bytes, when it is known: the number of rows follows from it.
     pub fn fvecs(reader: R, size: Option<u64>) -> Result<Self> {
-        Vecs::new(reader, 4, size)
+        Vecs::new(reader, Element::F32, size)
     }
 
     /// As [`Vecs::fvecs`].
     pub fn bvecs(reader: R, size: Option<u64>) -> Result<Self> {
-        Vecs::new(reader, 1, size)
+        Vecs::new(reader, Element::U8, size)
     }
 
-    fn new(mut reader: R, element: usize, size: Option<u64>) -> Result<Self> {
+    fn new(mut reader: R, element: Element, size: Option<u64>) -> Result<Self> {
         let rows = match (reader.fill_buf()?.first_chunk::<4>(), size) {
             (Some(&dim), Some(size)) => {
-                let row_bytes = u64::from(u32::from_le_bytes(dim)) * element as u64 + 4;
+                let row_bytes = element.vector_bytes(u32::from_le_bytes(dim) as usize) as u64 + 4;
                 Some(size / row_bytes)
             }
             _ => None,
@@ -43,7 +44,6 @@ impl<R: BufRead> Vecs<R> {
             element,
             rows,
             row: 0,
-            bytes: Vec::new(),
         })
     }
 }
@@ -61,17 +61,10 @@ impl<R: BufRead> Rows for Vecs<R> {
         if !(1..=1 << 20).contains(&dim) {
             bail!("row {row} says it has {dim} dimensions: this is no .fvecs or .bvecs file");
         }
-        self.bytes.resize(dim as usize * self.element, 0);
-        self.reader.read_exact(&mut self.bytes).with_context(cut)?;
-        let vector = match self.element {
-            1 => self.bytes.iter().map(|&b| f32::from(b)).collect(),
-            _ => super::f32s(&self.bytes),
-        };
+        let mut bytes = vec![0; self.element.vector_bytes(dim as usize)];
+        self.reader.read_exact(&mut bytes).with_context(cut)?;
         self.row += 1;
-        Ok(Some(Row {
-            vector,
-            ..Row::default()
-        }))
+        Ok(Some(Vector::new(self.element, bytes).into()))
     }
 
     fn rows(&self) -> Option<u64> {
@@ -96,15 +89,19 @@ mod tests {
         }
         let mut rows = Vecs::fvecs(data.as_slice(), Some(data.len() as u64)).unwrap();
         assert_eq!(rows.rows(), Some(2));
-        assert_eq!(rows.next_row().unwrap().unwrap().vector, [1.0, -2.5]);
-        assert_eq!(rows.next_row().unwrap().unwrap().vector, [0.0, 3.0]);
+        assert_eq!(rows.next_row().unwrap().unwrap().vector.numbers(), [1.0, -2.5]);
+        assert_eq!(rows.next_row().unwrap().unwrap().vector.numbers(), [0.0, 3.0]);
         assert!(rows.next_row().unwrap().is_none());
     }
 
     #[test]
-    fn bytes_become_numbers() {
+    fn bytes_stay_bytes() {
         let mut rows = Vecs::bvecs([3, 0, 0, 0, 0, 7, 255].as_slice(), None).unwrap();
-        assert_eq!(rows.next_row().unwrap().unwrap().vector, [0.0, 7.0, 255.0]);
+        let vector = rows.next_row().unwrap().unwrap().vector;
+        assert_eq!(
+            (vector.element, vector.bytes.as_slice()),
+            (Element::U8, &[0, 7, 255][..])
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::Row;
 use super::Rows;
+use super::Vector;
 
 /// Which fields of a line are what.
 #[derive(Clone, Debug)]
@@ -112,10 +113,7 @@ impl<R: BufRead> Lines<R> {
 fn parse(value: Value, fields: &Fields) -> Result<Row> {
     let mut object = match value {
         Value::Array(_) => {
-            return Ok(Row {
-                vector: numbers(&value)?,
-                ..Row::default()
-            })
+            return Ok(numbers(&value)?.into());
         }
         Value::Object(object) => object,
         other => bail!("{} instead of an object or an array", kind(&other)),
@@ -152,17 +150,15 @@ fn parse(value: Value, fields: &Fields) -> Result<Row> {
 }
 
 /// Parses an array of numbers.
-pub fn numbers(value: &Value) -> Result<Vec<f32>> {
+fn numbers(value: &Value) -> Result<Vector> {
     let Value::Array(list) = value else {
         bail!("{} instead of an array of numbers", kind(value));
     };
-    list.iter()
-        .enumerate()
-        .map(|(i, x)| match x.as_f64() {
-            Some(x) => Ok(x as f32),
-            None => bail!("element {i} is {} instead of a number", kind(x)),
-        })
-        .collect()
+    let numbers = list.iter().enumerate().map(|(i, x)| match x.as_f64() {
+        Some(x) => Ok(x as f32),
+        None => bail!("element {i} is {} instead of a number", kind(x)),
+    });
+    Ok(numbers.collect::<Result<Vec<f32>>>()?.as_slice().into())
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -202,12 +198,12 @@ mod tests {
         .unwrap();
         assert_eq!(rows.len(), 3);
         assert_eq!(
-            (rows[0].id, rows[0].vector.as_slice(), rows[0].payload["a"].as_i64()),
-            (Some(7), &[1.0, 2.5][..], Some(1))
+            (rows[0].id, rows[0].vector.numbers(), rows[0].payload["a"].as_i64()),
+            (Some(7), vec![1.0, 2.5], Some(1))
         );
         assert_eq!(
-            (rows[1].id, rows[1].vector.as_slice(), rows[1].payload.len()),
-            (None, &[3.0, 4.0][..], 0)
+            (rows[1].id, rows[1].vector.numbers(), rows[1].payload.len()),
+            (None, vec![3.0, 4.0], 0)
         );
         assert_eq!(rows[2].payload["b"], "x");
     }

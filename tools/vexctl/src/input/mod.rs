@@ -17,6 +17,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::Map;
 use serde_json::Value;
+use vexfs::Element;
 
 use self::fvecs::Vecs;
 use self::jsonl::Fields;
@@ -24,14 +25,54 @@ use self::jsonl::Jsonl;
 use self::jsonl::Objects;
 use self::npy::Npy;
 
+/// A vector in the form in which it was given: what a collection holds as it is, is not converted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vector {
+    pub element: Element,
+    pub dim: usize,
+    pub bytes: Vec<u8>,
+}
+
+impl Vector {
+    /// A vector of this many bytes' elements, which are no bits.
+    pub fn new(element: Element, bytes: Vec<u8>) -> Vector {
+        Vector {
+            element,
+            dim: bytes.len() / element.vector_bytes(1),
+            bytes,
+        }
+    }
+
+    /// Its elements as numbers.
+    pub fn numbers(&self) -> Vec<f32> {
+        vexfs::decode(self.element, &self.bytes, self.dim)
+    }
+}
+
+impl From<&[f32]> for Vector {
+    fn from(numbers: &[f32]) -> Vector {
+        Vector::new(Element::F32, numbers.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+}
+
 /// One row as a user gave it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// Its id, when it has one.
     pub id: Option<u64>,
-    pub vector: Vec<f32>,
+    pub vector: Vector,
     /// Its payload; without fields when it has none.
     pub payload: Map<String, Value>,
+}
+
+impl From<Vector> for Row {
+    fn from(vector: Vector) -> Row {
+        Row {
+            id: None,
+            vector,
+            payload: Map::new(),
+        }
+    }
 }
 
 /// A stream of rows.
@@ -55,7 +96,7 @@ pub enum Format {
     Auto,
     /// JSON lines
     Jsonl,
-    /// numpy array of f32, f16 or bytes
+    /// numpy array of floats or bytes
     Npy,
     /// dimension and f32 values, row by row
     Fvecs,
@@ -223,14 +264,6 @@ fn name(path: &Path) -> String {
     }
 }
 
-/// Returns little-endian bytes as numbers.
-fn f32s(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,10 +312,7 @@ mod tests {
         };
         let mut input = open(1..2);
         let row = input.next_row().unwrap().unwrap();
-        assert_eq!(
-            (row.vector.as_slice(), row.payload["n"].as_i64()),
-            (&[2.0][..], Some(2))
-        );
+        assert_eq!((row.vector.numbers(), row.payload["n"].as_i64()), (vec![2.0], Some(2)));
         assert!(input.next_row().unwrap().is_none());
         let mut input = open(0..u64::MAX);
         assert!(input.next_row().is_ok() && input.next_row().is_ok());

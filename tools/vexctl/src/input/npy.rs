@@ -1,76 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `.npy`: numpy's array format, versions 1 to 3, in C order with one or two dimensions: little-endian f32 or f16, bytes
-//! with and without a sign.
+//! `.npy`: numpy's array format, in C order with one or two dimensions: little-endian floats, bytes with and without a sign.
 //!
-//! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
+//! The crate `npyz` reads the header. What follows it are the rows as they are.
 
 use std::io::BufRead;
+use std::io::Read;
 
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use npyz::DType;
+use npyz::NpyHeader;
+use npyz::Order;
 use vexfs::Element;
 
 use super::Row;
 use super::Rows;
+use super::Vector;
 
 /// The first bytes of every `.npy` file.
 pub const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
+/// The longest header that is read.
+const HEADER_MAX: u64 = 1 << 16;
+
+/// What the elements of an array are.
+#[derive(Clone, Copy)]
+enum Numbers {
+    /// Elements that a collection may have.
+    Of(Element),
+    /// binary64, which is rounded to f32.
+    Doubles,
+}
+
 /// Rows of an array; a one-dimensional array is one row.
 pub struct Npy<R> {
     reader: R,
-    element: Element,
-    dim: usize,
+    numbers: Numbers,
+    row_bytes: usize,
     rows: u64,
     row: u64,
-    bytes: Vec<u8>,
 }
 
 impl<R: BufRead> Npy<R> {
     /// Reads the header.
     pub fn new(mut reader: R) -> Result<Self> {
-        let mut start = [0; 8];
-        reader.read_exact(&mut start).context("no .npy header")?;
-        if !start.starts_with(MAGIC) {
-            bail!("this is no .npy file: its first bytes are not \\x93NUMPY");
-        }
-        let len = match start[6] {
-            1 => {
-                let mut len = [0; 2];
-                reader.read_exact(&mut len).context("the .npy header is cut short")?;
-                u32::from(u16::from_le_bytes(len))
-            }
-            2 | 3 => {
-                let mut len = [0; 4];
-                reader.read_exact(&mut len).context("the .npy header is cut short")?;
-                u32::from_le_bytes(len)
-            }
-            version => bail!(".npy version {version} is not known"),
+        let header = NpyHeader::from_reader((&mut reader).take(HEADER_MAX)).context("no .npy header")?;
+        let name = match header.dtype() {
+            DType::Plain(dtype) => dtype.to_string(),
+            other => other.descr(),
         };
-        if len > 1 << 16 {
-            bail!("a .npy header of {len} bytes is too long");
-        }
-        let mut header = vec![0; len as usize];
-        reader.read_exact(&mut header).context("the .npy header is cut short")?;
-        let header = String::from_utf8(header).context("the .npy header is not text")?;
-
-        let element = match field(&header, "descr")?.trim_matches(['\'', '"']) {
-            "<f4" => Element::F32,
-            "<f2" => Element::F16,
-            "|i1" => Element::I8,
-            "|u1" => Element::U8,
-            other => {
-                bail!("the array's elements are {other}, not <f4, <f2, |i1 or |u1; save array.astype('<f4') instead")
-            }
+        let numbers = match name.as_str() {
+            "<f8" => Numbers::Doubles,
+            "<f4" => Numbers::Of(Element::F32),
+            "<f2" => Numbers::Of(Element::F16),
+            "|i1" => Numbers::Of(Element::I8),
+            "|u1" => Numbers::Of(Element::U8),
+            other => bail!(
+                "the array's elements are {other}, not <f8, <f4, <f2, |i1 or |u1; save array.astype('<f4') instead"
+            ),
         };
-        if field(&header, "fortran_order")? != "False" {
+        if header.order() == Order::Fortran {
             bail!("the array is in Fortran order; save numpy.ascontiguousarray(array) instead");
         }
-        let (rows, dim) = match shape(field(&header, "shape")?)?.as_slice() {
-            [dim] => (1, *dim),
-            [rows, dim] => (*rows, *dim),
-            other => bail!(
+        let (rows, dim) = match *header.shape() {
+            [dim] => (1, dim),
+            [rows, dim] => (rows, dim),
+            ref other => bail!(
                 "an array of {} dimensions; 1 (one vector) or 2 (a vector a row) are wanted",
                 other.len()
             ),
@@ -78,49 +74,26 @@ impl<R: BufRead> Npy<R> {
         if dim == 0 || dim > 1 << 20 {
             bail!("vectors of {dim} elements");
         }
-        let dim = dim as usize;
+        let row_bytes = match numbers {
+            Numbers::Of(element) => element.vector_bytes(dim as usize),
+            Numbers::Doubles => dim as usize * 8,
+        };
         Ok(Npy {
             reader,
-            element,
-            dim,
+            numbers,
+            row_bytes,
             rows,
             row: 0,
-            bytes: vec![0; element.vector_bytes(dim)],
         })
     }
 }
 
-/// Returns the text of a value of the header's dict.
-fn field<'a>(header: &'a str, name: &str) -> Result<&'a str> {
-    let at = |quote: char| {
-        header
-            .split_once(&format!("{quote}{name}{quote}:"))
-            .map(|(_, rest)| rest)
-    };
-    let rest = at('\'')
-        .or_else(|| at('"'))
-        .with_context(|| format!("the .npy header has no {name}"))?;
-    let rest = rest.trim_start();
-    let end = match rest.starts_with('(') {
-        true => rest.find(')').map(|i| i + 1),
-        false => rest.find([',', '}']),
-    };
-    let value = end
-        .and_then(|end| rest.get(..end))
-        .with_context(|| format!("the .npy header's {name} does not end"))?;
-    Ok(value.trim())
-}
-
-fn shape(text: &str) -> Result<Vec<u64>> {
-    text.trim_matches(['(', ')'])
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .map(|part| {
-            part.trim_end_matches('L')
-                .parse()
-                .with_context(|| format!("the .npy header's shape is {text}"))
-        })
+fn rounded(doubles: &[u8]) -> Vec<f32> {
+    let number = |b: &[u8; 8]| f64::from_le_bytes(*b) as f32;
+    doubles
+        .chunks_exact(8)
+        .filter_map(<[u8]>::first_chunk)
+        .map(number)
         .collect()
 }
 
@@ -130,14 +103,16 @@ impl<R: BufRead> Rows for Npy<R> {
             return Ok(None);
         }
         let (row, rows) = (self.row, self.rows);
+        let mut bytes = vec![0; self.row_bytes];
         self.reader
-            .read_exact(&mut self.bytes)
+            .read_exact(&mut bytes)
             .with_context(|| format!("row {row} is cut short; the header promises {rows}"))?;
         self.row += 1;
-        Ok(Some(Row {
-            vector: vexfs::decode(self.element, &self.bytes, self.dim),
-            ..Row::default()
-        }))
+        let vector = match self.numbers {
+            Numbers::Of(element) => Vector::new(element, bytes),
+            Numbers::Doubles => rounded(&bytes).as_slice().into(),
+        };
+        Ok(Some(vector.into()))
     }
 
     fn rows(&self) -> Option<u64> {
@@ -175,8 +150,8 @@ mod tests {
             );
             let mut rows = Npy::new(two.as_slice()).unwrap();
             assert_eq!(rows.rows(), Some(2));
-            assert_eq!(rows.next_row().unwrap().unwrap().vector, [1., 2., 3.]);
-            assert_eq!(rows.next_row().unwrap().unwrap().vector, [4., 5., 6.]);
+            assert_eq!(rows.next_row().unwrap().unwrap().vector.numbers(), [1., 2., 3.]);
+            assert_eq!(rows.next_row().unwrap().unwrap().vector.numbers(), [4., 5., 6.]);
             assert!(rows.next_row().unwrap().is_none());
         }
         let one = npy(
@@ -185,29 +160,34 @@ mod tests {
             &[1., 2.],
         );
         let mut rows = Npy::new(one.as_slice()).unwrap();
-        assert_eq!(rows.next_row().unwrap().unwrap().vector, [1., 2.]);
+        assert_eq!(rows.next_row().unwrap().unwrap().vector.numbers(), [1., 2.]);
         assert!(rows.next_row().unwrap().is_none());
     }
 
     #[test]
-    fn halves_and_bytes_become_numbers() {
-        for (descr, bytes, row) in [
-            ("<f2", &[0x00, 0x3c, 0x00, 0xc0][..], [1.0, -2.0]),
-            ("|i1", &[255, 7], [-1.0, 7.0]),
-            ("|u1", &[255, 7], [255.0, 7.0]),
+    fn halves_and_bytes_stay_what_they_are_and_doubles_are_rounded() {
+        let doubles: Vec<u8> = [0.1f64, -2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        for (descr, bytes, element, row) in [
+            ("<f2", &[0x00, 0x3c, 0x00, 0xc0][..], Element::F16, [1.0, -2.0]),
+            ("|i1", &[255, 7], Element::I8, [-1.0, 7.0]),
+            ("|u1", &[255, 7], Element::U8, [255.0, 7.0]),
+            ("<f8", &doubles, Element::F32, [0.1, -2.0]),
         ] {
             let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (1, 2), }}");
             let mut data = npy(1, &header, &[]);
             data.extend(bytes);
             let mut rows = Npy::new(data.as_slice()).unwrap();
-            assert_eq!(rows.next_row().unwrap().unwrap().vector, row);
+            let vector = rows.next_row().unwrap().unwrap().vector;
+            assert_eq!(vector.numbers(), row);
+            assert_eq!(vector.element, element);
+            assert!(vector.bytes == bytes || element == Element::F32);
         }
     }
 
     #[test]
     fn other_arrays_are_refused_with_what_to_do() {
         for (header, word) in [
-            ("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 2), }", "astype"),
+            ("{'descr': '<i4', 'fortran_order': False, 'shape': (2, 2), }", "astype"),
             ("{'descr': '>f4', 'fortran_order': False, 'shape': (2, 2), }", "astype"),
             ("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2), }", "Fortran"),
             (

@@ -3,19 +3,34 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use anyhow::Result;
+use crate::Error;
+use crate::Result;
 
 /// A mounted VexFS.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mount {
+    /// Where it is mounted.
     pub path: PathBuf,
+    /// What is mounted, mostly a device.
     pub source: String,
 }
 
-/// Returns the mounted VexFS filesystems.
+/// The VexFS filesystems that are mounted, in the order of mounting.
+///
+/// ```
+/// for mount in vexfs::mounts()? {
+///     println!("{} on {}", mount.source, mount.path.display());
+/// }
+/// # Ok::<(), vexfs::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of reading /proc/self/mountinfo.
 pub fn mounts() -> Result<Vec<Mount>> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    let file = "/proc/self/mountinfo";
+    let text = std::fs::read_to_string(file).map_err(|e| Error::io(format!("cannot read {file}"), e))?;
     Ok(parse_mounts(&text))
 }
 

@@ -98,5 +98,9 @@ status "a search works read-only" 0 vexctl search /mnt/small --vector 1,1
 mount -o remount,rw /mnt
 status "a collection is dropped" 0 vexctl collection drop /mnt/small
 status "it is gone" 1 vexctl collection info /mnt/small
+mkdir /mnt/twins
+# The library on the mount: what rust/vexfs/tests/twins shows of an image.
+twins /mnt/twins
+status "what it made it dropped" 0 rmdir /mnt/twins
 umount /mnt
 status "an image command works on the unmounted disk" 0 vexctl --image /dev/vdb collection list

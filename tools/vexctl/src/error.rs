@@ -100,9 +100,6 @@ fn hint(verb: &str, errno: i32) -> Option<&'static str> {
             libc::EACCES | libc::EPERM,
         ) => "this needs read permission on the collection's directory",
         (_, libc::EACCES | libc::EPERM) => "this needs write permission on the directory",
-        ("insert into" | "search" | "explain", libc::EINVAL) => {
-            "elements have to be finite, and for cosine and --normalize not all 0; a radius and a filter have to make sense"
-        }
         ("search" | "explain", libc::EOPNOTSUPP) => {
             "this kernel's VexFS only scans: leave --ef, --nprobe, --rerank, --filter and --time-limit out"
         }

@@ -16,7 +16,7 @@ pub struct Mount {
     pub source: String,
 }
 
-/// The VexFS filesystems that are mounted, in the order of mounting.
+/// The VexFS filesystems that are mounted, in the order of /proc/self/mountinfo.
 ///
 /// ```
 /// for mount in vexfs::mounts()? {

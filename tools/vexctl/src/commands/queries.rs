@@ -70,6 +70,11 @@ pub fn refused(batch: &Batch, metric: Metric, normalize: bool) -> Option<(usize,
             );
             return Some((row, text));
         }
+        let bits_used = dim % 8;
+        if batch.element() == Element::Binary && bits_used > 0 && bytes.last().is_some_and(|byte| byte >> bits_used > 0)
+        {
+            return Some((row, format!("a bit beyond the {dim} of the vector is set")));
+        }
         let needs_direction = metric == Metric::Cosine || normalize;
         let has_none = needs_direction && vector.iter().all(|x| *x == 0.0);
         has_none.then(|| (row, "the vector is all zeros, which has no direction".into()))
@@ -247,17 +252,33 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_named() {
-        let open = open(CollectionOptions::new(2, Metric::Cosine));
-        let mut batch = open.collection.batch();
+        let cosines = open(CollectionOptions::new(2, Metric::Cosine));
+        let mut batch = cosines.collection.batch();
         for vector in [[1.0, 2.0], [1.0, f32::NAN], [0.0, 0.0]] {
-            push(&mut batch, None, &vector.as_slice().into(), &Payload::default(), &open).unwrap();
+            push(
+                &mut batch,
+                None,
+                &vector.as_slice().into(),
+                &Payload::default(),
+                &cosines,
+            )
+            .unwrap();
         }
-        let error = open.collection.insert_batch(&batch).unwrap_err();
+        let error = cosines.collection.insert_batch(&batch).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         let (row, why) = refused(&batch, Metric::Cosine, false).unwrap();
         assert!(
             row == 1 && why.contains("element 1 of the vector is NaN"),
             "{row} {why}"
         );
+
+        let bits = open(CollectionOptions::new(10, Metric::Hamming).element(Element::Binary));
+        let mut batch = bits.collection.batch();
+        let vector = Vector::new(Element::U8, vec![129, 6]);
+        push(&mut batch, None, &vector, &Payload::default(), &bits).unwrap();
+        let error = bits.collection.insert_batch(&batch).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let (_, why) = refused(&batch, Metric::Hamming, false).unwrap();
+        assert!(why.contains("beyond the 10"), "{why}");
     }
 }

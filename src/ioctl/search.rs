@@ -150,6 +150,9 @@ impl Deadline {
     }
 }
 
+/// Most bytes that a part of an explanation may have in versions to come.
+const PART_MAX: u32 = 4096;
+
 /// EXPLAIN.
 pub fn explain(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     let mut arg = Arg::<uapi::Explain>::read(arg)?;
@@ -159,6 +162,7 @@ pub fn explain(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     let deadline = Deadline::new(arg.time_limit_us);
     let part_bytes = match arg.part_bytes {
         0 => uapi::VEXFS_EXPLAIN_PART_BYTES,
+        bytes if bytes > PART_MAX => return Err(E2BIG.into()),
         bytes if bytes >= uapi::VEXFS_EXPLAIN_PART_BYTES && bytes % 8 == 0 => bytes,
         _ => return Err(EINVAL.into()),
     } as usize;

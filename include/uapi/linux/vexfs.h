@@ -871,7 +871,8 @@ struct vexfs_explain {
 	 * Bytes of a struct vexfs_explain_part as the caller knows it, a
 	 * multiple of 8, so that it can grow: a shorter one has the first
 	 * members, a longer one is followed by zeros. 0 means
-	 * VEXFS_EXPLAIN_PART_BYTES; less than that: EINVAL.
+	 * VEXFS_EXPLAIN_PART_BYTES; less than that: EINVAL, more than 4096:
+	 * E2BIG.
 	 */
 	__u32 part_bytes;
 	/* Must be 0. */

@@ -254,8 +254,12 @@ static void arguments(void)
 static void explain(const char *when, const struct filter_n *filter)
 {
 	struct vexfs_explain_part parts[64];
+	static struct {
+		struct vexfs_explain_part part;
+		__u64 more[2];
+	} large[65];
 	struct vexfs_explain e = { .size = sizeof(e), .name = NAME, .dim = DIM, .element = VEXFS_ELEMENT_F32, .k = K };
-	__u64 live = 0, compared = 0, i;
+	__u64 live = 0, compared = 0, grown = 0, i;
 
 	e.query = ptr(queries[0]);
 	e.ef = EF;
@@ -271,7 +275,21 @@ static void explain(const char *when, const struct filter_n *filter)
 		compared += parts[i].distances + parts[i].codes;
 	}
 	result(live == ROWS && compared > 0 && e.hits == K, "%s: explain: the parts are the collection", when);
-	e.reserved[3] = 1;
+	/* A caller that knows larger parts than the kernel. */
+	memset(large, 0xff, sizeof(large));
+	e.parts = ptr(large);
+	e.part_bytes = sizeof(large[0]);
+	expect(ioctl(control, VEXFS_IOC_EXPLAIN, &e), 0, "%s: explain: larger parts", when);
+	for (i = 0; i < e.parts_max; i++)
+		grown += large[i].part.rows == parts[i].rows && !large[i].more[0] && !large[i].more[1];
+	result(grown == e.parts_max && large[e.parts_max].more[1] == ~0ULL,
+	       "%s: explain: larger parts are followed by zeros, and nothing else is written", when);
+	e.part_bytes = VEXFS_EXPLAIN_PART_BYTES - 8;
+	expect(ioctl(control, VEXFS_IOC_EXPLAIN, &e), EINVAL, "%s: explain: parts below the first version", when);
+	e.part_bytes = 8192;
+	expect(ioctl(control, VEXFS_IOC_EXPLAIN, &e), E2BIG, "%s: explain: parts of no version", when);
+	e.part_bytes = 0;
+	e.reserved[2] = 1;
 	expect(ioctl(control, VEXFS_IOC_EXPLAIN, &e), EINVAL, "%s: explain: a reserved member that is not zero", when);
 }
 

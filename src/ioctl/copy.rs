@@ -203,6 +203,9 @@ pub fn check_count(count: u32, max: u32) -> Result<usize> {
 
 /// Checks that a caller's vectors are of the collection's dimension and element type.
 pub fn check_vectors(dim: u32, element: u32, params: &Params) -> Result {
+    if element == 0 {
+        return Err(EINVAL.into());
+    }
     let element = Element::from_code(element).ok_or(Error::Unsupported("element type"))?;
     if dim as usize != params.dim() || element != params.element() {
         return Err(EINVAL.into());

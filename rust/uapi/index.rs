@@ -225,7 +225,7 @@ pub struct IndexParam {
 
 /// Declares a parameter that is the member `$member`.
 macro_rules! param {
-    ($member:ident, $name:literal, $help:literal, $values:expr, $refusal:literal) => {
+    ($member:ident: $type:ident, $name:literal, $help:literal, $values:expr, $refusal:literal) => {
         IndexParam {
             name: $name,
             member: stringify!($member),
@@ -233,7 +233,7 @@ macro_rules! param {
             values: $values,
             refusal: $refusal,
             get: |params| u64::from(params.$member),
-            set: |params, value| params.$member = value as _,
+            set: |params, value| params.$member = value as $type,
         }
     };
 }
@@ -241,70 +241,70 @@ macro_rules! param {
 /// Every parameter, in the order in which users see them.
 pub const INDEX_PARAMS: &[IndexParam] = &[
     param!(
-        codes,
+        codes: u32,
         "codes",
         "What the graph is searched with; hits are compared by whole vectors all the same (hnsw)",
         Values::Named(Codes::NAMES),
         "no such codes"
     ),
     param!(
-        m,
+        m: u32,
         "m",
         "Neighbours of a row (hnsw, vamana)",
         Values::Range(2, 256),
         "m is 2 to 256"
     ),
     param!(
-        ef_construction,
+        ef_construction: u32,
         "ef-construction",
         "Candidates that neighbours are chosen from (hnsw, vamana)",
         Values::Range(1, 65_536),
         "ef_construction is at most 65536"
     ),
     param!(
-        nlist,
+        nlist: u32,
         "nlist",
         "Lists (ivf, ivf-pq)",
         Values::Range(1, 1 << 20),
         "nlist is at most 1048576"
     ),
     param!(
-        pq_bytes,
+        pq_bytes: u32,
         "pq-bytes",
         "Bytes of a code (pq, ivf-pq, vamana)",
         Values::Range(1, 2048),
         "a code has at most 2048 bytes"
     ),
     param!(
-        pq_bits,
+        pq_bits: u32,
         "pq-bits",
         "Bits of each part of a code (pq, ivf-pq)",
         Values::OneOf(&[4, 8]),
         "a part of a code has 4 or 8 bits"
     ),
     param!(
-        alpha_permille,
+        alpha_permille: u32,
         "alpha",
         "How much longer a detour may be for an edge to be left out, 1 to 3 (vamana)",
         Values::Permille(1000, 3000),
         "alpha is 1 to 3"
     ),
     param!(
-        recall_permille,
+        recall_permille: u32,
         "recall",
         "The recall to size tables for, below 1 (lsh)",
         Values::Permille(1, 999),
         "a recall target is below 1"
     ),
     param!(
-        disk_percent,
+        disk_percent: u32,
         "disk-percent",
         "The share of rows whose vectors and edges are read from disk when needed (vamana)",
         Values::Range(0, 100),
         "the share of rows on disk is a percentage"
     ),
     param!(
-        seed,
+        seed: u64,
         "seed",
         "Start of the pseudo-random numbers",
         Values::Range(0, u64::MAX),

@@ -26,6 +26,7 @@ use crate::plan;
 use crate::plan::Ask;
 use crate::plan::Facts;
 use crate::plan::View;
+use crate::segment;
 use crate::segment::Kept;
 use crate::segment::LazyColumn;
 use crate::segment::Segment;
@@ -256,27 +257,47 @@ impl Collection {
             true => segment.index()?,
             false => None,
         };
-        let column = LazyColumn::new(segment);
         let mut nearests = Vec::with_capacity(task.queries.len())?;
         for top in tops.iter() {
             nearests.push(Nearest::new(search.k, segment.count(), top.limit())?)?;
         }
         let of_index = index.as_deref().map(Kept::value);
+        let facts = self.search_rows(task, segment, dead, fields, of_index, &mut nearests);
+        if let Some(index) = &index {
+            index.recount();
+        }
+        let facts = facts?;
+        offer(segment, place, nearests, tops)?;
+        Ok(facts)
+    }
+
+    /// Searches the rows of a segment.
+    #[inline(never)] // own frame
+    fn search_rows(
+        &self,
+        task: &Task<'_>,
+        segment: &Segment,
+        dead: &Dead,
+        fields: Option<&FieldIndex>,
+        index: Option<&segment::Index>,
+        nearests: &mut [Nearest],
+    ) -> Result<Facts> {
+        let search = task.search;
+        let column = LazyColumn::new(segment);
         // An index that reads vectors itself spares those of the segment.
-        let vectors = match of_index.is_some_and(Index::has_vectors) {
+        let vectors = match index.is_some_and(Index::has_vectors) {
             true => None,
             false => Some(segment.vectors()?),
         };
-        let space = self.params.space();
         let view = View {
             kernels: self.kernels,
             rows: match &vectors {
                 Some(vectors) => vectors.rows(segment)?,
-                None => simd::Rows::new(&space, &[], space.row_bytes(), 0, &[]).map_err(|_| Error::Overflow)?,
+                None => self.no_rows()?,
             },
             count: segment.count(),
             dead: dead.rows.as_deref(),
-            index: of_index.map(|index| index as &dyn Index),
+            index: index.map(|index| index as &dyn Index),
             fields,
             payloads: &column,
             stop: task.stop,
@@ -286,12 +307,14 @@ impl Collection {
             knobs: search.knobs,
             exact: search.exact,
         };
-        let facts = plan::search(&view, &ask, task.queries, &mut nearests)?;
-        if let Some(index) = &index {
-            index.recount();
-        }
-        offer(segment, place, nearests, tops)?;
-        Ok(facts)
+        plan::search(&view, &ask, task.queries, nearests)
+    }
+
+    /// The vectors of no rows.
+    #[inline(never)] // own frame
+    fn no_rows(&self) -> Result<simd::Rows<'static>> {
+        let space = self.params.space();
+        simd::Rows::new(&space, &[], space.row_bytes(), 0, &[]).map_err(|_| Error::Overflow)
     }
 
     #[inline(never)] // own frame

@@ -99,7 +99,7 @@ pub fn info(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     arg.dim = info.params.dim() as u32;
     arg.element = info.params.element().code();
     arg.metric = info.params.metric().code();
-    arg.index = info.index.kind as u32;
+    arg.index = info.index.kind().code();
     arg.rows = info.rows;
     arg.dead_rows = info.dead_rows;
     arg.next_id = info.next_id;

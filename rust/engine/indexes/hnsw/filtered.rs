@@ -25,9 +25,14 @@ use vexfs_host::Result;
 /// If fewer than one row in so many is accepted, a walk goes from accepted row to accepted row. Where more are, one that goes
 /// through the others finds what accepted rows do not lead to, for at most twice the time (measured: 50,000 vectors of SIFT, from
 /// a half to a twentieth of them accepted).
-pub(super) const TWO_HOP: usize = 8;
+const TWO_HOP: usize = 8;
 /// Hops between two cooperative points; one may look at a thousand nodes.
 const HOPS: u64 = 16;
+
+/// Whether a walk looks behind the rows that are not accepted.
+pub(super) fn is_two_hop(count: usize, accepted: usize) -> bool {
+    accepted < count / TWO_HOP
+}
 
 /// How a filtered walk goes.
 #[derive(Clone, Copy)]
@@ -46,7 +51,7 @@ impl Plan {
         Self {
             width,
             budget: accepted,
-            two_hop: accepted < count / TWO_HOP,
+            two_hop: is_two_hop(count, accepted),
         }
     }
 }

@@ -163,18 +163,15 @@ const PASSED_PERCENT: u64 = 55;
 /// Looking at an edge when a walk looks behind rows that do not match: a hop took 1.6 µs for 32 * 32 of them.
 const EDGE_TENTHS: u64 = 16;
 
-/// Whether a walk for so many matching rows looks behind those that do not match.
+/// Whether a walk for so many matching rows looks behind those that do not match. Numbers of rows fit 32 bits.
 fn two_hops(costs: &Costs, matching: u64) -> bool {
-    matching < costs.rows / filtered::TWO_HOP as u64
+    filtered::is_two_hop(costs.rows as usize, matching as usize)
 }
 
 /// The width of a search. A walk that looks behind rows misses a little: with a quarter more width it finds as much as others do
 /// (0.948 instead of 0.956 of ten rows of 384 dimensions, at width 32 and a tenth of the rows).
 fn width(costs: &Costs, knobs: &Knobs, matching: u64) -> u64 {
-    let ef = match knobs.ef {
-        0 => search::EF as u64,
-        ef => ef.into(),
-    };
+    let ef = search::ef(knobs) as u64;
     match two_hops(costs, matching) {
         true => ef.saturating_add(ef / 4),
         false => ef,

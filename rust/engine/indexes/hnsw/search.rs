@@ -23,11 +23,19 @@ use vexfs_host::Result;
 use vexfs_simd::Query;
 
 /// The width of a walk if the caller names none.
-pub(super) const EF: usize = 64;
+const EF: usize = 64;
 /// The widest walk.
 const EF_MAX: usize = 1 << 16;
 /// Rows found by codes that are compared again, as a multiple of k, if the caller names no number.
 const RERANK: usize = 2;
+
+/// The width that a search is asked for.
+pub(super) fn ef(knobs: &Knobs) -> usize {
+    match knobs.ef {
+        0 => EF,
+        ef => ef as usize,
+    }
+}
 
 impl Hnsw {
     /// Offers the nearest rows that `scope` accepts, with their exact keys.
@@ -46,8 +54,7 @@ impl Hnsw {
         if accepted == 0 {
             return Ok(cost);
         }
-        let ef = if knobs.ef == 0 { EF } else { knobs.ef as usize };
-        let width = ef.min(EF_MAX).max(nearest.k());
+        let width = ef(knobs).min(EF_MAX).max(nearest.k());
         let make = || Scratch::new(self.graph.count, self.graph.shape.degree(0));
         self.pool.with(make, |scratch| {
             self.find(scope, query, width, accepted, scratch, &mut cost)?;

@@ -85,10 +85,13 @@ pub(crate) fn default_lists(rows: usize) -> usize {
     rows.isqrt().saturating_mul(2).clamp(1, 1 << 16)
 }
 
-/// The number of lists to look into, if the user does not say it: what took SIFT and text embeddings of 25,000 to 100,000 rows to
-/// a recall of about 0.95.
-pub(crate) fn default_probes(lists: usize) -> usize {
-    (32 + lists / 32).min(lists)
+/// The number of lists to look into. If the user does not say it, it is what took SIFT and text embeddings of 25,000 to 100,000
+/// rows to a recall of about 0.95.
+pub(crate) fn probes(knobs: &Knobs, lists: usize) -> usize {
+    match knobs.nprobe {
+        0 => (32 + lists / 32).min(lists),
+        probes => probes as usize,
+    }
 }
 
 impl<R> Kind<R> for Ivf {
@@ -130,7 +133,7 @@ impl Index for Ivf {
     fn cost(&self, costs: &Costs, knobs: &Knobs, _k: usize, matching: u64) -> u64 {
         let (lists, probes) = (
             self.lists.count() as u64,
-            probes(costs, self.lists.count(), knobs, matching),
+            probes_for(costs, self.lists.count(), knobs, matching),
         );
         let accepted = scale(matching, probes, lists);
         let looked_at = scale(costs.rows, probes, lists);
@@ -152,11 +155,8 @@ impl Index for Ivf {
 
 /// Lists to look into, if only the matching rows count. The nearest of few rows are farther away than the nearest of all,
 /// and in more lists: half as many again are looked into for each time that the matching rows halve.
-pub(crate) fn probes(costs: &Costs, lists: usize, knobs: &Knobs, matching: u64) -> u64 {
-    let probes = match knobs.nprobe {
-        0 => default_probes(lists) as u64,
-        probes => probes.into(),
-    };
+pub(crate) fn probes_for(costs: &Costs, lists: usize, knobs: &Knobs, matching: u64) -> u64 {
+    let probes = probes(knobs, lists) as u64;
     let halves = costs
         .rows
         .checked_div(matching)
@@ -171,7 +171,7 @@ pub(crate) fn probes(costs: &Costs, lists: usize, knobs: &Knobs, matching: u64) 
 pub(crate) fn tuned(costs: &Costs, lists: usize, knobs: &Knobs, matching: u64) -> Knobs {
     let mut tuned = *knobs;
     if matching < costs.rows {
-        tuned.nprobe = u32::try_from(probes(costs, lists, knobs, matching)).unwrap_or(u32::MAX);
+        tuned.nprobe = u32::try_from(probes_for(costs, lists, knobs, matching)).unwrap_or(u32::MAX);
     }
     tuned
 }
@@ -185,10 +185,7 @@ impl Ivf {
         knobs: &Knobs,
         nearest: &mut Nearest,
     ) -> Result<Cost> {
-        let probes = match knobs.nprobe {
-            0 => default_probes(self.lists.count()),
-            probes => probes as usize,
-        };
+        let probes = probes(knobs, self.lists.count());
         fits(scope.kernels.unpack_query(query, &mut scratch.vector))?;
         scratch
             .probes

@@ -25,6 +25,14 @@ const GATHER: usize = 128;
 /// Candidates for each hit, if the user does not say it.
 const RERANK: usize = 12;
 
+/// Rows found by their codes that are compared exactly, for `k` hits.
+fn candidates(knobs: &Knobs, k: usize) -> usize {
+    k.saturating_mul(match knobs.rerank {
+        0 => RERANK,
+        times => times as usize,
+    })
+}
+
 impl Index for PqIndex {
     #[inline(never)] // own frame
     fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
@@ -35,15 +43,11 @@ impl Index for PqIndex {
     }
 
     fn cost(&self, costs: &Costs, knobs: &Knobs, k: usize, matching: u64) -> u64 {
-        let times = match knobs.rerank {
-            0 => RERANK,
-            times => times as usize,
-        };
-        let rerank = costs.scan(k.saturating_mul(times) as u64);
+        let rerank = costs.scan(candidates(knobs, k) as u64);
         let (lists, looked_at) = match self.lists.count() {
             1 => (0, costs.rows),
             count => {
-                let probes = ivf::probes(costs, count, knobs, matching);
+                let probes = ivf::probes_for(costs, count, knobs, matching);
                 (count as u64, scale(costs.rows, probes, count as u64))
             }
         };
@@ -80,13 +84,9 @@ impl PqIndex {
         knobs: &Knobs,
         nearest: &mut Nearest,
     ) -> Result<Cost> {
-        let rerank = match knobs.rerank {
-            0 => RERANK,
-            rerank => rerank as usize,
-        };
-        let wanted = nearest.k().saturating_mul(rerank).min(self.lists.rows().len());
+        let wanted = candidates(knobs, nearest.k()).min(self.lists.rows().len());
         let mut cost = Cost::default();
-        self.scan_lists(scratch, scope, query, knobs.nprobe, wanted, &mut cost)?;
+        self.scan_lists(scratch, scope, query, knobs, wanted, &mut cost)?;
         rank(scratch, scope, query, nearest, &mut cost)?;
         Ok(cost)
     }
@@ -97,16 +97,13 @@ impl PqIndex {
         scratch: &mut Scratch,
         scope: &Scope<'_>,
         query: &Query<'_>,
-        nprobe: u32,
+        knobs: &Knobs,
         wanted: usize,
         cost: &mut Cost,
     ) -> Result {
         let kernels = &scope.kernels;
         let rows = self.lists.rows();
-        let probes = match nprobe {
-            0 => ivf::default_probes(self.lists.count()),
-            probes => probes as usize,
-        };
+        let probes = ivf::probes(knobs, self.lists.count());
         let candidates = &mut scratch.candidates;
         candidates.start(wanted)?;
 

@@ -57,6 +57,89 @@ macro_rules! in_groups {
 }
 pub(crate) use in_groups;
 
+/// Runs a batch by the functions of the modules `float` and `integer` beside it; the arms after it are what is neither floats
+/// nor bytes.
+macro_rules! by_element {
+    ($batch:ident, $($element:pat => $run:expr),+ $(,)?) => {{
+        let l2 = $batch.metric == crate::abi::L2;
+        match $batch.element {
+            crate::abi::F32 if l2 => float::run::<{ crate::abi::F32 }, true>($batch),
+            crate::abi::F32 => float::run::<{ crate::abi::F32 }, false>($batch),
+            crate::abi::F16 if l2 => float::run::<{ crate::abi::F16 }, true>($batch),
+            crate::abi::F16 => float::run::<{ crate::abi::F16 }, false>($batch),
+            crate::abi::BF16 if l2 => float::run::<{ crate::abi::BF16 }, true>($batch),
+            crate::abi::BF16 => float::run::<{ crate::abi::BF16 }, false>($batch),
+            crate::abi::I8 if l2 => integer::bytes::<{ crate::abi::I8 }, true>($batch),
+            crate::abi::I8 => integer::bytes::<{ crate::abi::I8 }, false>($batch),
+            crate::abi::U8 if l2 => integer::bytes::<{ crate::abi::U8 }, true>($batch),
+            crate::abi::U8 => integer::bytes::<{ crate::abi::U8 }, false>($batch),
+            $($element => $run,)+
+        }
+    }};
+}
+pub(crate) use by_element;
+
+/// Defines `floats`, which `in_groups` takes, of the functions beside it: `block` and `partial` load two registers of elements,
+/// or fewer and zeros, `step` adds to an accumulator, `sums` adds the lanes of four. `$step` elements fill two registers.
+macro_rules! sums_of_floats {
+    ($(#[$attribute:meta])+ $step:literal, $zero:expr, $add:ident -> $sums:ty) => {
+        /// The sums of `N` rows.
+        ///
+        /// # Safety
+        ///
+        /// `q` and each of `r` point to `dim` elements; the CPU has what this file enables.
+        $(#[$attribute])+
+        unsafe fn floats<const ELEMENT: u32, const L2: bool, const N: usize>(
+            q: *const u8,
+            r: [*const u8; N],
+            next: [*const u8; N],
+            dim: usize,
+        ) -> $sums {
+            let size = if ELEMENT == abi::F32 { 4 } else { 2 };
+            // SAFETY: whole blocks and tails end at or before `dim`, and a prefetch of any address is harmless.
+            unsafe {
+                let mut first = [$zero; N];
+                let mut second = [$zero; N];
+                let mut i = 0;
+                while i + $step <= dim {
+                    let at = i * size;
+                    let (q0, q1) = block::<ELEMENT>(q.add(at));
+                    for k in 0..N {
+                        if N == 4 && ($step * size % 64 == 0 || at % 64 == 0) {
+                            ask_for(next[k].wrapping_add(at));
+                            if $step * size > 64 {
+                                ask_for(next[k].wrapping_add(at + 64));
+                            }
+                        }
+                        let (r0, r1) = block::<ELEMENT>(r[k].add(at));
+                        first[k] = step::<L2>(q0, r0, first[k]);
+                        second[k] = step::<L2>(q1, r1, second[k]);
+                    }
+                    i += $step;
+                }
+                if i < dim {
+                    let (at, left) = (i * size, dim - i);
+                    let (q0, q1) = partial::<ELEMENT>(q.add(at), left);
+                    for k in 0..N {
+                        if N == 4 {
+                            ask_for(next[k].wrapping_add(at));
+                        }
+                        let (r0, r1) = partial::<ELEMENT>(r[k].add(at), left);
+                        first[k] = step::<L2>(q0, r0, first[k]);
+                        second[k] = step::<L2>(q1, r1, second[k]);
+                    }
+                }
+                let mut total = [$zero; 4];
+                for k in 0..N {
+                    total[k] = $add(first[k], second[k]);
+                }
+                sums(total)
+            }
+        }
+    };
+}
+pub(crate) use sums_of_floats;
+
 /// Asks for the first rows of a batch of scattered ones.
 ///
 /// # Safety

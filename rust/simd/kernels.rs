@@ -227,23 +227,8 @@ impl Kernels {
         if outside || ids.len() != keys.len() || query.space != rows.space() {
             return Err(ShapeMismatch);
         }
-        let mut batch = batch_of(query, rows);
-        if self.fits_a_section(&query.space, ids.len()) {
-            batch.ids = ids.as_ptr();
-            batch.keys = keys.as_mut_ptr();
-            batch.count = keys.len();
-            // SAFETY: every id is that of a row.
-            unsafe { self.run(&batch) };
-            return Ok(());
-        }
-        let per_section = self.rows_per_section(&query.space);
-        for (ids, keys) in ids.chunks(per_section).zip(keys.chunks_mut(per_section)) {
-            batch.ids = ids.as_ptr();
-            batch.keys = keys.as_mut_ptr();
-            batch.count = keys.len();
-            // SAFETY: every id is that of a row.
-            unsafe { self.run(&batch) };
-        }
+        // SAFETY: every id is that of a row.
+        unsafe { self.run_some(&query.space, batch_of(query, rows), ids, keys) };
         Ok(())
     }
 
@@ -272,6 +257,29 @@ impl Kernels {
             per(SECTION, space.dim()).max(4)
         } else {
             per(SECTION_BYTES, space.row_bytes()).max(4)
+        }
+    }
+
+    /// Runs a batch for the rows `ids`, of which there are as many as keys.
+    ///
+    /// # Safety
+    ///
+    /// `batch` holds its invariants but for keys, and every id is that of a row.
+    #[inline]
+    pub(crate) unsafe fn run_some(&self, space: &Space, mut batch: abi::Batch, ids: &[u32], keys: &mut [u32]) {
+        let mut run = |ids: &[u32], keys: &mut [u32]| {
+            batch.ids = ids.as_ptr();
+            batch.keys = keys.as_mut_ptr();
+            batch.count = keys.len();
+            // SAFETY: the caller's promise.
+            unsafe { self.run(&batch) };
+        };
+        if self.fits_a_section(space, ids.len()) {
+            return run(ids, keys);
+        }
+        let per_section = self.rows_per_section(space);
+        for (ids, keys) in ids.chunks(per_section).zip(keys.chunks_mut(per_section)) {
+            run(ids, keys);
         }
     }
 

@@ -22,22 +22,6 @@ impl<'a> Query<'a> {
         self.space
     }
 
-    /// The query as the only row of its space, for what is done to rows.
-    pub fn as_rows(&self) -> Rows<'_> {
-        let norms = if self.space.needs_norms() {
-            core::slice::from_ref(&self.inv_norm)
-        } else {
-            &[]
-        };
-        Rows {
-            bytes: self.bytes,
-            norms,
-            stride: self.bytes.len(),
-            count: 1,
-            space: self.space,
-        }
-    }
-
     /// Its vector.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes

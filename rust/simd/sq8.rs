@@ -265,44 +265,8 @@ impl Kernels {
         if outside || ids.len() != keys.len() || query.space != codes.space || query.variant != self.variant() {
             return Err(ShapeMismatch);
         }
-        let mut batch = batch_of(query, codes);
-        if self.fits_a_section(&query.space, ids.len()) {
-            batch.ids = ids.as_ptr();
-            batch.keys = keys.as_mut_ptr();
-            batch.count = keys.len();
-            // SAFETY: as below.
-            unsafe { self.run(&batch) };
-            return Ok(());
-        }
-        let per_section = self.rows_per_section(&query.space);
-        for (ids, keys) in ids.chunks(per_section).zip(keys.chunks_mut(per_section)) {
-            batch.ids = ids.as_ptr();
-            batch.keys = keys.as_mut_ptr();
-            batch.count = keys.len();
-            // SAFETY: every id is that of a row, and the weights are as this variant wants them.
-            unsafe { self.run(&batch) };
-        }
-        Ok(())
-    }
-
-    /// Computes the keys of the codes of all rows.
-    ///
-    /// # Errors
-    ///
-    /// The query is of another space than the codes or was made by other kernels, or `keys` has not one word a row.
-    pub fn sq8_scan(&self, query: &Sq8Query<'_>, codes: &Codes<'_>, keys: &mut [u32]) -> Result<(), ShapeMismatch> {
-        if codes.count != keys.len() || query.space != codes.space || query.variant != self.variant() {
-            return Err(ShapeMismatch);
-        }
-        let mut batch = batch_of(query, codes);
-        for keys in keys.chunks_mut(self.rows_per_section(&query.space)) {
-            batch.keys = keys.as_mut_ptr();
-            batch.count = keys.len();
-            // SAFETY: the rows of all chunks together are the rows of `codes`.
-            unsafe { self.run(&batch) };
-            // In bounds or past the end, where it is not used; wrapping to need no unsafe block.
-            batch.rows = batch.rows.wrapping_add(keys.len().wrapping_mul(codes.stride));
-        }
+        // SAFETY: every id is that of a row, and the weights are as this variant wants them.
+        unsafe { self.run_some(&query.space, batch_of(query, codes), ids, keys) };
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use super::bytes16;
 use super::reduce;
 use crate::abi;
 use crate::groups::in_groups;
+use crate::groups::sums_of_floats;
 use crate::prefetch::ask_for;
 use core::arch::aarch64::*;
 
@@ -18,52 +19,9 @@ pub(super) unsafe fn run<const ELEMENT: u32, const L2: bool>(batch: &abi::Batch)
     in_groups!(batch, batch.dim, reduce, floats, ELEMENT, L2)
 }
 
-/// The sums of `N` rows.
-///
-/// # Safety
-///
-/// `q` and each of `r` point to `dim` elements.
-#[inline(always)]
-unsafe fn floats<const ELEMENT: u32, const L2: bool, const N: usize>(
-    q: *const u8,
-    r: [*const u8; N],
-    next: [*const u8; N],
-    dim: usize,
-) -> float32x4_t {
-    let size = if ELEMENT == abi::F32 { 4 } else { 2 };
-    // SAFETY: whole blocks and tails end at or before `dim`.
-    unsafe {
-        let mut first = [vdupq_n_f32(0.0); N];
-        let mut second = [vdupq_n_f32(0.0); N];
-        let mut i = 0;
-        while i + 8 <= dim {
-            let at = i * size;
-            let (q0, q1) = block::<ELEMENT>(q.add(at));
-            for k in 0..N {
-                if N == 4 && at % 64 == 0 {
-                    ask_for(next[k].wrapping_add(at));
-                }
-                let (r0, r1) = block::<ELEMENT>(r[k].add(at));
-                first[k] = step::<L2>(q0, r0, first[k]);
-                second[k] = step::<L2>(q1, r1, second[k]);
-            }
-            i += 8;
-        }
-        if i < dim {
-            let (at, left) = (i * size, dim - i);
-            let (q0, q1) = partial::<ELEMENT>(q.add(at), left);
-            for k in 0..N {
-                let (r0, r1) = partial::<ELEMENT>(r[k].add(at), left);
-                first[k] = step::<L2>(q0, r0, first[k]);
-                second[k] = step::<L2>(q1, r1, second[k]);
-            }
-        }
-        let mut total = [vdupq_n_f32(0.0); 4];
-        for k in 0..N {
-            total[k] = vaddq_f32(first[k], second[k]);
-        }
-        vpaddq_f32(vpaddq_f32(total[0], total[1]), vpaddq_f32(total[2], total[3]))
-    }
+sums_of_floats! {
+    #[inline(always)]
+    8, vdupq_n_f32(0.0), vaddq_f32 -> float32x4_t
 }
 
 /// Eight elements as floats.
@@ -156,4 +114,15 @@ unsafe fn step<const L2: bool>(q: float32x4_t, r: float32x4_t, sum: float32x4_t)
             vfmaq_f32(sum, q, r)
         }
     }
+}
+
+/// Adds each register's lanes: neighbours first.
+///
+/// # Safety
+///
+/// None beyond NEON, which every AArch64 has.
+#[inline(always)]
+unsafe fn sums(v: [float32x4_t; 4]) -> float32x4_t {
+    // SAFETY: every AArch64 has NEON.
+    unsafe { vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3])) }
 }

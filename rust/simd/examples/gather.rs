@@ -87,7 +87,12 @@ fn main() {
         for (kernels, times) in kernels.iter().zip(&mut times) {
             let query = kernels.query(&space, &query).expect("a query");
             let weighted = sq8.then(|| {
-                kernels.sq8_train(&query.as_rows(), &mut params).expect("floats");
+                kernels
+                    .sq8_train(
+                        &Rows::new(&space, query.bytes(), stride, 1, &[]).expect("a row"),
+                        &mut params,
+                    )
+                    .expect("floats");
                 kernels.sq8_query(&params, &query, &mut weights).expect("floats")
             });
             let start = Instant::now();

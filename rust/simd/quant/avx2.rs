@@ -6,7 +6,7 @@ use super::abi::panel_words;
 use super::abi::BLOCK;
 use super::abi::LANES;
 use super::portable;
-use super::table::Steps;
+use super::table::steps;
 use core::arch::x86_64::*;
 
 /// Vectors compared with a panel at once, which it is loaded once for.
@@ -111,36 +111,11 @@ pub(super) unsafe fn scores(x: *const f32, panels: *const f32, count: usize, dim
     }
 }
 
-/// A table of the values of scores.
-///
-/// # Safety
-///
-/// As [`super::table::table`]; the CPU has AVX2.
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn table(args: &mut abi::Table) {
-    // SAFETY: the caller's promise.
-    unsafe { super::table::table::<Avx2>(args) };
-}
-
-struct Avx2;
-
-impl Steps for Avx2 {
-    #[inline(always)]
-    unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
-        // SAFETY: the caller's promise; only `table` uses this, on a CPU with AVX2.
-        unsafe { lower(values, count) }
-    }
-
-    #[inline(always)]
-    unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {
-        // SAFETY: as above.
-        unsafe { bytes(values, inverse, out) }
-    }
-}
+steps!(Avx2, "avx2");
 
 /// # Safety
 ///
-/// As [`Steps::lower`]; the CPU has AVX2.
+/// As `Steps::lower`; the CPU has AVX2.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
@@ -170,7 +145,7 @@ unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
 
 /// # Safety
 ///
-/// As [`Steps::bytes`]; the CPU has AVX2.
+/// As `Steps::bytes`; the CPU has AVX2.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {

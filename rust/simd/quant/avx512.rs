@@ -6,7 +6,7 @@ use super::abi::panel_words;
 use super::abi::BLOCK;
 use super::abi::LANES;
 use super::portable;
-use super::table::Steps;
+use super::table::steps;
 use core::arch::x86_64::*;
 
 /// Vectors compared with two panels at once.
@@ -117,36 +117,11 @@ pub(super) unsafe fn scores(x: *const f32, panels: *const f32, count: usize, dim
     }
 }
 
-/// A table of the values of scores.
-///
-/// # Safety
-///
-/// As [`super::table::table`]; the CPU has AVX-512F.
-#[target_feature(enable = "avx512f")]
-pub(super) unsafe fn table(args: &mut abi::Table) {
-    // SAFETY: the caller's promise.
-    unsafe { super::table::table::<Avx512>(args) };
-}
-
-struct Avx512;
-
-impl Steps for Avx512 {
-    #[inline(always)]
-    unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
-        // SAFETY: the caller's promise; only `table` uses this, on a CPU with AVX-512F.
-        unsafe { lower(values, count) }
-    }
-
-    #[inline(always)]
-    unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {
-        // SAFETY: as above.
-        unsafe { bytes(values, inverse, out) }
-    }
-}
+steps!(Avx512, "avx512f");
 
 /// # Safety
 ///
-/// As [`Steps::lower`]; the CPU has AVX-512F.
+/// As `Steps::lower`; the CPU has AVX-512F.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
@@ -171,7 +146,7 @@ unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
 
 /// # Safety
 ///
-/// As [`Steps::bytes`]; the CPU has AVX-512F.
+/// As `Steps::bytes`; the CPU has AVX-512F.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {

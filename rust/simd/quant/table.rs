@@ -27,6 +27,39 @@ pub(super) trait Steps {
     unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8);
 }
 
+/// Defines `table` for a CPU with `$feature`, of the functions `lower` and `bytes` beside it.
+macro_rules! steps {
+    ($name:ident, $feature:literal) => {
+        struct $name;
+
+        impl super::table::Steps for $name {
+            #[inline(always)]
+            unsafe fn lower(values: *mut f32, count: usize) -> (f32, f32) {
+                // SAFETY: the caller's promise; only `table` uses this, on a CPU with the feature.
+                unsafe { lower(values, count) }
+            }
+
+            #[inline(always)]
+            unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {
+                // SAFETY: as above.
+                unsafe { bytes(values, inverse, out) }
+            }
+        }
+
+        /// A table of the values of scores.
+        ///
+        /// # Safety
+        ///
+        /// As that of the module `table`; the CPU has what this file enables.
+        #[target_feature(enable = $feature)]
+        pub(super) unsafe fn table(args: &mut abi::Table) {
+            // SAFETY: the caller's promise.
+            unsafe { super::table::table::<$name>(args) };
+        }
+    };
+}
+pub(super) use steps;
+
 /// Portable code.
 pub(super) struct Portable;
 

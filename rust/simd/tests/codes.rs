@@ -13,6 +13,12 @@ fn encode(kernels: Kernels, rows: &Rows<'_>, stride: usize, offset: usize) -> (V
     (params, records)
 }
 
+/// The keys of all rows, from the first.
+fn scan(kernels: Kernels, query: &Sq8Query<'_>, codes: &Codes<'_>, keys: &mut [u32]) {
+    let ids: Vec<u32> = (0..keys.len() as u32).collect();
+    kernels.sq8_gather(query, codes, &ids, keys).unwrap();
+}
+
 #[test]
 fn keys_of_codes_are_near_to_exact_ones_and_the_same_in_every_variant() {
     let mut random = Random(30);
@@ -32,7 +38,7 @@ fn keys_of_codes_are_near_to_exact_ones_and_the_same_in_every_variant() {
                 let mut weights = vec![0; Sq8::query_bytes(dim)];
                 let weighted = kernels.sq8_query(&params, &query, &mut weights).unwrap();
                 let mut keys = vec![0; 9];
-                kernels.sq8_scan(&weighted, &codes, &mut keys).unwrap();
+                scan(kernels, &weighted, &codes, &mut keys);
 
                 let mut exact = vec![0; 9];
                 kernels.scan(&[query], &rows, &mut exact).unwrap();
@@ -84,7 +90,7 @@ fn extreme_floats_have_codes_and_keys() {
                 let mut weights = vec![0; Sq8::query_bytes(70)];
                 let query = rows.query(2).unwrap();
                 let query = kernels.sq8_query(&params, &query, &mut weights).unwrap();
-                kernels.sq8_scan(&query, &codes, &mut keys).unwrap();
+                scan(kernels, &query, &codes, &mut keys);
                 assert_eq!(
                     *first.get_or_insert(keys.clone()),
                     keys,
@@ -114,9 +120,9 @@ fn no_byte_is_read_beyond_the_last_code() {
                 let query = rows.query(1).unwrap();
                 let query = kernels.sq8_query(&params, &query, weights.bytes_mut()).unwrap();
                 let codes = Codes::new(&space, &records, dim + 4, 0, 3).unwrap();
-                kernels.sq8_scan(&query, &codes, &mut want).unwrap();
+                scan(kernels, &query, &codes, &mut want);
                 let codes = Codes::new(&space, edge.bytes_mut(), dim + 4, 0, 3).unwrap();
-                kernels.sq8_scan(&query, &codes, &mut keys).unwrap();
+                scan(kernels, &query, &codes, &mut keys);
                 assert_eq!(keys, want);
             }
         }
@@ -148,10 +154,9 @@ fn codes_of_other_shapes_are_refused() {
     assert!(kernels.sq8_query(&params, &query, &mut weights[1..]).is_err());
     let query = kernels.sq8_query(&params, &query, &mut weights).unwrap();
     let codes = Codes::new(&l2, &bytes, 8, 0, 5).unwrap();
-    assert!(kernels.sq8_scan(&query, &codes, &mut [0; 5]).is_ok());
-    assert!(kernels.sq8_scan(&query, &codes, &mut [0; 4]).is_err());
+    assert!(kernels.sq8_gather(&query, &codes, &[0, 4], &mut [0]).is_err());
     assert!(kernels.sq8_gather(&query, &codes, &[4], &mut [0]).is_ok());
     assert!(kernels.sq8_gather(&query, &codes, &[5], &mut [0]).is_err());
     let other = Kernels::with(Variant::Scalar).unwrap();
-    assert!(other.sq8_scan(&query, &codes, &mut [0; 5]).is_err() || kernels == other);
+    assert!(other.sq8_gather(&query, &codes, &[4], &mut [0]).is_err() || kernels == other);
 }

@@ -4,6 +4,7 @@
 use super::partial::bytes32;
 use crate::abi;
 use crate::groups::in_groups;
+use crate::x86_64::ask_for;
 use crate::x86_64::reduce::reduce_codes;
 use crate::x86_64::reduce::reduce_integers;
 use core::arch::x86_64::*;
@@ -58,7 +59,7 @@ unsafe fn sums_of_bytes<const ELEMENT: u32, const L2: bool, const N: usize>(
             };
             for k in 0..N {
                 if N == 4 && i % 64 == 0 {
-                    _mm_prefetch::<_MM_HINT_T0>(next[k].wrapping_add(i).cast());
+                    ask_for(next[k].wrapping_add(i));
                 }
                 let (r0, r1) = words::<ELEMENT>(_mm256_loadu_si256(r[k].add(i).cast()));
                 sums[k] = step::<L2>(q0, r0, step::<L2>(q1, r1, sums[k]));
@@ -150,7 +151,7 @@ unsafe fn sums_of_bits<const N: usize>(q: *const u8, r: [*const u8; N], next: [*
             let q0 = q.add(i).cast::<u64>().read_unaligned();
             for k in 0..N {
                 if N == 4 && i % 64 == 0 {
-                    _mm_prefetch::<_MM_HINT_T0>(next[k].wrapping_add(i).cast());
+                    ask_for(next[k].wrapping_add(i));
                 }
                 sums[k] += (q0 ^ r[k].add(i).cast::<u64>().read_unaligned()).count_ones();
             }

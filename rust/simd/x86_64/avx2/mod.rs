@@ -7,6 +7,7 @@ mod integer;
 mod partial;
 
 use crate::abi;
+use crate::groups::by_element;
 
 /// # Safety
 ///
@@ -14,21 +15,5 @@ use crate::abi;
 #[target_feature(enable = "avx2,fma,f16c,popcnt")]
 pub(crate) unsafe fn run(batch: &abi::Batch) {
     // SAFETY: the caller's promise.
-    unsafe {
-        let l2 = batch.metric == abi::L2;
-        match batch.element {
-            abi::F32 if l2 => float::run::<{ abi::F32 }, true>(batch),
-            abi::F32 => float::run::<{ abi::F32 }, false>(batch),
-            abi::F16 if l2 => float::run::<{ abi::F16 }, true>(batch),
-            abi::F16 => float::run::<{ abi::F16 }, false>(batch),
-            abi::BF16 if l2 => float::run::<{ abi::BF16 }, true>(batch),
-            abi::BF16 => float::run::<{ abi::BF16 }, false>(batch),
-            abi::I8 if l2 => integer::bytes::<{ abi::I8 }, true>(batch),
-            abi::I8 => integer::bytes::<{ abi::I8 }, false>(batch),
-            abi::U8 if l2 => integer::bytes::<{ abi::U8 }, true>(batch),
-            abi::U8 => integer::bytes::<{ abi::U8 }, false>(batch),
-            abi::BINARY => integer::bits(batch),
-            _ => integer::codes(batch),
-        }
-    }
+    unsafe { by_element!(batch, abi::BINARY => integer::bits(batch), _ => integer::codes(batch)) }
 }

@@ -7,6 +7,8 @@
 
 use crate::abi;
 use crate::groups::in_groups;
+use crate::groups::sums_of_floats;
+use crate::x86_64::ask_for;
 use crate::x86_64::reduce::reduce;
 use core::arch::x86_64::*;
 
@@ -18,59 +20,10 @@ pub(super) unsafe fn run<const ELEMENT: u32, const L2: bool>(batch: &abi::Batch)
     in_groups!(batch, batch.dim, reduce, floats, ELEMENT, L2)
 }
 
-/// The sums of `N` rows.
-///
-/// # Safety
-///
-/// `q` and each of `r` point to `dim` elements; the CPU has what this file enables.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,fma,f16c")]
-unsafe fn floats<const ELEMENT: u32, const L2: bool, const N: usize>(
-    q: *const u8,
-    r: [*const u8; N],
-    next: [*const u8; N],
-    dim: usize,
-) -> __m128 {
-    let size = if ELEMENT == abi::F32 { 4 } else { 2 };
-    // SAFETY: whole blocks and tails end at or before `dim`, and a prefetch of any address is harmless.
-    unsafe {
-        let mut first = [_mm512_setzero_ps(); N];
-        let mut second = [_mm512_setzero_ps(); N];
-        let mut i = 0;
-        while i + 32 <= dim {
-            let at = i * size;
-            let (q0, q1) = block::<ELEMENT>(q.add(at));
-            for k in 0..N {
-                if N == 4 {
-                    _mm_prefetch::<_MM_HINT_T0>(next[k].wrapping_add(at).cast());
-                    if ELEMENT == abi::F32 {
-                        _mm_prefetch::<_MM_HINT_T0>(next[k].wrapping_add(at + 64).cast());
-                    }
-                }
-                let (r0, r1) = block::<ELEMENT>(r[k].add(at));
-                first[k] = step::<L2>(q0, r0, first[k]);
-                second[k] = step::<L2>(q1, r1, second[k]);
-            }
-            i += 32;
-        }
-        if i < dim {
-            let (at, left) = (i * size, dim - i);
-            let (q0, q1) = partial::<ELEMENT>(q.add(at), left);
-            for k in 0..N {
-                if N == 4 {
-                    _mm_prefetch::<_MM_HINT_T0>(next[k].wrapping_add(at).cast());
-                }
-                let (r0, r1) = partial::<ELEMENT>(r[k].add(at), left);
-                first[k] = step::<L2>(q0, r0, first[k]);
-                second[k] = step::<L2>(q1, r1, second[k]);
-            }
-        }
-        let mut total = [_mm512_setzero_ps(); 4];
-        for k in 0..N {
-            total[k] = _mm512_add_ps(first[k], second[k]);
-        }
-        sums(total)
-    }
+sums_of_floats! {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma,f16c")]
+    32, _mm512_setzero_ps(), _mm512_add_ps -> __m128
 }
 
 /// 32 elements as floats.

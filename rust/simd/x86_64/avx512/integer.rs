@@ -7,6 +7,7 @@
 
 use crate::abi;
 use crate::groups::in_groups;
+use crate::x86_64::ask_for;
 use crate::x86_64::reduce::reduce_codes;
 use crate::x86_64::reduce::reduce_integers;
 use core::arch::x86_64::*;
@@ -92,7 +93,7 @@ unsafe fn products<const ELEMENT: u32, const N: usize>(
             };
             for k in 0..N {
                 if N == 4 {
-                    _mm_prefetch::<_MM_HINT_T0>(next[k].wrapping_add(at).cast());
+                    ask_for(next[k].wrapping_add(at));
                 }
                 let r0 = _mm512_xor_si512(load!(r[k]), middle);
                 sums[k] = if ELEMENT == abi::I8 {
@@ -142,7 +143,7 @@ unsafe fn squares<const ELEMENT: u32, const N: usize>(
             let q0 = _mm512_xor_si512(load!(q), moved);
             for k in 0..N {
                 if N == 4 {
-                    _mm_prefetch::<_MM_HINT_T0>(next[k].wrapping_add(at).cast());
+                    ask_for(next[k].wrapping_add(at));
                 }
                 let r0 = _mm512_xor_si512(load!(r[k]), moved);
                 let d = _mm512_or_si512(_mm512_subs_epu8(q0, r0), _mm512_subs_epu8(r0, q0));
@@ -175,7 +176,7 @@ unsafe fn weighted<const N: usize>(q: *const u8, r: [*const u8; N], next: [*cons
             let low = _mm512_loadu_si512(q.add(2 * at + 64).cast());
             for k in 0..N {
                 if N == 4 {
-                    _mm_prefetch::<_MM_HINT_T0>(next[k].wrapping_add(at).cast());
+                    ask_for(next[k].wrapping_add(at));
                 }
                 let r0 = load!(r[k]);
                 upper[k] = _mm512_dpbusd_epi32(upper[k], r0, high);
@@ -204,7 +205,7 @@ unsafe fn differing<const N: usize>(q: *const u8, r: [*const u8; N], next: [*con
             let q0 = load!(q);
             for k in 0..N {
                 if N == 4 {
-                    _mm_prefetch::<_MM_HINT_T0>(next[k].wrapping_add(at).cast());
+                    ask_for(next[k].wrapping_add(at));
                 }
                 let bits = _mm512_popcnt_epi32(_mm512_xor_si512(q0, load!(r[k])));
                 sums[k] = _mm512_add_epi32(sums[k], bits);

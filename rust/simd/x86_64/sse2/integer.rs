@@ -3,6 +3,7 @@
 
 use crate::abi;
 use crate::groups::in_groups;
+use crate::x86_64::ask_for;
 use crate::x86_64::partial::bytes16;
 use crate::x86_64::reduce::reduce_codes;
 use crate::x86_64::reduce::reduce_integers;
@@ -55,7 +56,7 @@ unsafe fn sums_of_bytes<const ELEMENT: u32, const L2: bool, const N: usize>(
             };
             for k in 0..N {
                 if N == 4 && i % 64 == 0 {
-                    _mm_prefetch::<_MM_HINT_T0>(next[k].wrapping_add(i).cast());
+                    ask_for(next[k].wrapping_add(i));
                 }
                 let (r0, r1) = words::<ELEMENT>(load(r[k]));
                 sums[k] = step::<L2>(q0, r0, step::<L2>(q1, r1, sums[k]));

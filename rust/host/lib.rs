@@ -30,6 +30,7 @@ mod call_site;
 pub mod error;
 mod limit;
 mod map;
+mod vec;
 
 pub use error::Corrupt;
 pub use error::Error;

@@ -224,16 +224,6 @@ impl<V> U64Map<V> {
         self.len = 0;
     }
 
-    /// Hands every entry to `f` and leaves the map empty, with its memory kept.
-    pub fn drain(&mut self, mut f: impl FnMut(u64, V)) {
-        self.len = 0;
-        for slot in self.slots.iter_mut() {
-            if let Some((k, v)) = slot.take() {
-                f(k, v);
-            }
-        }
-    }
-
     /// Removes the entries for which `keep` returns false.
     pub fn retain(&mut self, mut keep: impl FnMut(u64, &mut V) -> bool) {
         // A removal pulls later entries back into the slot, which is therefore looked at again. Entries that wrap round the

@@ -8,9 +8,6 @@
 use crate::Error;
 use crate::Result;
 use core::alloc::Layout;
-use core::fmt;
-use core::ops::Deref;
-use core::ops::DerefMut;
 use core::ptr::NonNull;
 use kernel::alloc::allocator::KVmalloc;
 use kernel::alloc::allocator::Vmalloc;
@@ -61,7 +58,7 @@ unsafe impl Allocator for Memory {
 pub(crate) fn expect_random_access<T>(_v: &mut Vec<T>) {}
 
 /// A growable array whose growth can fail.
-pub struct Vec<T>(kernel::alloc::Vec<T, Memory>);
+pub struct Vec<T>(pub(crate) kernel::alloc::Vec<T, Memory>);
 
 impl<T> Vec<T> {
     /// An empty array, which holds no memory.
@@ -72,11 +69,6 @@ impl<T> Vec<T> {
     /// An empty array with room for `n` elements.
     pub fn with_capacity(n: usize) -> Result<Self> {
         kernel::alloc::Vec::with_capacity(n, gfp()).map(Vec).map_err(no_memory)
-    }
-
-    /// The number of elements there is room for.
-    pub fn capacity(&self) -> usize {
-        self.0.capacity()
     }
 
     /// Makes room for `more` further elements.
@@ -120,80 +112,9 @@ impl<T> Vec<T> {
         self.0.remove(at).ok()
     }
 
-    /// Removes the last element.
-    pub fn pop(&mut self) -> Option<T> {
-        self.0.pop()
-    }
-
-    /// Drops all elements from `n` on.
-    pub fn truncate(&mut self, n: usize) {
-        self.0.truncate(n);
-    }
-
-    /// Drops all elements and keeps the memory.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// Keeps the elements for which `keep` returns true.
     pub fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
         self.0.retain(keep);
-    }
-
-    /// A copy.
-    pub fn try_clone(&self) -> Result<Self>
-    where
-        T: Copy,
-    {
-        let mut v = Vec::new();
-        v.extend_from_slice(self)?;
-        Ok(v)
-    }
-
-    /// The elements.
-    pub fn as_slice(&self) -> &[T] {
-        self.0.as_slice()
-    }
-
-    /// The elements, to change.
-    pub fn as_mut_slice(&mut self) -> &mut [T] {
-        self.0.as_mut_slice()
-    }
-}
-
-impl<T> Default for Vec<T> {
-    fn default() -> Self {
-        Vec::new()
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Vec<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_slice().fmt(f)
-    }
-}
-
-impl<T: PartialEq> PartialEq for Vec<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_slice() == other.as_slice()
-    }
-}
-
-impl<T: Eq> Eq for Vec<T> {}
-
-impl<T> Deref for Vec<T> {
-    type Target = [T];
-
-    #[inline]
-    fn deref(&self) -> &[T] {
-        self.0.as_slice()
-    }
-}
-
-impl<T> DerefMut for Vec<T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [T] {
-        self.0.as_mut_slice()
     }
 }
 
@@ -206,26 +127,8 @@ impl<T> IntoIterator for Vec<T> {
     }
 }
 
-impl<'a, T> IntoIterator for &'a Vec<T> {
-    type Item = &'a T;
-    type IntoIter = core::slice::Iter<'a, T>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.as_slice().iter()
-    }
-}
-
-impl<'a, T> IntoIterator for &'a mut Vec<T> {
-    type Item = &'a mut T;
-    type IntoIter = core::slice::IterMut<'a, T>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.as_mut_slice().iter_mut()
-    }
-}
-
 /// A value on the heap.
-pub struct Box<T>(KBox<T>);
+pub struct Box<T>(pub(crate) KBox<T>);
 
 impl<T> Box<T> {
     /// Moves `value` to the heap.
@@ -240,25 +143,5 @@ impl<T> Box<T> {
     /// Moves the value back.
     pub fn into_inner(self) -> T {
         KBox::into_inner(self.0)
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Box<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
-
-impl<T> Deref for Box<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for Box<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
     }
 }

@@ -4,8 +4,6 @@
 use crate::Error;
 use crate::Result;
 use core::cell::Cell;
-use core::ops::Deref;
-use core::ops::DerefMut;
 
 std::thread_local! {
     /// Allocations of this thread that still succeed; `u64::MAX` means that they are not counted.
@@ -76,8 +74,7 @@ pub(crate) fn expect_random_access<T>(v: &mut Vec<T>) {
 }
 
 /// A growable array whose growth can fail.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Vec<T>(std::vec::Vec<T>);
+pub struct Vec<T>(pub(crate) std::vec::Vec<T>);
 
 impl<T> Vec<T> {
     /// An empty array, which holds no memory.
@@ -90,11 +87,6 @@ impl<T> Vec<T> {
         let mut v = Vec::new();
         v.reserve(n)?;
         Ok(v)
-    }
-
-    /// The number of elements there is room for.
-    pub fn capacity(&self) -> usize {
-        self.0.capacity()
     }
 
     /// Makes room for `more` further elements.
@@ -151,66 +143,9 @@ impl<T> Vec<T> {
         (at < self.0.len()).then(|| self.0.remove(at))
     }
 
-    /// Removes the last element.
-    pub fn pop(&mut self) -> Option<T> {
-        self.0.pop()
-    }
-
-    /// Drops all elements from `n` on.
-    pub fn truncate(&mut self, n: usize) {
-        self.0.truncate(n);
-    }
-
-    /// Drops all elements and keeps the memory.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// Keeps the elements for which `keep` returns true.
     pub fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
         self.0.retain_mut(keep);
-    }
-
-    /// A copy.
-    pub fn try_clone(&self) -> Result<Self>
-    where
-        T: Copy,
-    {
-        let mut v = Vec::new();
-        v.extend_from_slice(self)?;
-        Ok(v)
-    }
-
-    /// The elements.
-    pub fn as_slice(&self) -> &[T] {
-        &self.0
-    }
-
-    /// The elements, to change.
-    pub fn as_mut_slice(&mut self) -> &mut [T] {
-        &mut self.0
-    }
-}
-
-impl<T> Default for Vec<T> {
-    fn default() -> Self {
-        Vec::new()
-    }
-}
-
-impl<T> Deref for Vec<T> {
-    type Target = [T];
-
-    #[inline]
-    fn deref(&self) -> &[T] {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for Vec<T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.0
     }
 }
 
@@ -223,27 +158,8 @@ impl<T> IntoIterator for Vec<T> {
     }
 }
 
-impl<'a, T> IntoIterator for &'a Vec<T> {
-    type Item = &'a T;
-    type IntoIter = core::slice::Iter<'a, T>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
-    }
-}
-
-impl<'a, T> IntoIterator for &'a mut Vec<T> {
-    type Item = &'a mut T;
-    type IntoIter = core::slice::IterMut<'a, T>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter_mut()
-    }
-}
-
 /// A value on the heap.
-#[derive(Debug)]
-pub struct Box<T>(std::boxed::Box<T>);
+pub struct Box<T>(pub(crate) std::boxed::Box<T>);
 
 impl<T> Box<T> {
     /// Moves `value` to the heap.
@@ -259,19 +175,5 @@ impl<T> Box<T> {
     /// Moves the value back.
     pub fn into_inner(self) -> T {
         *self.0
-    }
-}
-
-impl<T> Deref for Box<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for Box<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
     }
 }

@@ -293,16 +293,6 @@ impl<T: FileSystem> Inode<T> {
         unsafe { bindings::is_bad_inode(self.as_ptr()) }
     }
 
-    /// Whether attributes (times, size, ...) wait for `write_inode`.
-    pub fn is_dirty(&self) -> bool {
-        let dirty = bindings::inode_state_flags_enum_I_DIRTY_SYNC
-            | bindings::inode_state_flags_enum_I_DIRTY_DATASYNC
-            | bindings::inode_state_flags_enum_I_DIRTY_TIME;
-        // SAFETY: a valid inode; one word.
-        let state = unsafe { (&raw const (*self.as_ptr()).i_state.__state).read_volatile() };
-        state & dirty != 0
-    }
-
     /// Marks the attributes changed, so that `write_inode` is called later.
     pub fn mark_dirty(&self) {
         let flags = bindings::inode_state_flags_enum_I_DIRTY_SYNC | bindings::inode_state_flags_enum_I_DIRTY_DATASYNC;

@@ -51,11 +51,6 @@ impl KStat {
         self.0.dio_offset_align = offset;
     }
 
-    /// The preferred size of an I/O, in bytes.
-    pub fn set_block_size(&mut self, bytes: u32) {
-        self.0.blksize = bytes;
-    }
-
     /// The size, in bytes.
     pub fn set_size(&mut self, bytes: u64) {
         self.0.size = bytes.min(i64::MAX as u64) as i64;

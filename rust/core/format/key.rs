@@ -64,18 +64,6 @@ impl Key {
         let obj = self.obj.checked_sub(1)?;
         Some(Key::new(obj, Kind(u8::MAX), u64::MAX))
     }
-
-    /// The smallest key above this one, if there is one.
-    pub fn succ(&self) -> Option<Key> {
-        if let Some(offset) = self.offset.checked_add(1) {
-            return Some(Key { offset, ..*self });
-        }
-        if let Some(kind) = self.kind.0.checked_add(1) {
-            return Some(Key::new(self.obj, Kind(kind), 0));
-        }
-        let obj = self.obj.checked_add(1)?;
-        Some(Key::new(obj, Kind(0), 0))
-    }
 }
 
 #[cfg(test)]
@@ -94,8 +82,6 @@ mod tests {
     fn neighbours_carry_through_all_three_fields() {
         let k = Key::new(1, Kind(0), 0);
         assert_eq!(k.pred(), Some(Key::new(0, Kind(255), u64::MAX)));
-        assert_eq!(k.pred().and_then(|p| p.succ()), Some(k));
         assert_eq!(Key::MIN.pred(), None);
-        assert_eq!(Key::MAX.succ(), None);
     }
 }

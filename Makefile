@@ -2,8 +2,8 @@
 #
 # make                 vexfs.ko for the running kernel, in build/<release>/
 # make module          vexfs.ko for the newest stock Debian kernel, which is prepared first (as root, with apt)
-# make user            mkfs.vexfs and vexctl, in target/release/
-# make install         the tools, their manual pages, the C header and the module's sources, under DESTDIR and PREFIX (/usr/local)
+# make user            mkfs.vexfs and vexctl, in target/release/, their manual pages and shell completions, in target/share/
+# make install         all of that, the C header and the module's sources, under DESTDIR and PREFIX (/usr/local)
 # make demo            everything: boots the stock kernel in QEMU and shows the filesystem and a search
 # make test            all tests; ends with "N passed, M failed"
 # make uml             two User Mode Linux kernels to run the module in: a sanitized one for tests, a fast one for figures
@@ -42,8 +42,9 @@ module:
 
 .PHONY: user
 user:
-	cargo build --release --locked -p mkfs-vexfs -p vexctl
+	cargo build --release --locked -p mkfs-vexfs -p vexctl -p vexfs-pages
 	@ln -f target/release/mkfs-vexfs target/release/mkfs.vexfs
+	@rm -rf target/share && target/release/vexfs-pages target/share docs/man
 
 PREFIX  ?= /usr/local
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -53,9 +54,8 @@ SOURCES := Kbuild Makefile include rust src scripts/check-kernel
 install: user
 	install -D -m 755 target/release/mkfs.vexfs $(DESTDIR)$(PREFIX)/sbin/mkfs.vexfs
 	install -D -m 755 target/release/vexctl $(DESTDIR)$(PREFIX)/bin/vexctl
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/man/vexctl.1
+	cd target/share && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/{} \;
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 docs/man/vexfs.5
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/man/mkfs.vexfs.8
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include/linux include/uapi/linux/vexfs.h
 	mkdir -p $(DESTDIR)$(PREFIX)/src/vexfs-$(VERSION)
 	tar -c $(SOURCES) | tar -x -C $(DESTDIR)$(PREFIX)/src/vexfs-$(VERSION)

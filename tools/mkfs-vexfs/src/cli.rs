@@ -22,13 +22,13 @@ pub struct Cli {
     #[arg(value_parser = parse_size)]
     pub size: Option<u64>,
     /// Label, at most 63 bytes
-    #[arg(short = 'L', value_name = "LABEL", default_value = "", value_parser = parse_label)]
+    #[arg(short = 'L', value_name = "LABEL", default_value = "", hide_default_value = true, value_parser = parse_label)]
     pub label: String,
     /// Block size in bytes, a power of two from 4k to 64k
     #[arg(short = 'b', value_name = "SIZE", default_value = "4096", value_parser = parse_block_size)]
     pub block_size: u32,
-    /// Size of the journal region (reserved for a later version), 1M to 128M; a number without a unit is in MiB, as with
-    /// mkfs.ext4 [default: 1/64 of the device]
+    /// Size of the journal region, 1M to 128M; a number without a unit is in MiB, as with mkfs.ext4. It holds the intent log,
+    /// which makes fsync cheap: the larger it is, the longer that goes on without a commit [default: 1/64 of the device]
     #[arg(short = 'J', value_name = "size=SIZE", value_parser = parse_journal)]
     pub journal: Option<u64>,
     /// UUID, or "random"

@@ -45,37 +45,11 @@ macro_rules! layout {
 }
 pub(crate) use layout;
 
-/// Every struct of the ABI.
+/// Every struct of the ABI that is no argument of an ioctl, but lies in one or is pointed to by it.
 pub const STRUCTS: &[Struct] = &[
-    crate::CreateCollection::STRUCT,
-    crate::CollectionInfo::STRUCT,
-    crate::DropCollection::STRUCT,
-    crate::InsertVectors::STRUCT,
     crate::Row::STRUCT,
-    crate::GetVectors::STRUCT,
-    crate::DeleteVectors::STRUCT,
     crate::Hit::STRUCT,
     crate::QueryResult::STRUCT,
-    crate::SearchVectors::STRUCT,
-    crate::GetStats::STRUCT,
     crate::IndexParams::STRUCT,
-    crate::BuildIndex::STRUCT,
-    crate::GetVectorStats::STRUCT,
     crate::ExplainPart::STRUCT,
-    crate::Explain::STRUCT,
-];
-
-/// Every ioctl, under the name it has in C.
-pub const IOCTLS: &[(&str, u32)] = &[
-    ("VEXFS_IOC_CREATE_COLLECTION", crate::VEXFS_IOC_CREATE_COLLECTION),
-    ("VEXFS_IOC_INSERT_VECTORS", crate::VEXFS_IOC_INSERT_VECTORS),
-    ("VEXFS_IOC_SEARCH_VECTORS", crate::VEXFS_IOC_SEARCH_VECTORS),
-    ("VEXFS_IOC_GET_STATS", crate::VEXFS_IOC_GET_STATS),
-    ("VEXFS_IOC_BUILD_INDEX", crate::VEXFS_IOC_BUILD_INDEX),
-    ("VEXFS_IOC_GET_VECTOR_STATS", crate::VEXFS_IOC_GET_VECTOR_STATS),
-    ("VEXFS_IOC_GET_VECTORS", crate::VEXFS_IOC_GET_VECTORS),
-    ("VEXFS_IOC_DELETE_VECTORS", crate::VEXFS_IOC_DELETE_VECTORS),
-    ("VEXFS_IOC_COLLECTION_INFO", crate::VEXFS_IOC_COLLECTION_INFO),
-    ("VEXFS_IOC_DROP_COLLECTION", crate::VEXFS_IOC_DROP_COLLECTION),
-    ("VEXFS_IOC_EXPLAIN", crate::VEXFS_IOC_EXPLAIN),
 ];

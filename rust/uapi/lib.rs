@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_command_is_recognised_whatever_size_its_struct_has() {
-        for &(name, cmd) in layout::IOCTLS {
+        for &(name, cmd, _) in IOCTLS {
             let nr = cmd & 0xff;
             assert_eq!(vexfs_nr(cmd), Some(nr), "{name}");
             assert_eq!(vexfs_nr(cmd ^ (0x155 << 16)), Some(nr), "{name}");

@@ -139,7 +139,7 @@ fn comment(out: &mut Vec<String>, indent: &str, body: &[String]) {
 
 /// Writes the ioctl commands: VEXFS_IOC_X has number VEXFS_NR_X and takes a struct vexfs_x.
 fn ioctls(out: &mut Vec<String>) {
-    for (name, _) in vexfs_uapi::layout::IOCTLS {
+    for (name, ..) in vexfs_uapi::IOCTLS {
         let stem = name.trim_start_matches("VEXFS_IOC_");
         out.push(format!("#define {name} \\"));
         out.push(format!(

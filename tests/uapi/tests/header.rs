@@ -5,8 +5,15 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use vexfs_uapi::layout::IOCTLS;
+use vexfs_uapi::layout::Struct;
 use vexfs_uapi::layout::STRUCTS;
+use vexfs_uapi::IOCTLS;
+
+/// Every struct of the ABI.
+fn structs() -> impl Iterator<Item = Struct> {
+    let arguments = IOCTLS.iter().map(|(.., argument)| *argument);
+    STRUCTS.iter().copied().chain(arguments)
+}
 
 /// Runs a compiler on `source` with the header's folder in its path; panics with its output when it complains.
 fn compile(compiler: &str, args: &[&str], source: &Path, output: &Path) {
@@ -34,7 +41,7 @@ fn compile(compiler: &str, args: &[&str], source: &Path, output: &Path) {
 /// compilation asserts the sizes.
 fn printer() -> String {
     let mut c = String::from("#include <linux/vexfs.h>\n#include <stddef.h>\n#include <stdio.h>\n");
-    for s in STRUCTS {
+    for s in structs() {
         let _ = writeln!(c, "_Static_assert(sizeof(struct {}) == {}, \"size\");", s.name, s.size);
         for m in s.members {
             let _ = writeln!(
@@ -45,7 +52,7 @@ fn printer() -> String {
         }
     }
     c.push_str("int main(void)\n{\n");
-    for s in STRUCTS {
+    for s in structs() {
         let _ = writeln!(c, "\tprintf(\"{} %zu\\n\", sizeof(struct {0}));", s.name);
         for m in s.members {
             let _ = writeln!(
@@ -55,7 +62,7 @@ fn printer() -> String {
             );
         }
     }
-    for (name, _) in IOCTLS {
+    for (name, ..) in IOCTLS {
         let _ = writeln!(c, "\tprintf(\"{name} %lu\\n\", (unsigned long)({name}));");
     }
     c.push_str("\treturn 0;\n}\n");
@@ -65,13 +72,13 @@ fn printer() -> String {
 /// What [`printer`] must print.
 fn expected() -> String {
     let mut text = String::new();
-    for s in STRUCTS {
+    for s in structs() {
         let _ = writeln!(text, "{} {}", s.name, s.size);
         for m in s.members {
             let _ = writeln!(text, "{}.{} {}", s.name, m.name, m.offset);
         }
     }
-    for (name, number) in IOCTLS {
+    for (name, number, _) in IOCTLS {
         let _ = writeln!(text, "{name} {number}");
     }
     text
@@ -102,7 +109,7 @@ fn a_c_program_sees_the_same_sizes_offsets_and_numbers() {
 fn every_struct_member_is_declared_in_the_header() {
     // The layout tables name every member: a member missing from them would escape the comparison above.
     let header = std::fs::read_to_string(vexfs_uapi_header::header_path()).expect("read the header");
-    for s in STRUCTS {
+    for s in structs() {
         let body = header
             .split_once(&format!("struct {} {{", s.name))
             .and_then(|(_, rest)| rest.split_once("};"))

@@ -11,56 +11,17 @@ use vexfs_uapi as uapi;
 use crate::backend::Space;
 use crate::Batch;
 
-/// An argument struct and the ioctl that takes it.
-///
-/// # Safety
-///
-/// The kernel reads and writes exactly `size_of::<Self>()` bytes at the struct for `CMD`, plus the memory its
-/// members point to.
-unsafe trait Argument {
-    const CMD: u32;
-    fn set_size(&mut self, size: u32);
-}
-
-macro_rules! arguments {
-    ($($type:ident: $cmd:ident,)*) => {
-        $(
-            // SAFETY: both come from the ABI crate, where the command encodes the struct's size and the kernel
-            // writes back at most `size` bytes, which `set_size` is always given the struct's own size for.
-            unsafe impl Argument for uapi::$type {
-                const CMD: u32 = uapi::$cmd;
-                fn set_size(&mut self, size: u32) {
-                    self.size = size;
-                }
-            }
-        )*
-    };
-}
-
-arguments! {
-    CreateCollection: VEXFS_IOC_CREATE_COLLECTION,
-    InsertVectors: VEXFS_IOC_INSERT_VECTORS,
-    SearchVectors: VEXFS_IOC_SEARCH_VECTORS,
-    GetStats: VEXFS_IOC_GET_STATS,
-    GetVectors: VEXFS_IOC_GET_VECTORS,
-    DeleteVectors: VEXFS_IOC_DELETE_VECTORS,
-    CollectionInfo: VEXFS_IOC_COLLECTION_INFO,
-    DropCollection: VEXFS_IOC_DROP_COLLECTION,
-    BuildIndex: VEXFS_IOC_BUILD_INDEX,
-    GetVectorStats: VEXFS_IOC_GET_VECTOR_STATS,
-    Explain: VEXFS_IOC_EXPLAIN,
-}
-
 /// Makes the call.
 ///
 /// # Safety
 ///
 /// Every user pointer in `arg` is 0 or points to memory of the length that `arg` states, alive for the call, and
 /// writable where the kernel writes.
-unsafe fn call<T: Argument>(file: &File, arg: &mut T) -> Result<(), Errno> {
-    arg.set_size(std::mem::size_of::<T>() as u32);
-    // SAFETY: the fd is open, `arg` is a T as CMD demands (trait's contract), the rest is the caller's promise.
-    let ret = unsafe { libc::ioctl(file.as_raw_fd(), T::CMD as libc::Ioctl, std::ptr::from_mut(arg)) };
+unsafe fn call<T: uapi::Argument>(file: &File, arg: &mut T) -> Result<(), Errno> {
+    arg.set_size();
+    // SAFETY: the fd is open, and `arg` is a struct of the ABI with its size and its command: the kernel reads and writes so many
+    // bytes of it. The rest is the caller's promise.
+    let ret = unsafe { libc::ioctl(file.as_raw_fd(), T::COMMAND as libc::Ioctl, std::ptr::from_mut(arg)) };
     Errno::result(ret).map(drop)
 }
 

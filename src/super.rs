@@ -8,7 +8,7 @@
 //! so. As on ext4 the superblock's read-only flag stays off: with it the VFS would answer syncs by itself, with success.
 //! `/proc/mounts` shows `emergency_ro` instead.
 //!
-//! A mount that fails leaves nothing behind: what `mount` made is dropped with [`Info`], and what `mounted` started stops
+//! A mount that fails leaves nothing behind: what `mount` made is dropped with [`MountInfo`], and what `mounted` started stops
 //! in `put_super`.
 
 use crate::control;
@@ -68,7 +68,7 @@ pub fn collections<'a>(inode: &'a Inode) -> &'a Collections {
 }
 
 /// The state of a mount.
-pub struct Info {
+pub struct MountInfo {
     /// The filesystem.
     pub fs: Arc<Fs>,
     /// Where finished writes are recorded.
@@ -187,7 +187,7 @@ fn parse_number(text: &[u8]) -> Option<u32> {
 }
 
 impl FileSystem for VexFs {
-    type Info = Info;
+    type Info = MountInfo;
     type InodeData = InodeData;
     type Options = Options;
 
@@ -240,7 +240,7 @@ impl FileSystem for VexFs {
         Ok(())
     }
 
-    fn mount(sb: &NewSuperBlock<'_, Self>, options: &Options) -> Result<(Info, Geometry)> {
+    fn mount(sb: &NewSuperBlock<'_, Self>, options: &Options) -> Result<(MountInfo, Geometry)> {
         let policy = Arc::new(Policy {
             told: AtomicBool::new(false),
             panic: AtomicBool::new(options.panic),
@@ -262,7 +262,7 @@ impl FileSystem for VexFs {
             uuid: *fs.uuid(),
             max_links: vexfs_core::format::items::LINK_MAX,
         };
-        let info = Info {
+        let info = MountInfo {
             collections: Arc::new(Collections::new(fs.clone())?)?,
             counters: Counters::default(),
             fs,
@@ -473,7 +473,7 @@ impl FileSystem for VexFs {
     }
 }
 
-impl Info {
+impl MountInfo {
     fn start_commits(&self) -> Result<Repeating<Committer>> {
         let committer = Committer {
             fs: self.fs.clone(),

@@ -16,7 +16,7 @@ use vexfs_benches::floats;
 use vexfs_benches::read_all;
 use vexfs_benches::thread_time;
 use vexfs_benches::World;
-use vexfs_engine::Search;
+use vexfs_engine::SearchRequest;
 use vexfs_uapi as uapi;
 use zerocopy::IntoBytes;
 
@@ -58,10 +58,10 @@ fn scan(c: &mut Criterion) {
         let search = || {
             let found = world
                 .collection
-                .search(&Search {
+                .search(&SearchRequest {
                     queries: query.as_bytes(),
                     k: 10,
-                    ..Search::default()
+                    ..SearchRequest::default()
                 })
                 .expect("search");
             assert_eq!((found.hits.len(), found.scanned), (10, rows as u64));

@@ -6,7 +6,7 @@ use crate::params::Params;
 
 /// What there is to know about a collection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Info {
+pub struct CollectionStats {
     /// Its parameters.
     pub params: Params,
     /// The index that its segments are to have.

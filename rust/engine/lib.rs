@@ -58,10 +58,10 @@ pub use collection::Hit;
 pub use collection::InsertMode;
 pub use collection::Inserted;
 pub use collection::RowRef;
-pub use collection::Search;
+pub use collection::SearchRequest;
 pub use collection::Tuning;
 
-pub use info::Info;
+pub use info::CollectionStats;
 pub use params::Params;
 pub use permit::Always;
 pub use permit::Permit;
@@ -71,7 +71,7 @@ pub use index::Codes;
 pub use index::Cost;
 pub use index::IndexKind;
 pub use index::IndexParams;
-pub use index::Knobs;
+pub use index::SearchParams;
 
 pub use vexfs_simd::Element;
 pub use vexfs_simd::Metric;

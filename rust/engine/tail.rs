@@ -27,7 +27,7 @@ pub(crate) type Seq = u64;
 
 /// Where a row's payload lies; `len` 0 means that it has none.
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct PayloadRef {
     arena: u32,
     offset: u32,
     len: u32,
@@ -42,7 +42,7 @@ struct Chunk {
     ids: Vec<u64>,
     /// The change that ended a row, 0 for a live one.
     died: Vec<Seq>,
-    payloads: Vec<Place>,
+    payloads: Vec<PayloadRef>,
 }
 
 impl Chunk {
@@ -64,7 +64,7 @@ impl Chunk {
         (self.vectors.capacity()
             + 4 * self.inv_norms.capacity()
             + 8 * pairs
-            + size_of::<Place>() * self.payloads.capacity()) as u64
+            + size_of::<PayloadRef>() * self.payloads.capacity()) as u64
     }
 }
 
@@ -314,7 +314,7 @@ impl TailRows {
             let ids = new.ids.get(done..end).ok_or(Error::Invalid("ids"))?;
             chunk.ids.extend_from_slice(ids)?;
             chunk.died.resize(chunk.ids.len(), 0)?;
-            chunk.payloads.resize(chunk.ids.len(), Place::default())?;
+            chunk.payloads.resize(chunk.ids.len(), PayloadRef::default())?;
             let first = self.count;
             self.count += ids.len();
             self.live += ids.len();
@@ -350,7 +350,7 @@ impl TailRows {
                 arena += 1;
             }
             let bytes = self.arenas.get_mut(arena).ok_or(Error::NoMemory)?;
-            let place = Place {
+            let place = PayloadRef {
                 arena: arena as u32,
                 offset: bytes.len() as u32,
                 len: *len,

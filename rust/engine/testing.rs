@@ -8,11 +8,11 @@ use crate::index::Costs;
 use crate::index::Index;
 use crate::index::IndexParams;
 use crate::index::Kind;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Opening;
 use crate::index::ReadAt;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use crate::index::Sections;
 use std::vec;
 use std::vec::Vec as StdVec;
@@ -59,7 +59,7 @@ pub(crate) fn search_or_scan(
     index: &impl Index,
     scope: &Scope<'_>,
     query: &Query<'_>,
-    knobs: &Knobs,
+    params: &SearchParams,
     nearest: &mut Nearest,
 ) -> vexfs_host::Result<Cost> {
     let count = scope.rows.count();
@@ -68,11 +68,11 @@ pub(crate) fn search_or_scan(
     let costs = Costs::new(&scope.rows.space(), count as u64);
     let mut cost = Cost {
         gave_up: scope.accept.is_some()
-            && index.cost(&costs, knobs, nearest.k(), accepted as u64) >= index.scan_cost(&costs, accepted as u64),
+            && index.cost(&costs, params, nearest.k(), accepted as u64) >= index.scan_cost(&costs, accepted as u64),
         ..Cost::default()
     };
     if !cost.gave_up {
-        cost = index.search(scope, query, knobs, nearest)?;
+        cost = index.search(scope, query, params, nearest)?;
     }
     if (cost.gave_up || nearest.len() < wanted) && !cost.stopped {
         *nearest = Nearest::new(nearest.k(), count, u32::MAX)?;

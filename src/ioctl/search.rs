@@ -8,8 +8,8 @@ use kernel::ffi::c_long;
 use kernel::uaccess::UserPtr;
 use vexfs_engine::filter::Program;
 use vexfs_engine::Found;
-use vexfs_engine::Knobs;
-use vexfs_engine::Search;
+use vexfs_engine::SearchParams;
+use vexfs_engine::SearchRequest;
 use vexfs_host::mem::Vec;
 use vexfs_host::monotonic;
 use vexfs_host::relax;
@@ -68,11 +68,11 @@ pub fn search(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     let queries = read_vectors(arg.queries, count, &params, arg.stride)?;
     let filter = read_filter(arg.filter, arg.filter_bytes)?;
     let stop = || deadline.is_over();
-    let found = collection.search(&Search {
+    let found = collection.search(&SearchRequest {
         queries: &queries,
         k,
         radius,
-        knobs: Knobs {
+        params: SearchParams {
             ef: arg.ef,
             nprobe: arg.nprobe,
             rerank: arg.rerank,
@@ -175,11 +175,11 @@ pub fn explain(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     let filter = read_filter(arg.filter, arg.filter_bytes)?;
     let stop = || deadline.is_over();
     let begin = monotonic();
-    let explained = collection.explain(&Search {
+    let explained = collection.explain(&SearchRequest {
         queries: &query,
         k,
         radius,
-        knobs: Knobs {
+        params: SearchParams {
             ef: arg.ef,
             nprobe: arg.nprobe,
             rerank: arg.rerank,

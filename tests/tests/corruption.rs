@@ -13,7 +13,7 @@ use vexfs_core::inode::Time;
 use vexfs_core::mount::MountOptions;
 use vexfs_core::Fs;
 use vexfs_engine::Collections;
-use vexfs_engine::Search;
+use vexfs_engine::SearchRequest;
 use vexfs_host::device::Backend;
 use vexfs_host::device::Device;
 use vexfs_host::device::RamBackend;
@@ -106,10 +106,10 @@ fn use_all(dev: &Device, state: &State, rng: &mut Rng, read_only: bool) -> usize
                 Ok(c) => {
                     let queries = 1f32.to_le_bytes().repeat(rows.dim);
                     count(
-                        c.search(&Search {
+                        c.search(&SearchRequest {
                             queries: &queries,
                             k: 10,
-                            ..Search::default()
+                            ..SearchRequest::default()
                         })
                         .is_err(),
                     );

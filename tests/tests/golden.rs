@@ -22,7 +22,7 @@ use vexfs_engine::Batch;
 use vexfs_engine::Collections;
 use vexfs_engine::InsertMode;
 use vexfs_engine::Params;
-use vexfs_engine::Search;
+use vexfs_engine::SearchRequest;
 use vexfs_engine::Tuning;
 use vexfs_host::crc32c;
 use vexfs_host::device::Backend;
@@ -198,10 +198,10 @@ fn list(fs: &Fs, collections: &Collections, dir: u64, path: &str, out: &mut Stri
             }
             let queries = rows::bytes(&rows::vector(99, dim))[..row_bytes].to_vec();
             let found = c
-                .search(&Search {
+                .search(&SearchRequest {
                     queries: &queries,
                     k: 5,
-                    ..Search::default()
+                    ..SearchRequest::default()
                 })
                 .expect("search");
             let hits: Vec<u64> = found.hits.iter().map(|h| h.row.id).collect();

@@ -46,7 +46,7 @@ pub use registry::Collections;
 pub use search::Explained;
 pub use search::Found;
 pub use search::Hit;
-pub use search::Search;
+pub use search::SearchRequest;
 pub use tuning::Tuning;
 pub use write::Batch;
 pub use write::Deleted;
@@ -55,7 +55,7 @@ pub use write::Inserted;
 
 use crate::bits::Bits;
 use crate::index::IndexKind;
-use crate::info::Info;
+use crate::info::CollectionStats;
 use crate::params::Params;
 use crate::segment::CollectionContext;
 use crate::segment::Counter;
@@ -277,7 +277,7 @@ impl Collection {
     ///
     /// Those of reading headers, if they are not in memory.
     #[inline(never)] // own frame
-    pub fn info(&self) -> Result<Info> {
+    pub fn info(&self) -> Result<CollectionStats> {
         let writer = self.writer.write_killable()?;
         self.info_locked(&writer)
     }
@@ -299,7 +299,7 @@ impl Collection {
     }
 
     #[inline(never)] // own frame
-    fn info_locked(&self, writer: &Writer) -> Result<Info> {
+    fn info_locked(&self, writer: &Writer) -> Result<CollectionStats> {
         let version = self.version.read().clone();
         let (survey, segments) = match (&writer.end, version) {
             (Some(end), Some(version)) => {
@@ -331,7 +331,7 @@ impl Collection {
                 (survey, segments)
             }
         };
-        let mut info = Info {
+        let mut info = CollectionStats {
             params: self.params,
             index: writer.item.index,
             rows: survey.live as u64,

@@ -17,8 +17,8 @@ use crate::filter::Program;
 use crate::index::Cost;
 use crate::index::Index;
 use crate::index::IndexKind;
-use crate::index::Knobs;
 use crate::index::Nearest;
+use crate::index::SearchParams;
 use crate::limits::HITS_MAX;
 use crate::limits::K_MAX;
 use crate::limits::QUERIES_MAX;
@@ -43,7 +43,7 @@ use vexfs_uapi::ExplainPart;
 
 /// What to search for.
 #[derive(Clone, Copy, Default)]
-pub struct Search<'a> {
+pub struct SearchRequest<'a> {
     /// The queries, one after the other, in the form of the collection's elements (see `vexfs_simd::Element`).
     pub queries: &'a [u8],
     /// Most hits of a query.
@@ -51,7 +51,7 @@ pub struct Search<'a> {
     /// The largest distance of a hit, as bits of an f32 that is not NaN.
     pub radius: Option<u32>,
     /// How thorough indexes are to be.
-    pub knobs: Knobs,
+    pub params: SearchParams,
     /// Compare every row, whatever indexes there are.
     pub exact: bool,
     /// What the payload of a hit must match.
@@ -96,7 +96,7 @@ pub struct Explained {
 /// A moment of a collection, and what is searched for in it.
 struct Task<'a> {
     version: &'a Version,
-    search: &'a Search<'a>,
+    search: &'a SearchRequest<'a>,
     queries: &'a [Query<'a>],
     stop: &'a dyn Fn() -> bool,
 }
@@ -120,7 +120,7 @@ impl Collection {
     ///
     /// `Invalid` for no queries, queries of another dimension, with a NaN, an infinity or (cosine) only zeros, `k` 0, or a
     /// radius that is NaN; `TooBig` beyond the limits; `Interrupted` by a fatal signal; those of loading the collection.
-    pub fn search(&self, search: &Search<'_>) -> Result<Found> {
+    pub fn search(&self, search: &SearchRequest<'_>) -> Result<Found> {
         self.search_parts(search, &mut |_| Ok(()))
     }
 
@@ -129,7 +129,7 @@ impl Collection {
     /// # Errors
     ///
     /// Those of [`Collection::search`].
-    pub fn explain(&self, search: &Search<'_>) -> Result<Explained> {
+    pub fn explain(&self, search: &SearchRequest<'_>) -> Result<Explained> {
         let mut parts = Vec::new();
         let found = self.search_parts(search, &mut |part| parts.push(part))?;
         Ok(Explained {
@@ -139,7 +139,7 @@ impl Collection {
     }
 
     /// Searches, and tells `tell` of each segment and of the tail.
-    fn search_parts(&self, search: &Search<'_>, tell: &mut dyn FnMut(ExplainPart) -> Result) -> Result<Found> {
+    fn search_parts(&self, search: &SearchRequest<'_>, tell: &mut dyn FnMut(ExplainPart) -> Result) -> Result<Found> {
         let (queries, limit) = self.check_search(search)?;
         let version = self.version()?;
         let (snapshot, dead) = version.snapshot()?;
@@ -180,7 +180,7 @@ impl Collection {
 
     /// Checks a search and returns its queries and the largest key of a hit.
     #[inline(never)] // own frame
-    fn check_search<'a>(&self, search: &Search<'a>) -> Result<(Vec<Query<'a>>, u32)> {
+    fn check_search<'a>(&self, search: &SearchRequest<'a>) -> Result<(Vec<Query<'a>>, u32)> {
         let space = self.params.space();
         let row_bytes = space.row_bytes();
         let count = search.queries.len().checked_div(row_bytes).unwrap_or(0);
@@ -304,7 +304,7 @@ impl Collection {
         };
         let ask = Ask {
             filter: search.filter,
-            knobs: search.knobs,
+            params: search.params,
             exact: search.exact,
         };
         plan::search(&view, &ask, task.queries, nearests)

@@ -54,15 +54,21 @@ pub(crate) trait Index {
     /// # Errors
     ///
     /// `NoMemory`; `Interrupted` by a fatal signal; `Invalid` if the query or the rows are not of its space; those of reading.
-    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost>;
+    fn search(
+        &self,
+        scope: &Scope<'_>,
+        query: &Query<'_>,
+        params: &SearchParams,
+        nearest: &mut Nearest,
+    ) -> Result<Cost>;
 
     /// What a search for `k` rows is expected to cost if `matching` rows of the segment are accepted: see [`Costs`].
-    fn cost(&self, costs: &Costs, knobs: &Knobs, k: usize, matching: u64) -> u64;
+    fn cost(&self, costs: &Costs, params: &SearchParams, k: usize, matching: u64) -> u64;
 
-    /// The knobs for a search of which only so many rows of the segment are accepted. Graphs and hash tables go on by themselves
+    /// The params for a search of which only so many rows of the segment are accepted. Graphs and hash tables go on by themselves
     /// until they have met enough of those, so that little has to be changed for them.
-    fn tuned(&self, _costs: &Costs, knobs: &Knobs, _matching: u64) -> Knobs {
-        *knobs
+    fn tuned(&self, _costs: &Costs, params: &SearchParams, _matching: u64) -> SearchParams {
+        *params
     }
 
     /// Whether it has the full vectors itself, on disk: a search does without the segment's own.
@@ -171,7 +177,7 @@ pub(crate) struct Build<'a> {
 
 /// How thorough a search is. 0 means the index's default.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Knobs {
+pub struct SearchParams {
     /// Width of a graph search.
     pub ef: u32,
     /// Lists or buckets to look into.

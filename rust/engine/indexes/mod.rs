@@ -14,11 +14,11 @@ use crate::index::Index;
 use crate::index::IndexKind;
 use crate::index::IndexParams;
 use crate::index::Kind;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Opening;
 use crate::index::ReadAt;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use crate::index::Sections;
 use vexfs_host::mem::Box;
 use vexfs_host::Error;
@@ -112,16 +112,22 @@ fn boxed<T>(open: impl FnOnce() -> Result<T>) -> Result<Box<T>> {
 }
 
 impl<R: ReadAt> Index for AnyIndex<R> {
-    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
-        self.index().search(scope, query, knobs, nearest)
+    fn search(
+        &self,
+        scope: &Scope<'_>,
+        query: &Query<'_>,
+        params: &SearchParams,
+        nearest: &mut Nearest,
+    ) -> Result<Cost> {
+        self.index().search(scope, query, params, nearest)
     }
 
-    fn cost(&self, costs: &Costs, knobs: &Knobs, k: usize, matching: u64) -> u64 {
-        self.index().cost(costs, knobs, k, matching)
+    fn cost(&self, costs: &Costs, params: &SearchParams, k: usize, matching: u64) -> u64 {
+        self.index().cost(costs, params, k, matching)
     }
 
-    fn tuned(&self, costs: &Costs, knobs: &Knobs, matching: u64) -> Knobs {
-        self.index().tuned(costs, knobs, matching)
+    fn tuned(&self, costs: &Costs, params: &SearchParams, matching: u64) -> SearchParams {
+        self.index().tuned(costs, params, matching)
     }
 
     fn has_vectors(&self) -> bool {

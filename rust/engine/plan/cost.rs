@@ -7,7 +7,7 @@ use crate::fields::Estimate;
 use crate::index::scale;
 use crate::index::Costs;
 use crate::index::Index;
-use crate::index::Knobs;
+use crate::index::SearchParams;
 
 /// A payload fetched and evaluated.
 const EVALUATE_NS: u64 = 250;
@@ -18,7 +18,7 @@ const CANDIDATES_MAX: u64 = 4096;
 #[derive(Clone, Copy)]
 pub(super) struct Model<'a> {
     index: &'a dyn Index,
-    knobs: Knobs,
+    params: SearchParams,
     costs: Costs,
 }
 
@@ -27,7 +27,7 @@ impl<'a> Model<'a> {
     pub(super) fn new(view: &View<'a>, ask: &Ask<'_>) -> Option<Self> {
         Some(Self {
             index: view.index.filter(|_| !ask.exact)?,
-            knobs: ask.knobs,
+            params: ask.params,
             costs: view.costs(),
         })
     }
@@ -49,12 +49,12 @@ impl<'a> Model<'a> {
 
     /// Searching the index for `k` of the matching rows.
     pub(super) fn search(&self, k: usize, matching: u64) -> u64 {
-        self.index.cost(&self.costs, &self.knobs, k, matching)
+        self.index.cost(&self.costs, &self.params, k, matching)
     }
 
-    /// The knobs for a search of which only the matching rows count.
-    pub(super) fn tuned(&self, matching: u64) -> Knobs {
-        self.index.tuned(&self.costs, &self.knobs, matching)
+    /// The params for a search of which only the matching rows count.
+    pub(super) fn tuned(&self, matching: u64) -> SearchParams {
+        self.index.tuned(&self.costs, &self.params, matching)
     }
 
     /// How many rows to look for if their payloads decide afterwards: half as many again as are expected to be needed.

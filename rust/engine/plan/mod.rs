@@ -30,9 +30,9 @@ use crate::filter::Program;
 use crate::index::Cost;
 use crate::index::Costs;
 use crate::index::Index;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use cost::Model;
 use vexfs_host::relax;
 use vexfs_host::sync::Arc;
@@ -86,7 +86,7 @@ impl<'a> View<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
     pub(crate) filter: Option<&'a Program>,
-    pub(crate) knobs: Knobs,
+    pub(crate) params: SearchParams,
     /// Whether to compare all matching rows, whatever indexes there are.
     pub(crate) exact: bool,
 }
@@ -310,16 +310,16 @@ fn with_index(
 ) -> Result {
     let scope = view.scope(accept.bits());
     let matching = facts.part.matching;
-    let (index, knobs) = (model.of(), model.tuned(matching));
+    let (index, params) = (model.of(), model.tuned(matching));
     for (query, nearest) in queries.iter().zip(nearest.iter_mut()) {
         let (k, limit) = (nearest.k(), nearest.limit());
         let (found, cost) = if limit == u32::MAX {
-            let cost = index.search(&scope, query, &knobs, nearest)?;
+            let cost = index.search(&scope, query, &params, nearest)?;
             (nearest.len(), cost)
         } else {
             // Rows beyond the radius tell that the index did find enough.
             let mut any = Nearest::new(k, view.count, u32::MAX)?;
-            let cost = index.search(&scope, query, &knobs, &mut any)?;
+            let cost = index.search(&scope, query, &params, &mut any)?;
             for (key, row) in any.iter() {
                 nearest.offer(key, row)?;
             }

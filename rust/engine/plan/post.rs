@@ -84,8 +84,8 @@ pub(super) fn search(
     for (query, nearest) in queries.iter().zip(nearest.iter_mut()) {
         let want = model.over_fetch(nearest.k(), &facts.estimate).min(rows);
         let mut candidates = Nearest::new(want, rows, u32::MAX)?;
-        let knobs = model.tuned(facts.part.live);
-        facts.cost += model.of().search(&scope, query, &knobs, &mut candidates)?;
+        let params = model.tuned(facts.part.live);
+        facts.cost += model.of().search(&scope, query, &params, &mut candidates)?;
         let candidates = candidates.into_sorted();
         let mut matching: Vec<(u32, u32)> = Vec::with_capacity(nearest.k())?;
         for entry in &candidates {

@@ -64,10 +64,10 @@ fn measure(kind: IndexKind, index_only: bool, permille: &[i64]) -> Vec<(Choice, 
         let program = below(*permille);
         let ask = Ask {
             filter: Some(&program),
-            knobs: Knobs {
+            params: SearchParams {
                 ef: 32,
                 rerank: 30,
-                ..Knobs::default()
+                ..SearchParams::default()
             },
             exact: false,
         };

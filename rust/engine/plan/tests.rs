@@ -109,7 +109,7 @@ impl Fake {
 }
 
 impl Index for Fake {
-    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, _: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
+    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, _: &SearchParams, nearest: &mut Nearest) -> Result<Cost> {
         self.asked.set(self.asked.get() + 1);
         let mut cost = Cost::default();
         for row in (0..scope.rows.count() as u32).step_by(self.step) {
@@ -124,11 +124,11 @@ impl Index for Fake {
     }
 
     /// That of a graph.
-    fn cost(&self, costs: &Costs, knobs: &Knobs, k: usize, matching: u64) -> u64 {
-        let compared = 12 * u64::from(knobs.ef.max(k as u32)) + 220;
+    fn cost(&self, costs: &Costs, params: &SearchParams, k: usize, matching: u64) -> u64 {
+        let compared = 12 * u64::from(params.ef.max(k as u32)) + 220;
         let cost = compared * costs.node(costs.bytes);
         match matching * 8 < costs.rows {
-            true => cost + 1024 * u64::from(knobs.ef.max(k as u32)) * 8 / 5,
+            true => cost + 1024 * u64::from(params.ef.max(k as u32)) * 8 / 5,
             false => cost + cost * (costs.rows - matching) / matching.max(1) * 55 / 100,
         }
     }
@@ -145,9 +145,9 @@ impl Index for Fake {
 fn ask<'a>(filter: Option<&'a Program>) -> Ask<'a> {
     Ask {
         filter,
-        knobs: Knobs {
+        params: SearchParams {
             ef: 1,
-            ..Knobs::default()
+            ..SearchParams::default()
         },
         exact: false,
     }

@@ -7,8 +7,8 @@
 use super::account::MemoryAccount;
 use super::format;
 use super::format::Header;
-use super::format::Place;
 use super::format::Refusal;
+use super::format::SectionExtent;
 use super::single::PIECE;
 use crate::index::Section;
 use crate::params::Params;
@@ -110,7 +110,7 @@ impl File {
 
     /// Reads and checks the header.
     #[inline(never)] // own frame
-    pub(crate) fn header(&self) -> Result<(Header, Vec<Place>)> {
+    pub(crate) fn header(&self) -> Result<(Header, Vec<SectionExtent>)> {
         let CollectionContext { fs, dir, params, .. } = &self.context;
         let inode = fs.inode(self.ino).map_err(|e| match e {
             Error::NotFound => self.damaged("collection without one of its segments"),
@@ -130,7 +130,7 @@ impl File {
     }
 
     /// Reads and checks a section.
-    pub(crate) fn section(&self, place: &Place) -> Result<Buffer> {
+    pub(crate) fn section(&self, place: &SectionExtent) -> Result<Buffer> {
         let len = usize::try_from(place.len).map_err(|_| Error::NoMemory)?;
         let mut buffer = Buffer::zeroed(len)?;
         let (mut csum, mut at) = (0, place.offset);
@@ -149,7 +149,7 @@ impl File {
     }
 
     /// Reads and checks a section without keeping it. Returns the checksums of its pieces.
-    pub(super) fn sums(&self, place: &Place) -> Result<Vec<u32>> {
+    pub(super) fn sums(&self, place: &SectionExtent) -> Result<Vec<u32>> {
         let mut buffer = Vec::new();
         buffer.resize(READ.min(usize::try_from(place.len).unwrap_or(READ)), 0)?;
         let pieces = usize::try_from(place.len).map_err(|_| Error::NoMemory)?.div_ceil(PIECE);
@@ -176,7 +176,7 @@ impl File {
     }
 
     /// Reads bytes of a section from `at` on, as whole pieces that are checked. Returns the bytes read.
-    pub(super) fn pieces(&self, place: &Place, sums: &[u32], at: u64, out: &mut [u8]) -> Result<u64> {
+    pub(super) fn pieces(&self, place: &SectionExtent, sums: &[u32], at: u64, out: &mut [u8]) -> Result<u64> {
         let end = at.checked_add(out.len() as u64).filter(|end| *end <= place.len);
         if end.is_none() {
             return Err(self.damaged("section of a segment is too short"));
@@ -301,7 +301,12 @@ fn checksum(bytes: &[u8]) -> Result<u32> {
 }
 
 /// Writes a segment of these sections to a new file. The header's length is set, and the places are returned.
-pub(crate) fn write(file: &File, header: &mut Header, sections: &[&Section], how: Writing<'_>) -> Result<Vec<Place>> {
+pub(crate) fn write(
+    file: &File,
+    header: &mut Header,
+    sections: &[&Section],
+    how: Writing<'_>,
+) -> Result<Vec<SectionExtent>> {
     if sections.len() > format::SECTIONS_MAX {
         return Err(Error::TooBig("sections of a segment"));
     }
@@ -318,7 +323,7 @@ pub(crate) fn write(file: &File, header: &mut Header, sections: &[&Section], how
         let bytes = section.bytes.as_bytes();
         let offset = format::place_after(out.end(), bytes.len() as u64);
         out.section(offset, bytes)?;
-        places.push(Place {
+        places.push(SectionExtent {
             kind: section.kind,
             csum: checksum(bytes)?,
             offset,

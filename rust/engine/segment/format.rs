@@ -106,7 +106,7 @@ const _: () = assert!(ENTRY == 32);
 
 /// Where a section lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Place {
+pub(crate) struct SectionExtent {
     pub(crate) kind: u32,
     pub(crate) csum: u32,
     pub(crate) offset: u64,
@@ -131,7 +131,13 @@ pub(crate) fn place_after(end: u64, len: u64) -> u64 {
 }
 
 /// The bytes of a header and its section table.
-pub(crate) fn encode(header: &Header, places: &[Place], params: &Params, dir: Ino, file: Ino) -> Result<Vec<u8>> {
+pub(crate) fn encode(
+    header: &Header,
+    places: &[SectionExtent],
+    params: &Params,
+    dir: Ino,
+    file: Ino,
+) -> Result<Vec<u8>> {
     let mut disk = DiskHeader::new_zeroed();
     disk.magic.set(MAGIC);
     disk.version.set(VERSION);
@@ -183,7 +189,7 @@ pub(crate) fn decode(
     params: &Params,
     dir: Ino,
     file: Ino,
-) -> core::result::Result<(Header, Vec<Place>), Refusal> {
+) -> core::result::Result<(Header, Vec<SectionExtent>), Refusal> {
     let damaged = |what| Err(Refusal::Damaged(what));
     let Ok((disk, _)) = DiskHeader::read_from_prefix(bytes) else {
         return damaged("segment cut short");
@@ -227,7 +233,7 @@ pub(crate) fn decode(
     let Some(index) = IndexParams::decode(&disk.index) else {
         return damaged("segment with index parameters out of range");
     };
-    let mut places: Vec<Place> = Vec::with_capacity(count)?;
+    let mut places: Vec<SectionExtent> = Vec::with_capacity(count)?;
     let mut before = BODY;
     for entry in bytes.get(HEADER..end).unwrap_or_default().chunks_exact(ENTRY) {
         let Ok(entry) = DiskSection::ref_from_bytes(entry) else {
@@ -243,7 +249,7 @@ pub(crate) fn decode(
             return damaged("segment with a section twice or reserved bytes");
         }
         before = behind;
-        places.push(Place {
+        places.push(SectionExtent {
             kind,
             csum: entry.csum.get(),
             offset,
@@ -267,7 +273,7 @@ mod tests {
     use crate::index::IndexKind;
     use vexfs_uapi as uapi;
 
-    fn sample() -> (Params, Header, [Place; 3]) {
+    fn sample() -> (Params, Header, [SectionExtent; 3]) {
         let params = Params::new(7, uapi::VEXFS_ELEMENT_F32, uapi::VEXFS_METRIC_L2, 0).unwrap();
         let header = Header {
             number: 3,
@@ -277,7 +283,7 @@ mod tests {
             len: 20_000,
             index: IndexParams::of(IndexKind::Flat),
         };
-        let place = |kind, offset, len| Place {
+        let place = |kind, offset, len| SectionExtent {
             kind,
             csum: kind,
             offset,
@@ -314,7 +320,7 @@ mod tests {
     #[test]
     fn well_checksummed_nonsense_is_refused() {
         let (params, header, places) = sample();
-        let read = |header: &Header, places: &[Place]| {
+        let read = |header: &Header, places: &[SectionExtent]| {
             let bytes = encode(header, places, &params, 30, 31).unwrap();
             decode(&bytes, 20_000, &params, 30, 31).is_ok()
         };
@@ -322,7 +328,7 @@ mod tests {
         assert!(!read(&Header { rows: 0, ..header }, &places));
         assert!(!read(&Header { rows: 6, ..header }, &places));
         assert!(!read(&Header { max_id: 9, ..header }, &places));
-        let with = |i: usize, edit: fn(&mut Place)| {
+        let with = |i: usize, edit: fn(&mut SectionExtent)| {
             let mut places = places;
             edit(&mut places[i]);
             read(&header, &places)

@@ -37,11 +37,11 @@ use crate::index::Opening;
 use crate::index::Section;
 use crate::index::Sections;
 use crate::indexes::AnyIndex;
-use crate::info::Info;
+use crate::info::CollectionStats;
 use crate::Ino;
 use format::kind;
 use format::Header;
-use format::Place;
+use format::SectionExtent;
 use lazy::Lazy;
 use reader::Reader;
 use single::Single;
@@ -67,7 +67,7 @@ pub(crate) type Base<'a> = crate::indexes::Base<'a, Reader>;
 pub(crate) struct Segment {
     file: File,
     header: Header,
-    places: Vec<Place>,
+    places: Vec<SectionExtent>,
     ids: Lazy<Buffer>,
     vectors: Lazy<Vectors>,
     ends: Lazy<Buffer>,
@@ -111,7 +111,7 @@ impl Segment {
     }
 
     #[inline(never)] // own frame
-    fn with(file: File, header: Header, places: Vec<Place>) -> Result<Arc<Self>> {
+    fn with(file: File, header: Header, places: Vec<SectionExtent>) -> Result<Arc<Self>> {
         let account = file.context().account.clone();
         Arc::new(Self {
             file,
@@ -204,7 +204,7 @@ impl Segment {
         Ok(())
     }
 
-    fn place(&self, kind: u32) -> Option<&Place> {
+    fn place(&self, kind: u32) -> Option<&SectionExtent> {
         self.places.iter().find(|place| place.kind == kind)
     }
 
@@ -232,7 +232,7 @@ impl Segment {
     }
 
     /// Adds what it consists of. `index` is what segments are to have.
-    pub(crate) fn describe(&self, index: &IndexParams, info: &mut Info) {
+    pub(crate) fn describe(&self, index: &IndexParams, info: &mut CollectionStats) {
         for place in &self.places {
             let bytes = match place.kind {
                 kind::VECTORS | kind::NORMS => &mut info.vector_bytes,
@@ -383,7 +383,7 @@ impl Segment {
     }
 
     /// Where the section of the index is that stays on disk.
-    fn on_demand(&self) -> Option<&Place> {
+    fn on_demand(&self) -> Option<&SectionExtent> {
         self.place(Index::section_on_demand(&self.header.index)?)
     }
 

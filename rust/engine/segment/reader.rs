@@ -2,7 +2,7 @@
 //! Reading parts of a section that stays on disk.
 
 use super::file::File;
-use super::format::Place;
+use super::format::SectionExtent;
 use crate::index::ReadAt;
 use vexfs_core::file::ReadAt as Read;
 use vexfs_host::mem::Vec;
@@ -18,7 +18,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// Keeps the file in use.
-    pub(super) fn new(file: &File, place: &Place) -> Result<Self> {
+    pub(super) fn new(file: &File, place: &SectionExtent) -> Result<Self> {
         Ok(Self {
             file: File::new(file.context(), file.ino())?,
             offset: place.offset,

@@ -3,7 +3,7 @@
 
 use super::column::bounds;
 use super::format::kind;
-use super::format::Place;
+use super::format::SectionExtent;
 use super::lazy::Evict;
 use super::Segment;
 use crate::payload::PAYLOAD_MAX;
@@ -15,7 +15,7 @@ use vexfs_host::Result;
 const PARTS: usize = 9;
 
 impl Segment {
-    fn needed(&self, kind: u32) -> Result<&Place> {
+    fn needed(&self, kind: u32) -> Result<&SectionExtent> {
         self.place(kind)
             .ok_or_else(|| self.file.damaged("segment without a section"))
     }

@@ -8,7 +8,7 @@
 use super::account::Held;
 use super::account::MemoryAccount;
 use super::file::File;
-use super::format::Place;
+use super::format::SectionExtent;
 use super::lazy::Evict;
 use super::lazy::Lazy;
 use core::sync::atomic::AtomicU64;
@@ -52,7 +52,7 @@ impl Single {
     }
 
     /// Whether `reads` reads of `len` bytes each are better done singly.
-    pub(super) fn is_worth(&self, place: &Place, reads: usize, len: usize) -> bool {
+    pub(super) fn is_worth(&self, place: &SectionExtent, reads: usize, len: usize) -> bool {
         let pieces = (len.div_ceil(PIECE) as u64).saturating_add(1);
         let bytes = pieces.saturating_mul(reads as u64).saturating_mul(PIECE as u64);
         let rented = self.rented.load(Ordering::Relaxed).saturating_add(bytes);
@@ -69,7 +69,7 @@ impl Single {
     /// # Errors
     ///
     /// `Corrupt` if they are not what was written, or not there.
-    pub(super) fn read(&self, file: &File, place: &Place, at: u64, out: &mut [u8]) -> Result {
+    pub(super) fn read(&self, file: &File, place: &SectionExtent, at: u64, out: &mut [u8]) -> Result {
         let sums = self.sums.get_or_load(|| file.sums(place).map(Sums))?;
         let read = file.pieces(place, &sums.0, at, out)?;
         self.rented.fetch_add(read, Ordering::Relaxed);

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use crate::Answers;
 use crate::Batch;
 use crate::Build;
+use crate::CollectionInfo;
 use crate::CollectionOptions;
 use crate::Element;
 use crate::Error;
 use crate::Explained;
 use crate::IndexParams;
-use crate::Info;
 use crate::InsertOptions;
 use crate::Inserted;
 use crate::Metric;
@@ -34,12 +34,12 @@ pub(crate) trait Filesystem: Send + Sync {
     fn open(&self, path: &Path) -> Result<Arc<dyn Collection>>;
     fn drop_collection(&self, path: &Path) -> Result<()>;
     /// In any order.
-    fn list(&self, dir: &Path, recursive: bool) -> Result<Vec<(PathBuf, Info)>>;
+    fn list(&self, dir: &Path, recursive: bool) -> Result<Vec<(PathBuf, CollectionInfo)>>;
 }
 
 /// What never changes about a collection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Space {
+pub(crate) struct Schema {
     /// Inode number of its directory.
     pub id: u64,
     pub dim: u32,
@@ -47,7 +47,7 @@ pub(crate) struct Space {
     pub metric: Metric,
 }
 
-impl Space {
+impl Schema {
     /// Bytes of a vector.
     pub fn row_bytes(&self) -> usize {
         self.element.vector_bytes(self.dim as usize)
@@ -65,8 +65,8 @@ pub(crate) enum Change {
 
 /// An open collection. Batches, queries and ids are those of this collection: callers have looked.
 pub(crate) trait Collection: Send + Sync {
-    fn space(&self) -> Space;
-    fn info(&self) -> Result<Info>;
+    fn schema(&self) -> Schema;
+    fn info(&self) -> Result<CollectionInfo>;
     fn insert(&self, batch: &Batch, options: InsertOptions) -> Result<Inserted>;
     fn delete(&self, ids: &[u64], sync: bool) -> Result<u64>;
     /// The vectors of rows are empty unless they are wanted.

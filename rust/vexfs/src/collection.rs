@@ -25,7 +25,7 @@ pub struct Collection(pub(crate) Arc<dyn backend::Collection>);
 /// What a collection is and consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Info {
+pub struct CollectionInfo {
     /// Inode number of its directory.
     pub id: u64,
     /// Elements of a vector.
@@ -169,22 +169,22 @@ impl Collection {
 
     /// Inode number of its directory.
     pub fn id(&self) -> u64 {
-        self.0.space().id
+        self.0.schema().id
     }
 
     /// Elements of a vector.
     pub fn dim(&self) -> u32 {
-        self.0.space().dim
+        self.0.schema().dim
     }
 
     /// Their type.
     pub fn element(&self) -> Element {
-        self.0.space().element
+        self.0.schema().element
     }
 
     /// How vectors are compared.
     pub fn metric(&self) -> Metric {
-        self.0.space().metric
+        self.0.schema().metric
     }
 
     /// What it is and consists of. Does not read the rows.
@@ -192,7 +192,7 @@ impl Collection {
     /// # Errors
     ///
     /// Those of reading.
-    pub fn info(&self) -> Result<Info> {
+    pub fn info(&self) -> Result<CollectionInfo> {
         self.0.info()
     }
 

@@ -12,10 +12,10 @@ use crate::backend::Filesystem;
 use crate::image::Image;
 use crate::mounted::Mounted;
 use crate::Collection;
+use crate::CollectionInfo;
 use crate::Element;
 use crate::Error;
 use crate::IndexKind;
-use crate::Info;
 use crate::Metric;
 use crate::Result;
 
@@ -299,7 +299,7 @@ impl Vexfs {
     /// # Errors
     ///
     /// `NotFound`, `Corrupt`.
-    pub fn collections(&self, dir: impl AsRef<Path>, recursive: bool) -> Result<Vec<(PathBuf, Info)>> {
+    pub fn collections(&self, dir: impl AsRef<Path>, recursive: bool) -> Result<Vec<(PathBuf, CollectionInfo)>> {
         let mut found = self.0.list(dir.as_ref(), recursive)?;
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)

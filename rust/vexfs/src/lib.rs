@@ -60,7 +60,7 @@ pub use batch::Batch;
 pub use batch::Row;
 pub use build::Build;
 pub use collection::Collection;
-pub use collection::Info;
+pub use collection::CollectionInfo;
 pub use collection::InsertOptions;
 pub use collection::Inserted;
 pub use collection::Stored;

@@ -19,7 +19,7 @@ use vexfs_engine::Batch;
 use vexfs_engine::Collections;
 use vexfs_engine::InsertMode;
 use vexfs_engine::Params;
-use vexfs_engine::Search;
+use vexfs_engine::SearchRequest;
 use vexfs_engine::Tuning;
 use vexfs_host::device::Device;
 use vexfs_host::device::RamBackend;
@@ -211,11 +211,11 @@ fn vector(id: u64) -> [u8; 8] {
 /// Searches for everything: each row of the first `floor` must be there, and what is there must be right.
 fn search(all: &Collections, dir: u64, floor: u64) {
     let query = vector(0);
-    let search = Search {
+    let search = SearchRequest {
         queries: &query,
         k: 1000,
         exact: true,
-        ..Search::default()
+        ..SearchRequest::default()
     };
     let found = all.get(dir).expect("opens").search(&search).expect("searches");
     let mut out = [0; 8];

@@ -6,8 +6,8 @@ use vexfs_engine::Batch;
 use vexfs_engine::Collection;
 use vexfs_engine::Found;
 use vexfs_engine::InsertMode;
-use vexfs_engine::Knobs;
-use vexfs_engine::Search;
+use vexfs_engine::SearchParams;
+use vexfs_engine::SearchRequest;
 use vexfs_uapi as uapi;
 
 /// Hits asked for.
@@ -61,25 +61,25 @@ pub fn everything(collection: &Collection) {
     let filter = filter();
     for turn in 0..2 {
         let query = vector(collection, turn);
-        let plain = Search {
+        let plain = SearchRequest {
             queries: &query,
             k: K,
-            ..Search::default()
+            ..SearchRequest::default()
         };
-        let wide = Knobs {
+        let wide = SearchParams {
             ef: 100,
             nprobe: 4,
             rerank: 3,
         };
         let searches = [
             plain,
-            Search { exact: true, ..plain },
-            Search { knobs: wide, ..plain },
-            Search {
+            SearchRequest { exact: true, ..plain },
+            SearchRequest { params: wide, ..plain },
+            SearchRequest {
                 radius: Some(900f32.to_bits()),
                 ..plain
             },
-            Search {
+            SearchRequest {
                 filter: Some(&filter),
                 ..plain
             },

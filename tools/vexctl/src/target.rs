@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use vexfs::Collection;
+use vexfs::CollectionInfo;
 use vexfs::ErrorKind;
-use vexfs::Info;
 use vexfs::OpenOptions;
 use vexfs::Vexfs;
 
@@ -92,7 +92,7 @@ impl Target {
     }
 
     /// The collections directly in a directory, or with `recursive` below it, sorted by path.
-    pub fn list(&self, dir: &Path, recursive: bool) -> Result<Vec<(PathBuf, Info)>> {
+    pub fn list(&self, dir: &Path, recursive: bool) -> Result<Vec<(PathBuf, CollectionInfo)>> {
         if let Some((_, fs)) = &self.image {
             return Ok(fs.collections(dir, recursive).during("list", dir)?);
         }

@@ -16,7 +16,7 @@ use std::hint::black_box;
 use vexfs_benches::read_all;
 use vexfs_benches::thread_time;
 use vexfs_benches::World;
-use vexfs_engine::Search;
+use vexfs_engine::SearchRequest;
 use vexfs_host::mem::Buffer;
 
 fn gigabytes_per_second(bytes: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
@@ -54,10 +54,10 @@ pub fn measure(command: &Command) -> Result<Value> {
         .flat_map(|x| x.to_le_bytes())
         .collect();
     let search = || {
-        let found = world.collection.search(&Search {
+        let found = world.collection.search(&SearchRequest {
             queries: &query,
             k: 10,
-            ..Search::default()
+            ..SearchRequest::default()
         })?;
         ensure!(
             found.hits.len() == 10 && found.scanned == rows as u64,

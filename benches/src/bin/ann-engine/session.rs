@@ -16,12 +16,12 @@ use serde_json::json;
 use serde_json::Value;
 use vexfs_engine::filter::Program;
 use vexfs_engine::Codes;
+use vexfs_engine::CollectionStats;
 use vexfs_engine::IndexKind;
 use vexfs_engine::IndexParams;
-use vexfs_engine::Info;
-use vexfs_engine::Knobs;
 use vexfs_engine::Params;
-use vexfs_engine::Search;
+use vexfs_engine::SearchParams;
+use vexfs_engine::SearchRequest;
 use vexfs_uapi::INDEX_PARAMS;
 
 /// Rows of a batch where inserting is not what is measured.
@@ -62,7 +62,7 @@ fn index_of(command: &Command) -> Result<IndexParams> {
     Ok(IndexParams::new(&params)?)
 }
 
-fn facts(info: &Info) -> Value {
+fn facts(info: &CollectionStats) -> Value {
     json!({
         "rows": info.rows,
         "indexed_rows": info.indexed_rows,
@@ -174,16 +174,16 @@ impl Session {
             below => Some(Program::parse(&filter(below))?),
         };
         let candidates: u32 = command.number("rerank", 0)?;
-        let search = Search {
+        let search = SearchRequest {
             k,
-            knobs: Knobs {
+            params: SearchParams {
                 ef: command.number("ef", 0)?,
                 nprobe: command.number("nprobe", 0)?,
                 rerank: candidates.div_ceil(k.max(1) as u32),
             },
             exact: command.number("exact", 0)? != 0,
             filter: program.as_ref(),
-            ..Search::default()
+            ..SearchRequest::default()
         };
         let mut ids = Vec::with_capacity(4 * k * count);
         let mut cost = vexfs_engine::Cost::default();
@@ -191,7 +191,7 @@ impl Session {
         let clock = Clock::start();
         for pass in 0..passes {
             for (i, query) in files.queries.chunks(row_bytes).take(count).enumerate() {
-                let found = image.collection.search(&Search {
+                let found = image.collection.search(&SearchRequest {
                     queries: query,
                     ..search
                 })?;
@@ -213,7 +213,7 @@ impl Session {
         });
         if program.is_some() {
             // What the planner does for the first query.
-            let explained = image.collection.explain(&Search {
+            let explained = image.collection.explain(&SearchRequest {
                 queries: &files.queries[..row_bytes],
                 ..search
             })?;

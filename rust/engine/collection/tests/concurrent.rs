@@ -4,7 +4,7 @@
 use super::support::World;
 use super::support::UPSERT;
 use crate::Batch;
-use crate::Search;
+use crate::SearchRequest;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::vec::Vec;
@@ -41,11 +41,11 @@ fn a_search_sees_whole_batches_only_and_every_row_exactly_once() {
                     let mut searches = 0;
                     while !done.load(Ordering::Relaxed) || searches < 5 {
                         searches += 1;
-                        let search = Search {
+                        let search = SearchRequest {
                             queries: &query,
                             k: 1000,
                             radius: None,
-                            ..Search::default()
+                            ..SearchRequest::default()
                         };
                         let found = world.collection().search(&search).unwrap();
                         let mut seen: Vec<u64> = found.hits.iter().map(|hit| hit.row.id).collect();

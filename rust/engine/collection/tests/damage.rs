@@ -6,8 +6,8 @@ use super::support::Rows;
 use super::support::World;
 use super::support::PLAIN;
 use super::support::UPSERT;
-use crate::Info;
-use crate::Search;
+use crate::CollectionStats;
+use crate::SearchRequest;
 use crate::Time;
 use std::vec;
 use std::vec::Vec;
@@ -45,11 +45,11 @@ fn use_with(world: &World, bytes: &[u8]) -> Result<(), Error> {
     world.all.forget(world.dir);
     let collection = world.collection();
     let searched = collection
-        .search(&Search {
+        .search(&SearchRequest {
             queries: &ONES,
             k: 5,
             radius: None,
-            ..Search::default()
+            ..SearchRequest::default()
         })
         .map(|_| ());
     // Nothing is appended to a tail that is not understood.
@@ -175,7 +175,7 @@ fn nonsense_with_right_checksums_is_a_clean_error_or_a_working_collection() {
                 collection.drop_cache();
                 assert_eq!(
                     collection.info().unwrap(),
-                    Info {
+                    CollectionStats {
                         memory_bytes: 0,
                         ..info
                     }

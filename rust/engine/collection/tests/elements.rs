@@ -9,7 +9,7 @@ use super::support::UPSERT;
 use crate::Batch;
 use crate::InsertMode;
 use crate::Params;
-use crate::Search;
+use crate::SearchRequest;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -90,11 +90,11 @@ impl Model {
         let query = self.vector();
         let collection = self.world.collection();
         let queries = encode(self.element, &query);
-        let search = Search {
+        let search = SearchRequest {
             queries: &queries,
             k: 30,
             exact: true,
-            ..Search::default()
+            ..SearchRequest::default()
         };
         let found = collection.search(&search).unwrap();
         let mut want: Vec<(f64, u64)> = self

@@ -15,7 +15,7 @@ use crate::filter::Program;
 use crate::Collections;
 use crate::IndexKind;
 use crate::IndexParams;
-use crate::Search;
+use crate::SearchRequest;
 use std::string::ToString;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -451,11 +451,11 @@ fn running_out_of_memory_in_any_operation_on_any_index_leaves_everything_usable(
         let doubt = Expr::Prefix("b".to_string(), "long".to_string());
         for filter in [None, Some(expr), Some(doubt)] {
             let program = filter.map(|filter| Program::parse(&filter.encode()).unwrap());
-            let search = Search {
+            let search = SearchRequest {
                 queries: &query,
                 k: 10,
                 filter: program.as_ref(),
-                ..Search::default()
+                ..SearchRequest::default()
             };
             let mut cold = || {
                 collection.drop_cache();
@@ -527,11 +527,11 @@ fn running_out_of_memory_at_any_allocation_changes_nothing() {
         oracle.check_all(&collection);
 
         let query = random.vector(dim);
-        let search = crate::Search {
+        let search = crate::SearchRequest {
             queries: &query,
             k: 10,
             radius: None,
-            ..crate::Search::default()
+            ..crate::SearchRequest::default()
         };
         failures += starve(|| collection.search(&search), || ());
         failures += starve(|| collection.get(&rows.ids), || ());

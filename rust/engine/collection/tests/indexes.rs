@@ -10,7 +10,7 @@ use super::support::UPSERT;
 use crate::Collection;
 use crate::IndexKind;
 use crate::IndexParams;
-use crate::Search;
+use crate::SearchRequest;
 use std::collections::BTreeSet;
 use std::vec::Vec;
 use vexfs_host::Error;
@@ -21,11 +21,11 @@ const DIM: usize = 16;
 /// The share of the ten nearest rows that searches by the index find.
 fn recall(collection: &Collection, queries: &[u8]) -> f64 {
     let find = |exact| {
-        let search = Search {
+        let search = SearchRequest {
             queries,
             k: 10,
             exact,
-            ..Search::default()
+            ..SearchRequest::default()
         };
         let found = collection.search(&search).unwrap();
         assert!(found.by_query().all(|hits| hits.len() == 10));
@@ -115,10 +115,10 @@ fn an_index_on_disk_is_searched_without_the_vectors_in_memory() {
     });
     collection.build_index(&params, 1, &|_, _| ()).unwrap();
     collection.drop_cache();
-    let search = Search {
+    let search = SearchRequest {
         queries: &rows.vectors[..4 * dim],
         k: 1,
-        ..Search::default()
+        ..SearchRequest::default()
     };
     let found = collection.search(&search).unwrap();
     assert_eq!(found.hits[0].row.id, 0);

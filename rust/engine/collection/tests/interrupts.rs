@@ -11,7 +11,7 @@ use crate::filter::testing::Expr;
 use crate::filter::Program;
 use crate::IndexKind;
 use crate::IndexParams;
-use crate::Search;
+use crate::SearchRequest;
 use std::vec::Vec;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -77,10 +77,10 @@ fn a_signal_anywhere_leaves_a_collection_of_before_or_after() {
         killed += kill(build, || oracle.check_all(&collection));
         oracle.check(&collection, &mut random);
         let query = random.vector(DIM);
-        let search = Search {
+        let search = SearchRequest {
             queries: &query,
             k: 5,
-            ..Search::default()
+            ..SearchRequest::default()
         };
         let cold = || {
             collection.drop_cache();
@@ -128,11 +128,11 @@ fn a_long_filter_is_applied_in_stretches() {
     let tests = (0..1000).map(|n| Expr::Exists(std::format!("z{n:04}"))).collect();
     let program = Program::parse(&Expr::Or(tests).encode()).unwrap();
     let query = random.vector(DIM);
-    let search = Search {
+    let search = SearchRequest {
         queries: &query,
         k: 5,
         filter: Some(&program),
-        ..Search::default()
+        ..SearchRequest::default()
     };
     // A million fields are looked at between so many points, at most.
     let points = 300 * 1000 * 256 / 1_000_000;

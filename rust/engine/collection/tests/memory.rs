@@ -11,7 +11,7 @@ use crate::Collection;
 use crate::Collections;
 use crate::IndexKind;
 use crate::IndexParams;
-use crate::Search;
+use crate::SearchRequest;
 use crate::Time;
 use std::sync::mpsc;
 use std::sync::Mutex;
@@ -63,10 +63,10 @@ fn filled(all: &Collections, dir: u64) -> Arc<Collection> {
 
 fn search(collection: &Collection) {
     let query = Random(3).vector(DIM);
-    let search = Search {
+    let search = SearchRequest {
         queries: &query,
         k: 5,
-        ..Search::default()
+        ..SearchRequest::default()
     };
     assert_eq!(collection.search(&search).unwrap().hits.len(), 5);
 }

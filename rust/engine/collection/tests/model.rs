@@ -7,9 +7,9 @@ use super::support::Rows;
 use super::support::World;
 use super::support::PLAIN;
 use super::support::UPSERT;
+use crate::CollectionStats;
 use crate::IndexKind;
 use crate::IndexParams;
-use crate::Info;
 use std::collections::BTreeSet;
 use std::vec::Vec;
 use vexfs_host::Error;
@@ -74,7 +74,7 @@ fn history_of(mut world: World, seed: u64, dim: usize, steps: u32) {
                 collection.drop_cache();
                 assert_eq!(
                     collection.info().unwrap(),
-                    Info {
+                    CollectionStats {
                         memory_bytes: 0,
                         ..info
                     }

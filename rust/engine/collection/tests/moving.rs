@@ -15,7 +15,7 @@ use super::support::UPSERT;
 use crate::Collections;
 use crate::IndexKind;
 use crate::IndexParams;
-use crate::Search;
+use crate::SearchRequest;
 use crate::Time;
 use crate::Tuning;
 use std::collections::BTreeSet;
@@ -311,10 +311,10 @@ fn running_out_of_memory_anywhere_while_rows_move_changes_nothing() {
         &oracle,
     );
     let query = random.vector(DIM);
-    let search = Search {
+    let search = SearchRequest {
         queries: &query,
         k: 10,
-        ..Search::default()
+        ..SearchRequest::default()
     };
     starve(&mut || collection.search(&search).map(|_| ()), &oracle);
     collection.delete(&[1, 2, 3]).unwrap();
@@ -391,10 +391,10 @@ fn a_search_sees_one_moment_while_rows_are_replaced_and_moved() {
         let reader = scope.spawn(|| {
             let mut last = 0.0;
             while !done.load(Ordering::Relaxed) {
-                let search = Search {
+                let search = SearchRequest {
                     queries: &query,
                     k: 1000,
-                    ..Search::default()
+                    ..SearchRequest::default()
                 };
                 let found = world.collection().search(&search).unwrap();
                 let mut seen: Vec<u64> = found.hits.iter().map(|hit| hit.row.id).collect();
@@ -452,10 +452,10 @@ fn an_answer_keeps_its_rows_when_their_segment_is_merged_away() {
     collection.insert(&rows.batch(), PLAIN).unwrap();
     assert!(collection.maintain(1, &|_, _| ()).unwrap());
     collection.drop_cache();
-    let search = Search {
+    let search = SearchRequest {
         queries: &rows.vectors[..4 * DIM],
         k: 600,
-        ..Search::default()
+        ..SearchRequest::default()
     };
     let found = collection.search(&search).unwrap();
     collection.delete(&rows.ids[..500]).unwrap();

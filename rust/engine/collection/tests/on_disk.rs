@@ -8,7 +8,7 @@ use super::support::World;
 use super::support::UPSERT;
 use crate::IndexKind;
 use crate::IndexParams;
-use crate::Search;
+use crate::SearchRequest;
 use vexfs_host::device::RecordingBackend;
 use vexfs_host::Error;
 use vexfs_simd::Metric;
@@ -54,10 +54,10 @@ fn searches_read_what_is_not_in_memory_and_hold_less_of_it() {
         let mut reads = 0;
         for id in [3, 99, 1234] {
             let query = oracle.rows[&id].0.clone();
-            let search = Search {
+            let search = SearchRequest {
                 queries: &query,
                 k: 5,
-                ..Search::default()
+                ..SearchRequest::default()
             };
             let found = collection.search(&search).unwrap();
             assert_eq!((found.hits.len(), found.hits[0].row.id), (5, id));
@@ -86,10 +86,10 @@ fn a_read_that_fails_fails_the_search_only() {
     collection.insert(&rows.batch(), UPSERT).unwrap();
     collection.build_index(&graph(100), 1, &|_, _| ()).unwrap();
     let query = random.vector(DIM);
-    let search = Search {
+    let search = SearchRequest {
         queries: &query,
         k: 5,
-        ..Search::default()
+        ..SearchRequest::default()
     };
     let ids = || {
         let found = collection.search(&search)?;

@@ -13,7 +13,7 @@ use crate::Collection;
 use crate::IndexKind;
 use crate::IndexParams;
 use crate::Permit;
-use crate::Search;
+use crate::SearchRequest;
 use crate::Tuning;
 use crate::Work;
 use std::sync::atomic::AtomicBool;
@@ -386,10 +386,10 @@ fn a_search_that_waits_for_rows_to_be_loaded_can_be_killed() {
     collection.insert(&rows.batch(), UPSERT).unwrap();
     collection.drop_cache();
     let query = random.vector(DIM);
-    let search = Search {
+    let search = SearchRequest {
         queries: &query,
         k: 3,
-        ..Search::default()
+        ..SearchRequest::default()
     };
     {
         let _writer = collection.writer.write();

@@ -16,7 +16,7 @@ use crate::payload::Value;
 use crate::Collection;
 use crate::IndexKind;
 use crate::IndexParams;
-use crate::Search;
+use crate::SearchRequest;
 use crate::Time;
 use crate::Tuning;
 use std::string::ToString;
@@ -144,10 +144,10 @@ fn a_hit_of_an_index_on_disk_reads_its_row_alone() {
     });
     let (_, world, oracle) = sample(Some(disk));
     let collection = world.collection();
-    let search = Search {
+    let search = SearchRequest {
         queries: &oracle.rows[&99].0,
         k: 3,
-        ..Search::default()
+        ..SearchRequest::default()
     };
     let found = collection.search(&search).unwrap();
     let before = collection.memory_bytes();
@@ -172,11 +172,11 @@ fn a_filter_that_the_field_indexes_answer_reads_no_payloads() {
     let filter = |expr: &Expr| Program::parse(&expr.encode()).unwrap();
     let equals = |n: i64| Expr::In("n".to_string(), std::vec![Val::I64(n)]);
     let search = |program: &Program| {
-        let search = Search {
+        let search = SearchRequest {
             queries: &oracle.rows[&99].0,
             k: 3,
             filter: Some(program),
-            ..Search::default()
+            ..SearchRequest::default()
         };
         let found = collection.search(&search).unwrap();
         found.hits.iter().map(|hit| hit.row.id).collect::<Vec<u64>>()
@@ -229,10 +229,10 @@ fn a_damaged_row_is_an_error_and_never_a_wrong_answer() {
         assert!(damaged(4321));
         // Once read through, the others are known to be as they were.
         assert_eq!(damaged(17), !read_before);
-        let search = Search {
+        let search = SearchRequest {
             queries: &oracle.rows[&17].0,
             k: 1,
-            ..Search::default()
+            ..SearchRequest::default()
         };
         assert!(matches!(collection.search(&search).err(), Some(Error::Corrupt(_))));
         world.fs.write(file, place, &oracle.rows[&4321].0, Time::now()).unwrap();

@@ -10,7 +10,7 @@ use super::support::UPSERT;
 use crate::limits;
 use crate::Batch;
 use crate::InsertMode;
-use crate::Search;
+use crate::SearchRequest;
 use crate::Time;
 use std::vec;
 use std::vec::Vec;
@@ -138,11 +138,11 @@ fn bad_searches_and_reads_are_refused() {
     let collection = world.collection();
     let q = bytes([1.0, 2.0]);
     let search = |queries: &[u8], k, radius| {
-        collection.search(&Search {
+        collection.search(&SearchRequest {
             queries,
             k,
             radius,
-            ..Search::default()
+            ..SearchRequest::default()
         })
     };
     assert!(search(&q, 1, None).is_ok());
@@ -174,11 +174,11 @@ fn the_largest_k_and_an_infinite_radius_return_every_row_in_order() {
     collection.insert(&rows.without_ids(), PLAIN).unwrap();
     let radius = Some(f32::INFINITY.to_bits());
     let found = collection
-        .search(&Search {
+        .search(&SearchRequest {
             queries: &rows.vectors[..12],
             k: limits::K_MAX,
             radius,
-            ..Search::default()
+            ..SearchRequest::default()
         })
         .unwrap();
     assert_eq!(found.hits.len(), 500);
@@ -205,11 +205,11 @@ fn a_radius_is_inclusive_and_zero_finds_equal_vectors_only() {
         )
         .unwrap();
     let ids = |radius: f32| {
-        let search = Search {
+        let search = SearchRequest {
             queries: &bytes([0.0]),
             k: 10,
             radius: Some(radius.to_bits()),
-            ..Search::default()
+            ..SearchRequest::default()
         };
         collection
             .search(&search)
@@ -279,11 +279,11 @@ fn an_answer_keeps_its_rows_when_they_are_deleted_and_the_cache_is_dropped() {
     let rows = Rows::random(&mut random, 0..10, 4);
     collection.insert(&rows.batch(), PLAIN).unwrap();
     let found = collection
-        .search(&Search {
+        .search(&SearchRequest {
             queries: &rows.vectors[..16],
             k: 1,
             radius: None,
-            ..Search::default()
+            ..SearchRequest::default()
         })
         .unwrap();
     let id = found.hits[0].row.id as usize;
@@ -297,11 +297,11 @@ fn an_answer_keeps_its_rows_when_they_are_deleted_and_the_cache_is_dropped() {
     drop(found);
     assert_eq!(collection.memory_bytes(), 0);
     assert!(collection
-        .search(&Search {
+        .search(&SearchRequest {
             queries: &out,
             k: 1,
             radius: None,
-            ..Search::default()
+            ..SearchRequest::default()
         })
         .unwrap()
         .hits

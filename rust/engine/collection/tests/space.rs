@@ -8,7 +8,7 @@ use super::support::World;
 use super::support::PLAIN;
 use super::support::UPSERT;
 use crate::Batch;
-use crate::Search;
+use crate::SearchRequest;
 use crate::Time;
 use std::vec::Vec;
 use vexfs_simd::Metric;
@@ -75,11 +75,11 @@ fn a_search_that_began_before_a_rewrite_ends_as_it_began() {
     let rows = Rows::random(&mut random, 0..1000, 512);
     collection.insert(&rows.without_ids(), PLAIN).unwrap();
     let found = collection
-        .search(&Search {
+        .search(&SearchRequest {
             queries: &rows.vectors[..2048],
             k: 1000,
             radius: None,
-            ..Search::default()
+            ..SearchRequest::default()
         })
         .unwrap();
     collection.delete(&rows.ids[..900]).unwrap();
@@ -90,11 +90,11 @@ fn a_search_that_began_before_a_rewrite_ends_as_it_began() {
         assert_eq!(out, rows.vectors[2048 * hit.row.id as usize..][..2048]);
     }
     let found = collection
-        .search(&Search {
+        .search(&SearchRequest {
             queries: &rows.vectors[..2048],
             k: 1000,
             radius: None,
-            ..Search::default()
+            ..SearchRequest::default()
         })
         .unwrap();
     assert_eq!(found.hits.len(), 100);

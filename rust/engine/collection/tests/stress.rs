@@ -7,7 +7,7 @@ use super::support::UPSERT;
 use crate::Batch;
 use crate::IndexKind;
 use crate::IndexParams;
-use crate::Search;
+use crate::SearchRequest;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -53,11 +53,11 @@ fn search(world: &World, seed: u64, done: &AtomicBool) {
     let mut random = Random(seed);
     while !done.load(Ordering::Relaxed) {
         let query = random.vector(DIM);
-        let search = Search {
+        let search = SearchRequest {
             queries: &query,
             k: 1 + random.below(50) as usize,
             exact: random.below(3) == 0,
-            ..Search::default()
+            ..SearchRequest::default()
         };
         let collection = world.collection();
         let found = collection.search(&search).unwrap();

@@ -9,7 +9,7 @@ use crate::Collection;
 use crate::Collections;
 use crate::InsertMode;
 use crate::Params;
-use crate::Search;
+use crate::SearchRequest;
 use crate::Time;
 use crate::Tuning;
 use std::collections::BTreeMap;
@@ -276,12 +276,12 @@ impl Oracle {
         let queries: Vec<Vec<u8>> = (0..count).map(|_| random.vector(self.dim)).collect();
         let k = 1 + random.below(40) as usize;
         let radius = (random.below(2) == 0).then(|| random.below(60) as f32 - 10.0);
-        let search = Search {
+        let search = SearchRequest {
             queries: &queries.concat(),
             k,
             radius: radius.map(f32::to_bits),
             exact: true,
-            ..Search::default()
+            ..SearchRequest::default()
         };
         let found = collection.search(&search).unwrap();
         self.check_plausible(collection, &search);
@@ -319,9 +319,9 @@ impl Oracle {
 
     /// Checks what is true of a search that may use indexes: hits are live rows, each once, as many as there can be, with the
     /// distances that they have.
-    fn check_plausible(&self, collection: &Collection, search: &Search<'_>) {
+    fn check_plausible(&self, collection: &Collection, search: &SearchRequest<'_>) {
         let metric = collection.params().metric();
-        let search = Search {
+        let search = SearchRequest {
             exact: false,
             radius: None,
             ..*search

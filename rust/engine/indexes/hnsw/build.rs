@@ -89,7 +89,7 @@ pub(super) fn finish(inserter: &Inserter<'_>, shape: Shape, count: usize) -> Res
             select.from.clear();
             layer.read(node, &mut select.from)?;
             if select.from.len() > layer.degree {
-                layer.shorten(node, true, &mut select, &inserter.choice)?;
+                layer.shorten(node, true, &mut select, &inserter.heuristic)?;
                 select.from.clear();
                 layer.read(node, &mut select.from)?;
             }

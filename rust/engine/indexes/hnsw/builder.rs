@@ -217,7 +217,7 @@ impl<'a> DraftLayer<'a> {
     }
 
     /// Adds a neighbour to a node, and shortens the list if it has no room. The caller holds the node's lock.
-    pub(super) fn add(&self, node: u32, new: Candidate, select: &mut Select, choice: &Choice<'_>) -> Result {
+    pub(super) fn add(&self, node: u32, new: Candidate, select: &mut Select, heuristic: &Heuristic<'_>) -> Result {
         let (links, keys) = (self.list(self.links, node), self.list(self.keys, node));
         for (link, key) in links.iter().zip(keys) {
             let present = link.load(Relaxed);
@@ -233,14 +233,14 @@ impl<'a> DraftLayer<'a> {
         select.from.clear();
         self.read(node, &mut select.from)?;
         select.from.push(Candidate { settled: false, ..new })?;
-        self.shorten(node, false, select, choice)
+        self.shorten(node, false, select, heuristic)
     }
 
     /// Makes the best of `select.from` a node's neighbours; with `fill`, the nearest of the others too while there is room. The
     /// caller holds the node's lock.
-    pub(super) fn shorten(&self, node: u32, fill: bool, select: &mut Select, choice: &Choice<'_>) -> Result {
+    pub(super) fn shorten(&self, node: u32, fill: bool, select: &mut Select, heuristic: &Heuristic<'_>) -> Result {
         select.sort()?;
-        select.run(choice.kernels, &choice.rows, self.degree)?;
+        select.run(heuristic.kernels, &heuristic.rows, self.degree)?;
         let settled = select.chosen.len();
         if fill {
             select.fill(self.degree)?;
@@ -251,7 +251,7 @@ impl<'a> DraftLayer<'a> {
 }
 
 /// What the heuristic is given.
-pub(super) struct Choice<'a> {
+pub(super) struct Heuristic<'a> {
     pub(super) kernels: Kernels,
     pub(super) rows: Rows<'a>,
 }

@@ -192,7 +192,7 @@ fn adopt(
     inserter.compare(row, hand)?;
     let select = &mut hand.select;
     if dropped {
-        layer.shorten(node, false, select, &inserter.choice)?;
+        layer.shorten(node, false, select, &inserter.heuristic)?;
     } else {
         layer.write(node, &select.from, 0);
     }

@@ -7,8 +7,8 @@
 //! found is compared by full vectors before neighbours are chosen.
 
 use super::builder::room;
-use super::builder::Choice;
 use super::builder::DraftLayer;
+use super::builder::Heuristic;
 use super::builder::Locks;
 use super::codes::Coding;
 use super::codes::Work;
@@ -101,7 +101,7 @@ impl Rough {
 
 /// A graph that is being built, as its threads see it.
 pub(super) struct Inserter<'a> {
-    pub(super) choice: Choice<'a>,
+    pub(super) heuristic: Heuristic<'a>,
     pub(super) layers: Vec<DraftLayer<'a>>,
     pub(super) locks: Locks,
     rough: Option<Box<Rough>>,
@@ -122,7 +122,7 @@ impl<'a> Inserter<'a> {
         entry: u32,
     ) -> Result<Self> {
         let mut inserter = Self {
-            choice: Choice {
+            heuristic: Heuristic {
                 kernels: b.kernels,
                 rows: b.rows,
             },
@@ -186,17 +186,17 @@ impl<'a> Inserter<'a> {
 
     /// Inserts a row at its levels.
     pub(super) fn insert(&self, row: u32, hand: &mut Hand) -> Result {
-        let query = self.choice.rows.query(row as usize).ok_or(MISSING)?;
-        let kernels = self.choice.kernels;
+        let query = self.heuristic.rows.query(row as usize).ok_or(MISSING)?;
+        let kernels = self.heuristic.kernels;
         let Some(rough) = &self.rough else {
-            let rows = self.choice.rows;
+            let rows = self.heuristic.rows;
             return self.insert_by(row, &Full { kernels, query, rows }, hand);
         };
         let (mut code, mut vector) = (core::mem::take(&mut hand.code), core::mem::take(&mut hand.vector));
         let inserted = rough.coding.with_query(
             kernels,
             (&rough.params, &rough.codes),
-            (rough.stride, 0, self.choice.rows.count()),
+            (rough.stride, 0, self.heuristic.rows.count()),
             &query,
             (&mut code, &mut vector),
             Insert {
@@ -240,8 +240,8 @@ impl<'a> Inserter<'a> {
             rows.push(candidate.row)?;
         }
         keys.resize(rows.len(), 0)?;
-        let query = self.choice.rows.query(row as usize).ok_or(MISSING)?;
-        let Choice { kernels, rows: all, .. } = &self.choice;
+        let query = self.heuristic.rows.query(row as usize).ok_or(MISSING)?;
+        let Heuristic { kernels, rows: all, .. } = &self.heuristic;
         kernels.gather(&query, all, rows, keys).map_err(|_| MISSING)?;
         for (candidate, key) in select.from.iter_mut().zip(keys.iter()) {
             candidate.key = *key;
@@ -268,7 +268,7 @@ impl<'a> Inserter<'a> {
             self.compare(row, hand)?;
         }
         let Hand { select, chosen, .. } = hand;
-        select.run(self.choice.kernels, &self.choice.rows, self.shape.m)?;
+        select.run(self.heuristic.kernels, &self.heuristic.rows, self.shape.m)?;
         chosen.clear();
         for one in select.chosen.iter() {
             chosen.push(Candidate { settled: true, ..*one })?;
@@ -299,7 +299,7 @@ impl<'a> Inserter<'a> {
                 settled: false,
             };
             self.locks
-                .with(one.node, || layer.add(one.node, back, select, &self.choice))?;
+                .with(one.node, || layer.add(one.node, back, select, &self.heuristic))?;
         }
         Ok(())
     }

@@ -29,10 +29,10 @@ use crate::index::Costs;
 use crate::index::Index;
 use crate::index::IndexParams;
 use crate::index::Kind;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Opening;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use crate::index::Sections;
 use crate::pool::Pool;
 use codes::Coding;
@@ -116,11 +116,17 @@ impl<R> Kind<R> for Hnsw {
 
 impl Index for Hnsw {
     #[inline(never)] // own frame
-    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
-        self.walk_and_rank(scope, query, knobs, nearest)
+    fn search(
+        &self,
+        scope: &Scope<'_>,
+        query: &Query<'_>,
+        params: &SearchParams,
+        nearest: &mut Nearest,
+    ) -> Result<Cost> {
+        self.walk_and_rank(scope, query, params, nearest)
     }
 
-    fn cost(&self, costs: &Costs, knobs: &Knobs, k: usize, matching: u64) -> u64 {
+    fn cost(&self, costs: &Costs, params: &SearchParams, k: usize, matching: u64) -> u64 {
         let shape = &self.graph.shape;
         let bytes = match shape.codes {
             Codes::None => costs.bytes,
@@ -128,7 +134,7 @@ impl Index for Hnsw {
             Codes::Bf16 => 2 * costs.dim,
             Codes::Binary => costs.dim / 8,
         };
-        let width = width(costs, knobs, matching).max(k as u64);
+        let width = width(costs, params, matching).max(k as u64);
         let cost = graph::compared(width).saturating_mul(costs.node(bytes));
         if two_hops(costs, matching) {
             let m = shape.m as u64;
@@ -140,10 +146,10 @@ impl Index for Hnsw {
         cost.saturating_add(more.saturating_mul(PASSED_PERCENT) / 100)
     }
 
-    fn tuned(&self, costs: &Costs, knobs: &Knobs, matching: u64) -> Knobs {
-        let mut tuned = *knobs;
+    fn tuned(&self, costs: &Costs, params: &SearchParams, matching: u64) -> SearchParams {
+        let mut tuned = *params;
         if matching < costs.rows {
-            tuned.ef = u32::try_from(width(costs, knobs, matching)).unwrap_or(u32::MAX);
+            tuned.ef = u32::try_from(width(costs, params, matching)).unwrap_or(u32::MAX);
         }
         tuned
     }
@@ -170,8 +176,8 @@ fn two_hops(costs: &Costs, matching: u64) -> bool {
 
 /// The width of a search. A walk that looks behind rows misses a little: with a quarter more width it finds as much as others do
 /// (0.948 instead of 0.956 of ten rows of 384 dimensions, at width 32 and a tenth of the rows).
-fn width(costs: &Costs, knobs: &Knobs, matching: u64) -> u64 {
-    let ef = search::ef(knobs) as u64;
+fn width(costs: &Costs, params: &SearchParams, matching: u64) -> u64 {
+    let ef = search::ef(params) as u64;
     match two_hops(costs, matching) {
         true => ef.saturating_add(ef / 4),
         false => ef,

@@ -14,9 +14,9 @@ use super::scratch::Scratch;
 use super::Hnsw;
 use crate::index::Codes;
 use crate::index::Cost;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use vexfs_host::mem::Vec;
 use vexfs_host::Error;
 use vexfs_host::Result;
@@ -30,8 +30,8 @@ const EF_MAX: usize = 1 << 16;
 const RERANK: usize = 2;
 
 /// The width that a search is asked for.
-pub(super) fn ef(knobs: &Knobs) -> usize {
-    match knobs.ef {
+pub(super) fn ef(params: &SearchParams) -> usize {
+    match params.ef {
         0 => EF,
         ef => ef as usize,
     }
@@ -43,7 +43,7 @@ impl Hnsw {
         &self,
         scope: &Scope<'_>,
         query: &Query<'_>,
-        knobs: &Knobs,
+        params: &SearchParams,
         nearest: &mut Nearest,
     ) -> Result<Cost> {
         let mut cost = Cost::default();
@@ -54,7 +54,7 @@ impl Hnsw {
         if accepted == 0 {
             return Ok(cost);
         }
-        let width = ef(knobs).min(EF_MAX).max(nearest.k());
+        let width = ef(params).min(EF_MAX).max(nearest.k());
         let make = || Scratch::new(self.graph.count, self.graph.shape.degree(0));
         self.pool.with(make, |scratch| {
             self.find(scope, query, width, accepted, scratch, &mut cost)?;
@@ -63,7 +63,7 @@ impl Hnsw {
                     Some(_) => !scratch.walk.beam.is_full() && scratch.walk.beam.len() < accepted,
                     None => scratch.walk.beam.len() < nearest.k().min(accepted),
                 };
-            let multiple = match (self.graph.shape.codes, knobs.rerank) {
+            let multiple = match (self.graph.shape.codes, params.rerank) {
                 (Codes::None, _) => {
                     let beam = &scratch.walk.beam;
                     return beam.iter().try_for_each(|(key, row)| nearest.offer(key, row));

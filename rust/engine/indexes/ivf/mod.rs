@@ -26,10 +26,10 @@ use crate::index::Costs;
 use crate::index::Index;
 use crate::index::IndexParams;
 use crate::index::Kind;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Opening;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use crate::index::Sections;
 use crate::kmeans::fits;
 use crate::pool::bytes_of;
@@ -87,8 +87,8 @@ pub(crate) fn default_lists(rows: usize) -> usize {
 
 /// The number of lists to look into. If the user does not say it, it is what took SIFT and text embeddings of 25,000 to 100,000
 /// rows to a recall of about 0.95.
-pub(crate) fn probes(knobs: &Knobs, lists: usize) -> usize {
-    match knobs.nprobe {
+pub(crate) fn probes(params: &SearchParams, lists: usize) -> usize {
+    match params.nprobe {
         0 => (32 + lists / 32).min(lists),
         probes => probes as usize,
     }
@@ -123,25 +123,31 @@ impl<R> Kind<R> for Ivf {
 
 impl Index for Ivf {
     #[inline(never)] // own frame
-    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
+    fn search(
+        &self,
+        scope: &Scope<'_>,
+        query: &Query<'_>,
+        params: &SearchParams,
+        nearest: &mut Nearest,
+    ) -> Result<Cost> {
         self.scratch.with(
             || Scratch::new(&self.lists),
-            |scratch| self.search_with(scratch, scope, query, knobs, nearest),
+            |scratch| self.search_with(scratch, scope, query, params, nearest),
         )
     }
 
-    fn cost(&self, costs: &Costs, knobs: &Knobs, _k: usize, matching: u64) -> u64 {
+    fn cost(&self, costs: &Costs, params: &SearchParams, _k: usize, matching: u64) -> u64 {
         let (lists, probes) = (
             self.lists.count() as u64,
-            probes_for(costs, self.lists.count(), knobs, matching),
+            probes_for(costs, self.lists.count(), params, matching),
         );
         let accepted = scale(matching, probes, lists);
         let looked_at = scale(costs.rows, probes, lists);
         costs.scan(lists.saturating_add(accepted)).saturating_add(looked_at)
     }
 
-    fn tuned(&self, costs: &Costs, knobs: &Knobs, matching: u64) -> Knobs {
-        tuned(costs, self.lists.count(), knobs, matching)
+    fn tuned(&self, costs: &Costs, params: &SearchParams, matching: u64) -> SearchParams {
+        tuned(costs, self.lists.count(), params, matching)
     }
 
     fn trim(&self) -> u64 {
@@ -155,8 +161,8 @@ impl Index for Ivf {
 
 /// Lists to look into, if only the matching rows count. The nearest of few rows are farther away than the nearest of all,
 /// and in more lists: half as many again are looked into for each time that the matching rows halve.
-pub(crate) fn probes_for(costs: &Costs, lists: usize, knobs: &Knobs, matching: u64) -> u64 {
-    let probes = probes(knobs, lists) as u64;
+pub(crate) fn probes_for(costs: &Costs, lists: usize, params: &SearchParams, matching: u64) -> u64 {
+    let probes = probes(params, lists) as u64;
     let halves = costs
         .rows
         .checked_div(matching)
@@ -167,11 +173,11 @@ pub(crate) fn probes_for(costs: &Costs, lists: usize, knobs: &Knobs, matching: u
     probes.saturating_add(more).saturating_add(partly).min(lists as u64)
 }
 
-/// Knobs that look into as many lists as it takes if only the matching rows count.
-pub(crate) fn tuned(costs: &Costs, lists: usize, knobs: &Knobs, matching: u64) -> Knobs {
-    let mut tuned = *knobs;
+/// SearchParams that look into as many lists as it takes if only the matching rows count.
+pub(crate) fn tuned(costs: &Costs, lists: usize, params: &SearchParams, matching: u64) -> SearchParams {
+    let mut tuned = *params;
     if matching < costs.rows {
-        tuned.nprobe = u32::try_from(probes_for(costs, lists, knobs, matching)).unwrap_or(u32::MAX);
+        tuned.nprobe = u32::try_from(probes_for(costs, lists, params, matching)).unwrap_or(u32::MAX);
     }
     tuned
 }
@@ -182,10 +188,10 @@ impl Ivf {
         scratch: &mut Scratch,
         scope: &Scope<'_>,
         query: &Query<'_>,
-        knobs: &Knobs,
+        params: &SearchParams,
         nearest: &mut Nearest,
     ) -> Result<Cost> {
-        let probes = probes(knobs, self.lists.count());
+        let probes = probes(params, self.lists.count());
         fits(scope.kernels.unpack_query(query, &mut scratch.vector))?;
         scratch
             .probes

@@ -5,9 +5,9 @@ use crate::bits::Bits;
 use crate::index::Build;
 use crate::index::Cost;
 use crate::index::IndexParams;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use crate::index::Sections;
 use crate::kmeans::Random;
 use std::vec;
@@ -151,14 +151,14 @@ impl Data {
     /// The share of the ten nearest rows that a search finds, over all queries.
     pub(crate) fn recall(
         &self,
-        knobs: &Knobs,
+        params: &SearchParams,
         accept: Option<&Bits>,
-        search: impl Fn(&Scope<'_>, &Query<'_>, &Knobs, &mut Nearest) -> Result<Cost>,
+        search: impl Fn(&Scope<'_>, &Query<'_>, &SearchParams, &mut Nearest) -> Result<Cost>,
     ) -> f64 {
         let (mut hits, mut all) = (0, 0);
         for query in self.queries() {
             let mut nearest = Nearest::new(10, self.count, u32::MAX).unwrap();
-            search(&self.scope(accept), &query, knobs, &mut nearest).unwrap();
+            search(&self.scope(accept), &query, params, &mut nearest).unwrap();
             let found = nearest.into_sorted();
             let exact = self.exact(&query, 10, accept);
             assert_eq!(found.len(), exact.len(), "rows that exist were not returned");

@@ -38,7 +38,7 @@ fn every_element_and_metric_reaches_its_recall_with_defaults() {
             p.nlist = 0;
         });
         let index = open(&data, 3000, &params);
-        let recall = data.recall(&Knobs::default(), None, |s, q, k, n| index.search(s, q, k, n));
+        let recall = data.recall(&SearchParams::default(), None, |s, q, k, n| index.search(s, q, k, n));
         assert!(recall >= 0.95, "{space:?}: {recall}");
     }
 }
@@ -48,11 +48,11 @@ fn looking_into_all_lists_is_exact_search() {
     for space in spaces(9) {
         let data = Data::new(space, 700, 20);
         let index = open(&data, 700, &params());
-        let knobs = Knobs {
+        let params = SearchParams {
             nprobe: 40,
-            ..Knobs::default()
+            ..SearchParams::default()
         };
-        let recall = data.recall(&knobs, None, |s, q, k, n| index.search(s, q, k, n));
+        let recall = data.recall(&params, None, |s, q, k, n| index.search(s, q, k, n));
         assert_eq!(recall, 1.0, "{space:?}");
     }
 }
@@ -61,15 +61,15 @@ fn looking_into_all_lists_is_exact_search() {
 fn with_a_filter_k_rows_come_back_if_there_are_k() {
     let data = Data::new(f32s(Metric::L2), 3000, 10);
     let index = open(&data, 3000, &params());
-    let knobs = Knobs {
+    let params = SearchParams {
         nprobe: 1,
-        ..Knobs::default()
+        ..SearchParams::default()
     };
     for every in [2, 10, 100, 290, 1000, 5000] {
         let mut accept = Bits::new(3000).unwrap();
         (0..3000).filter(|row| row % every == 7).for_each(|row| accept.set(row));
         // `recall` checks the number of rows.
-        data.recall(&knobs, Some(&accept), |s, q, k, n| index.search(s, q, k, n));
+        data.recall(&params, Some(&accept), |s, q, k, n| index.search(s, q, k, n));
     }
 }
 
@@ -97,7 +97,7 @@ fn damaged_sections_are_refused_or_harmless() {
                 for query in data.queries() {
                     let mut nearest = Nearest::new(10, 300, u32::MAX).unwrap();
                     index
-                        .search(&data.scope(None), &query, &Knobs::default(), &mut nearest)
+                        .search(&data.scope(None), &query, &SearchParams::default(), &mut nearest)
                         .unwrap();
                     assert_eq!(nearest.len(), 10);
                 }
@@ -135,7 +135,7 @@ fn few_rows_are_found_all() {
             for query in data.queries() {
                 let mut nearest = Nearest::new(20, count, u32::MAX).unwrap();
                 index
-                    .search(&data.scope(None), &query, &Knobs::default(), &mut nearest)
+                    .search(&data.scope(None), &query, &SearchParams::default(), &mut nearest)
                     .unwrap();
                 assert_eq!(nearest.into_sorted().to_vec(), data.exact(&query, 20, None));
             }
@@ -152,7 +152,12 @@ fn a_search_that_is_told_to_stop_says_that_it_did() {
         ..data.scope(None)
     };
     let mut nearest = Nearest::new(10, 500, u32::MAX).unwrap();
-    let cost = index.search(&scope, &data.queries().next().unwrap(), &Knobs::default(), &mut nearest);
+    let cost = index.search(
+        &scope,
+        &data.queries().next().unwrap(),
+        &SearchParams::default(),
+        &mut nearest,
+    );
     assert!(cost.unwrap().stopped);
     assert_eq!(nearest.len(), 0);
 }
@@ -177,7 +182,7 @@ fn out_of_memory_is_an_error_wherever_it_happens() {
             let mut nearest = Nearest::new(10, 300, u32::MAX)?;
             let query = data.queries().next().unwrap();
             index
-                .search(&data.scope(None), &query, &Knobs::default(), &mut nearest)
+                .search(&data.scope(None), &query, &SearchParams::default(), &mut nearest)
                 .map(|_| ())
         });
         fail_allocations_after(None);

@@ -24,9 +24,9 @@ use super::Lsh;
 use crate::heap;
 use crate::index::Build;
 use crate::index::Index as _;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use vexfs_host::mem::Buffer;
 use vexfs_host::mem::Vec;
 use vexfs_host::relax;
@@ -73,7 +73,7 @@ struct Truth {
 
 /// A shape with its probes and exact comparisons.
 #[derive(Clone, Copy)]
-struct Choice {
+struct Tuning {
     cost: u64,
     shape: Shape,
     probes: u32,
@@ -119,20 +119,20 @@ pub(super) fn build(b: &Build<'_>) -> Result<Lsh> {
     };
     // Rows have nearer rows than queries that are none: a tenth of what is left to 1 makes up for it.
     let target = target + 1000u32.saturating_sub(target) / 10;
-    let choice = choose(b, &projector, &thresholds, &truth, target)?;
-    finished(b, &choice, scale, (&projector, thresholds, sketches), (&truth, target))
+    let tuning = choose(b, &projector, &thresholds, &truth, target)?;
+    finished(b, &tuning, scale, (&projector, thresholds, sketches), (&truth, target))
 }
 
 /// Makes the index of what was chosen, and sees to it that it reaches its target.
 #[inline(never)] // own frame
 fn finished(
     b: &Build<'_>,
-    choice: &Choice,
+    tuning: &Tuning,
     scale: u32,
     parts: (&Projector, Vec<i32>, Buffer),
     (truth, target): (&Truth, u32),
 ) -> Result<Lsh> {
-    let mut lsh = hashed(b, choice, scale, parts)?;
+    let mut lsh = hashed(b, tuning, scale, parts)?;
     raise(b, &mut lsh, truth, target)?;
     let total = 3 * b.rows.count() as u64;
     (b.progress)(total, total);
@@ -143,16 +143,16 @@ fn finished(
 #[inline(never)] // own frame
 fn hashed(
     b: &Build<'_>,
-    choice: &Choice,
+    tuning: &Tuning,
     scale: u32,
     (projector, thresholds, mut sketches): (&Projector, Vec<i32>, Buffer),
 ) -> Result<Lsh> {
     let rows = &b.rows;
     let (space, count, seed) = (rows.space(), rows.count(), b.params.seed);
     let mut buckets = Vec::new();
-    buckets.resize(count.checked_mul(choice.shape.tables).ok_or(Error::Overflow)?, 0u32)?;
-    let functions = Functions::new(&choice.shape, seed, &thresholds)?;
-    if choice.shape.tables > 0 {
+    buckets.resize(count.checked_mul(tuning.shape.tables).ok_or(Error::Overflow)?, 0u32)?;
+    let functions = Functions::new(&tuning.shape, seed, &thresholds)?;
+    if tuning.shape.tables > 0 {
         tables::hash_rows(
             &tables::Hashing {
                 kernels: b.kernels,
@@ -167,14 +167,14 @@ fn hashed(
         )?;
     }
     let derived = Derived {
-        shape: choice.shape,
+        shape: tuning.shape,
         scale,
-        probes: choice.probes,
-        rerank: choice.rerank,
-        candidates: choice.candidates,
+        probes: tuning.probes,
+        rerank: tuning.rerank,
+        candidates: tuning.candidates,
         seed,
     };
-    let tables = Tables::build(&choice.shape, count, &buckets)?;
+    let tables = Tables::build(&tuning.shape, count, &buckets)?;
     drop(buckets);
     Lsh::assemble(&space, derived, thresholds, sketches, tables)
 }
@@ -278,7 +278,7 @@ struct Sample {
 
 /// Finds the cheapest shape.
 #[inline(never)] // own frame
-fn choose(b: &Build<'_>, projector: &Projector, thresholds: &Vec<i32>, truth: &Truth, target: u32) -> Result<Choice> {
+fn choose(b: &Build<'_>, projector: &Projector, thresholds: &Vec<i32>, truth: &Truth, target: u32) -> Result<Tuning> {
     let count = b.rows.count();
     let none = Shape {
         family: Family::Hyperplanes,
@@ -297,7 +297,7 @@ fn choose(b: &Build<'_>, projector: &Projector, thresholds: &Vec<i32>, truth: &T
         .get(at as usize)
         .map_or(0, |rank| rank.saturating_add(1))
         .max(NEAR as u32);
-    let mut best = Choice {
+    let mut best = Tuning {
         cost: count as u64 * COST_SKETCH_SCAN + u64::from(rerank) * exact,
         shape: none,
         probes: 0,
@@ -415,7 +415,7 @@ fn grid(step: usize) -> usize {
 
 impl Trial<'_> {
     /// Tries a shape; whether it came near enough to the best that variants of it may be worth a try.
-    fn run(&mut self, seed: u64, thresholds: &[i32], shape: &Shape, best: &mut Choice) -> Result<bool> {
+    fn run(&mut self, seed: u64, thresholds: &[i32], shape: &Shape, best: &mut Tuning) -> Result<bool> {
         let functions = Functions::new(shape, seed, thresholds)?;
         let near = self.truth.near.len();
         let known = self.truth.queries.len() + near;
@@ -506,8 +506,8 @@ impl Trial<'_> {
         self.pick(shape, &found, best)
     }
 
-    /// Compares all numbers of probes and of exact comparisons of a shape with the best choice.
-    fn pick(&self, shape: &Shape, found: &[u32], best: &mut Choice) -> Result<bool> {
+    /// Compares all numbers of probes and of exact comparisons of a shape with the best tuning.
+    fn pick(&self, shape: &Shape, found: &[u32], best: &mut Tuning) -> Result<bool> {
         let others = self.sample.rows - self.truth.queries.len() - self.truth.near.len();
         let queries = self.truth.queries.len();
         let needed = (found.len() as u64 * u64::from(self.target)).div_ceil(1000) as usize;
@@ -536,7 +536,7 @@ impl Trial<'_> {
                 + u64::from(rerank) * self.exact;
             near_best |= cost < best.cost.saturating_mul(2);
             if cost < best.cost {
-                *best = Choice {
+                *best = Tuning {
                     cost,
                     shape: *shape,
                     probes,
@@ -567,8 +567,8 @@ fn raise(b: &Build<'_>, lsh: &mut Lsh, truth: &Truth, target: u32) -> Result {
         for (query, near) in truth.queries.iter().zip(truth.near.chunks(truth.near_each.max(1))) {
             let query = b.rows.query(*query as usize).ok_or(Error::Overflow)?;
             let mut nearest = Nearest::new(truth.near_each.max(1), lsh.rows, u32::MAX)?;
-            let knobs = Knobs::default();
-            lsh.search(&scope, &query, &knobs, &mut nearest)?;
+            let params = SearchParams::default();
+            lsh.search(&scope, &query, &params, &mut nearest)?;
             let others = near.iter().take(truth.near_each.saturating_sub(1));
             found += others.filter(|row| nearest.contains(**row)).count() as u64;
             relax()?;

@@ -27,10 +27,10 @@ use crate::index::Cost;
 use crate::index::Costs;
 use crate::index::Index;
 use crate::index::Kind;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Opening;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use crate::index::Section;
 use crate::index::Sections;
 use crate::pool::Pool;
@@ -118,14 +118,20 @@ impl<R> Kind<R> for Lsh {
 
 impl Index for Lsh {
     #[inline(never)] // own frame
-    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
+    fn search(
+        &self,
+        scope: &Scope<'_>,
+        query: &Query<'_>,
+        params: &SearchParams,
+        nearest: &mut Nearest,
+    ) -> Result<Cost> {
         self.scratch.with(
             || Scratch::new(self),
-            |scratch| self.search_with(scope, query, knobs, nearest, scratch),
+            |scratch| self.search_with(scope, query, params, nearest, scratch),
         )
     }
 
-    fn cost(&self, costs: &Costs, _knobs: &Knobs, k: usize, _matching: u64) -> u64 {
+    fn cost(&self, costs: &Costs, _knobs: &SearchParams, k: usize, _matching: u64) -> u64 {
         costs.scan((costs.rows / LOOKED_AT).max(k as u64))
     }
 

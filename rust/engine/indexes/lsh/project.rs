@@ -208,7 +208,7 @@ pub(super) struct Functions {
 }
 
 /// Where a query lies in one function.
-pub(super) struct Place {
+pub(super) struct Position {
     /// What the function adds to the bucket's hash.
     pub(super) hash: u32,
     /// A step of the function to a higher slot adds this to the hash, one to a lower subtracts it.
@@ -249,7 +249,7 @@ impl Functions {
 
     /// Where a vector lies in each function of a table. `outputs` are its projections; queries of inner products have no
     /// thresholds: see [`centred`].
-    pub(super) fn places<'a>(&'a self, outputs: &'a [i32], table: usize) -> impl Iterator<Item = Place> + 'a {
+    pub(super) fn places<'a>(&'a self, outputs: &'a [i32], table: usize) -> impl Iterator<Item = Position> + 'a {
         let n = self.shape.functions;
         let range = table.saturating_mul(n)..table.saturating_add(1).saturating_mul(n);
         let starts = self.starts.get(range.clone()).unwrap_or_default();
@@ -258,13 +258,13 @@ impl Functions {
         outputs.iter().zip(starts).zip(steps).map(|((output, start), step)| {
             let x = output.saturating_sub(*start);
             match self.shape.family {
-                Family::Hyperplanes if x >= 0 => Place {
+                Family::Hyperplanes if x >= 0 => Position {
                     hash: *step,
                     step: *step,
                     below: Some(x.unsigned_abs()),
                     above: None,
                 },
-                Family::Hyperplanes => Place {
+                Family::Hyperplanes => Position {
                     hash: 0,
                     step: *step,
                     below: None,
@@ -273,7 +273,7 @@ impl Functions {
                 Family::PStable(width) => {
                     let slot = x.checked_div_euclid(width).unwrap_or(0);
                     let within = x.checked_rem_euclid(width).unwrap_or(0).unsigned_abs();
-                    Place {
+                    Position {
                         hash: (slot as u32).wrapping_mul(*step),
                         step: *step,
                         below: Some(within),

@@ -10,9 +10,9 @@ use super::project::sketch;
 use super::project::Workspace;
 use super::Lsh;
 use crate::index::Cost;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use crate::pool::bytes_of;
 use crate::pool::Weighed;
 use vexfs_host::mem::Box;
@@ -190,19 +190,19 @@ impl Lsh {
         &self,
         scope: &Scope<'_>,
         query: &Query<'_>,
-        knobs: &Knobs,
+        params: &SearchParams,
         nearest: &mut Nearest,
         scratch: &mut Scratch,
     ) -> Result<Cost> {
         let mut cost = Cost::default();
         let k = nearest.k();
         let allowed = scope.accept.map_or(self.rows, |accept| accept.count());
-        let rerank = match knobs.rerank {
+        let rerank = match params.rerank {
             0 => (self.derived.rerank as usize).saturating_mul(k.max(10)) / 10,
             times => k.saturating_mul(times as usize),
         };
         let rerank = rerank.clamp(k, self.rows.max(k));
-        let probes = match knobs.nprobe {
+        let probes = match params.nprobe {
             0 => self.derived.probes,
             probes => probes,
         } as usize;

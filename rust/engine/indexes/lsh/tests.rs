@@ -21,7 +21,7 @@ fn open(data: &Data, params: &IndexParams) -> Lsh {
 
 fn recall(data: &Data, lsh: &Lsh, k: usize, accept: Option<&Bits>) -> f64 {
     data.recall(k, accept, |scope, query, nearest| {
-        lsh.search(scope, query, &Knobs::default(), nearest).unwrap();
+        lsh.search(scope, query, &SearchParams::default(), nearest).unwrap();
     })
 }
 
@@ -65,7 +65,7 @@ fn few_dimensions_and_few_rows_are_searched_too() {
             assert!(recall(&data, &lsh, 5, None) >= 0.8);
         } else {
             let found = data.found(5, |nearest| {
-                lsh.search(&data.scope(None), &data.query(0), &Knobs::default(), nearest)
+                lsh.search(&data.scope(None), &data.query(0), &SearchParams::default(), nearest)
                     .unwrap();
             });
             assert!(found.is_empty());
@@ -102,8 +102,13 @@ fn a_filter_gives_k_accepted_rows_whenever_there_are_k() {
     }
     let none = Bits::new(data.count).unwrap();
     let found = data.found(10, |nearest| {
-        lsh.search(&data.scope(Some(&none)), &data.query(0), &Knobs::default(), nearest)
-            .unwrap();
+        lsh.search(
+            &data.scope(Some(&none)),
+            &data.query(0),
+            &SearchParams::default(),
+            nearest,
+        )
+        .unwrap();
     });
     assert!(found.is_empty());
 }
@@ -117,11 +122,11 @@ fn a_search_that_is_told_to_stop_stops() {
         ..data.scope(None)
     };
     let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
-    let knobs = Knobs {
+    let params = SearchParams {
         nprobe: 1_000_000,
-        ..Knobs::default()
+        ..SearchParams::default()
     };
-    let cost = lsh.search(&scope, &data.query(0), &knobs, &mut nearest).unwrap();
+    let cost = lsh.search(&scope, &data.query(0), &params, &mut nearest).unwrap();
     assert!(cost.stopped && cost.codes < 20_000);
     // Later searches are not disturbed by what it left.
     assert!(recall(&data, &lsh, 10, None) >= 0.86);
@@ -133,12 +138,12 @@ fn a_search_that_asks_for_every_bucket_costs_no_more_than_a_look_at_every_sketch
     let lsh = open(&data, &params());
     for nprobe in [1200, 2000, 1_000_000, u32::MAX] {
         let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
-        let knobs = Knobs {
+        let params = SearchParams {
             nprobe,
-            ..Knobs::default()
+            ..SearchParams::default()
         };
         let cost = lsh
-            .search(&data.scope(None), &data.query(0), &knobs, &mut nearest)
+            .search(&data.scope(None), &data.query(0), &params, &mut nearest)
             .unwrap();
         assert!(cost.hops <= 20_000 / 16 && cost.codes <= 20_000, "{nprobe}: {cost:?}");
         assert_eq!(nearest.len(), 10);
@@ -155,12 +160,12 @@ fn memory_that_searches_hand_on_is_counted_and_given_back() {
     assert!(with >= before + 20_000 / 8, "{before} {with}");
     assert_eq!((lsh.trim(), lsh.memory_bytes()), (with - before, before));
     // What a thorough search needs beyond that does not stay.
-    let knobs = Knobs {
+    let params = SearchParams {
         rerank: 100_000,
-        ..Knobs::default()
+        ..SearchParams::default()
     };
     let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
-    lsh.search(&data.scope(None), &data.query(0), &knobs, &mut nearest)
+    lsh.search(&data.scope(None), &data.query(0), &params, &mut nearest)
         .unwrap();
     assert!(lsh.memory_bytes() <= with + 512 * 1024, "{} {with}", lsh.memory_bytes());
 }
@@ -204,8 +209,8 @@ fn damaged_sections_are_refused_or_searched_without_harm() {
                 Ok(lsh) => {
                     for query in 0..4 {
                         let found = data.found(10, |nearest| {
-                            let knobs = Knobs::default();
-                            lsh.search(&data.scope(None), &data.query(query), &knobs, nearest)
+                            let params = SearchParams::default();
+                            lsh.search(&data.scope(None), &data.query(query), &params, nearest)
                                 .unwrap();
                         });
                         assert!(found.iter().all(|entry| (*entry as u32) < 3000));

@@ -8,9 +8,9 @@ use crate::index::scale;
 use crate::index::Cost;
 use crate::index::Costs;
 use crate::index::Index;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use crate::indexes::ivf;
 use crate::kmeans::fits;
 use vexfs_host::relax;
@@ -26,8 +26,8 @@ const GATHER: usize = 128;
 const RERANK: usize = 12;
 
 /// Rows found by their codes that are compared exactly, for `k` hits.
-fn candidates(knobs: &Knobs, k: usize) -> usize {
-    k.saturating_mul(match knobs.rerank {
+fn candidates(params: &SearchParams, k: usize) -> usize {
+    k.saturating_mul(match params.rerank {
         0 => RERANK,
         times => times as usize,
     })
@@ -35,19 +35,25 @@ fn candidates(knobs: &Knobs, k: usize) -> usize {
 
 impl Index for PqIndex {
     #[inline(never)] // own frame
-    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
+    fn search(
+        &self,
+        scope: &Scope<'_>,
+        query: &Query<'_>,
+        params: &SearchParams,
+        nearest: &mut Nearest,
+    ) -> Result<Cost> {
         self.scratch.with(
             || Scratch::new(&self.pq, &self.lists),
-            |scratch| self.search_with(scratch, scope, query, knobs, nearest),
+            |scratch| self.search_with(scratch, scope, query, params, nearest),
         )
     }
 
-    fn cost(&self, costs: &Costs, knobs: &Knobs, k: usize, matching: u64) -> u64 {
-        let rerank = costs.scan(candidates(knobs, k) as u64);
+    fn cost(&self, costs: &Costs, params: &SearchParams, k: usize, matching: u64) -> u64 {
+        let rerank = costs.scan(candidates(params, k) as u64);
         let (lists, looked_at) = match self.lists.count() {
             1 => (0, costs.rows),
             count => {
-                let probes = ivf::probes_for(costs, count, knobs, matching);
+                let probes = ivf::probes_for(costs, count, params, matching);
                 (count as u64, scale(costs.rows, probes, count as u64))
             }
         };
@@ -57,8 +63,8 @@ impl Index for PqIndex {
             .saturating_add(rerank)
     }
 
-    fn tuned(&self, costs: &Costs, knobs: &Knobs, matching: u64) -> Knobs {
-        ivf::tuned(costs, self.lists.count(), knobs, matching)
+    fn tuned(&self, costs: &Costs, params: &SearchParams, matching: u64) -> SearchParams {
+        ivf::tuned(costs, self.lists.count(), params, matching)
     }
 
     fn trim(&self) -> u64 {
@@ -81,12 +87,12 @@ impl PqIndex {
         scratch: &mut Scratch,
         scope: &Scope<'_>,
         query: &Query<'_>,
-        knobs: &Knobs,
+        params: &SearchParams,
         nearest: &mut Nearest,
     ) -> Result<Cost> {
-        let wanted = candidates(knobs, nearest.k()).min(self.lists.rows().len());
+        let wanted = candidates(params, nearest.k()).min(self.lists.rows().len());
         let mut cost = Cost::default();
-        self.scan_lists(scratch, scope, query, knobs, wanted, &mut cost)?;
+        self.scan_lists(scratch, scope, query, params, wanted, &mut cost)?;
         rank(scratch, scope, query, nearest, &mut cost)?;
         Ok(cost)
     }
@@ -97,13 +103,13 @@ impl PqIndex {
         scratch: &mut Scratch,
         scope: &Scope<'_>,
         query: &Query<'_>,
-        knobs: &Knobs,
+        params: &SearchParams,
         wanted: usize,
         cost: &mut Cost,
     ) -> Result {
         let kernels = &scope.kernels;
         let rows = self.lists.rows();
-        let probes = ivf::probes(knobs, self.lists.count());
+        let probes = ivf::probes(params, self.lists.count());
         let candidates = &mut scratch.candidates;
         candidates.start(wanted)?;
 

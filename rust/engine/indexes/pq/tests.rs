@@ -6,9 +6,9 @@ use crate::bits::Bits;
 use crate::index::Index as _;
 use crate::index::IndexKind;
 use crate::index::IndexParams;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use crate::indexes::ivf::testing::damaged;
 use crate::indexes::ivf::testing::spaces;
 use crate::indexes::ivf::testing::Data;
@@ -49,7 +49,7 @@ fn every_element_and_metric_reaches_its_recall_with_defaults() {
                     p.pq_bits = bits;
                 });
                 let index = open(&data, 3000, &params);
-                let recall = data.recall(&Knobs::default(), None, |s, q, k, n| index.search(s, q, k, n));
+                let recall = data.recall(&SearchParams::default(), None, |s, q, k, n| index.search(s, q, k, n));
                 assert!(recall >= 0.9, "{space:?} {kind:?} {bits} bits: {recall}");
             }
         }
@@ -61,12 +61,12 @@ fn comparing_all_candidates_in_all_lists_is_exact_search() {
     for space in spaces(10) {
         let data = Data::new(space, 700, 20);
         let index = open(&data, 700, &params());
-        let knobs = Knobs {
+        let params = SearchParams {
             nprobe: 20,
             rerank: 70,
-            ..Knobs::default()
+            ..SearchParams::default()
         };
-        let recall = data.recall(&knobs, None, |s, q, k, n| index.search(s, q, k, n));
+        let recall = data.recall(&params, None, |s, q, k, n| index.search(s, q, k, n));
         assert_eq!(recall, 1.0, "{space:?}");
     }
 }
@@ -75,14 +75,14 @@ fn comparing_all_candidates_in_all_lists_is_exact_search() {
 fn with_a_filter_k_rows_come_back_if_there_are_k_and_they_are_the_nearest() {
     let data = Data::new(f32s(Metric::Cosine), 3000, 10);
     let index = open(&data, 3000, &params());
-    let knobs = Knobs {
+    let params = SearchParams {
         nprobe: 1,
-        ..Knobs::default()
+        ..SearchParams::default()
     };
     for every in [2, 10, 100, 290, 1000, 5000] {
         let mut accept = Bits::new(3000).unwrap();
         (0..3000).filter(|row| row % every == 7).for_each(|row| accept.set(row));
-        let recall = data.recall(&knobs, Some(&accept), |s, q, k, n| index.search(s, q, k, n));
+        let recall = data.recall(&params, Some(&accept), |s, q, k, n| index.search(s, q, k, n));
         // As many rows as candidates are wanted are looked for: few accepted rows are all compared.
         assert!(every < 100 || recall == 1.0, "{every}: {recall}");
     }
@@ -117,7 +117,7 @@ fn damaged_sections_are_refused_or_harmless() {
                 for query in data.queries() {
                     let mut nearest = Nearest::new(10, 300, u32::MAX).unwrap();
                     index
-                        .search(&data.scope(None), &query, &Knobs::default(), &mut nearest)
+                        .search(&data.scope(None), &query, &SearchParams::default(), &mut nearest)
                         .unwrap();
                     assert_eq!(nearest.len(), 10);
                 }
@@ -148,7 +148,7 @@ fn few_rows_are_found_all() {
             for query in data.queries() {
                 let mut nearest = Nearest::new(80, count, u32::MAX).unwrap();
                 index
-                    .search(&data.scope(None), &query, &Knobs::default(), &mut nearest)
+                    .search(&data.scope(None), &query, &SearchParams::default(), &mut nearest)
                     .unwrap();
                 assert_eq!(nearest.into_sorted().to_vec(), data.exact(&query, 80, None));
             }
@@ -182,7 +182,9 @@ fn equal_rows_and_extreme_values_are_indexed() {
         };
         let query = kernels.query(space, rows.row(0).unwrap()).unwrap();
         let mut nearest = Nearest::new(10, rows.count(), u32::MAX).unwrap();
-        index.search(&scope, &query, &Knobs::default(), &mut nearest).unwrap();
+        index
+            .search(&scope, &query, &SearchParams::default(), &mut nearest)
+            .unwrap();
         nearest.len()
     };
     assert_eq!(build(&space, &bytes, &[], &params()), 10);
@@ -224,7 +226,7 @@ fn a_search_that_is_told_to_stop_says_that_it_did() {
     let query = data.queries().next().unwrap();
     assert!(
         index
-            .search(&scope, &query, &Knobs::default(), &mut nearest)
+            .search(&scope, &query, &SearchParams::default(), &mut nearest)
             .unwrap()
             .stopped
     );
@@ -277,7 +279,7 @@ fn out_of_memory_is_an_error_wherever_it_happens() {
             let mut nearest = Nearest::new(10, 100, u32::MAX)?;
             let query = data.queries().next().unwrap();
             index
-                .search(&data.scope(None), &query, &Knobs::default(), &mut nearest)
+                .search(&data.scope(None), &query, &SearchParams::default(), &mut nearest)
                 .map(|_| ())
         });
         fail_allocations_after(None);

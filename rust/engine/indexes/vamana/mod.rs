@@ -28,11 +28,11 @@ use crate::index::Costs;
 use crate::index::Index;
 use crate::index::IndexParams;
 use crate::index::Kind;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Opening;
 use crate::index::ReadAt;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use crate::index::Section;
 use crate::index::Sections;
 use crate::pool::Pool;
@@ -159,13 +159,19 @@ impl<R: ReadAt> Kind<R> for Vamana<R> {
 
 impl<R: ReadAt> Index for Vamana<R> {
     #[inline(never)] // own frame
-    fn search(&self, scope: &Scope<'_>, query: &Query<'_>, knobs: &Knobs, nearest: &mut Nearest) -> Result<Cost> {
+    fn search(
+        &self,
+        scope: &Scope<'_>,
+        query: &Query<'_>,
+        params: &SearchParams,
+        nearest: &mut Nearest,
+    ) -> Result<Cost> {
         let count = self.shape.rows;
         let accepted = scope.accept.map_or(count, |accept| accept.count());
         if accepted == 0 {
             return Ok(Cost::default());
         }
-        let width = width(knobs, nearest.k() as u64, count as u64, accepted as u64);
+        let width = width(params, nearest.k() as u64, count as u64, accepted as u64);
         let ask = memory::Ask {
             shape: &self.shape,
             scope,
@@ -181,8 +187,8 @@ impl<R: ReadAt> Index for Vamana<R> {
         }
     }
 
-    fn cost(&self, costs: &Costs, knobs: &Knobs, k: usize, matching: u64) -> u64 {
-        let width = width(knobs, k as u64, costs.rows, matching);
+    fn cost(&self, costs: &Costs, params: &SearchParams, k: usize, matching: u64) -> u64 {
+        let width = width(params, k as u64, costs.rows, matching);
         match &self.form {
             Form::Memory(_) => graph::compared(width).saturating_mul(costs.node(costs.bytes)),
             Form::Disk(_) => costs
@@ -248,8 +254,8 @@ impl<R: ReadAt> Vamana<R> {
 }
 
 /// The width of a search for `k` of `accepted` rows: as many rows of the beam are accepted as if all were.
-fn width(knobs: &Knobs, k: u64, rows: u64, accepted: u64) -> u64 {
-    let ef = match knobs.ef {
+fn width(params: &SearchParams, k: u64, rows: u64, accepted: u64) -> u64 {
+    let ef = match params.ef {
         0 => EF,
         ef => ef as usize,
     };

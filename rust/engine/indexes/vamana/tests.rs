@@ -79,7 +79,7 @@ fn on_disk(data: &Data, params: &IndexParams) -> Vamana<Device> {
 
 fn recall(data: &Data, vamana: &impl Index, k: usize, accept: Option<&Bits>) -> f64 {
     data.recall(k, accept, |scope, query, nearest| {
-        search_or_scan(vamana, scope, query, &Knobs::default(), nearest).unwrap();
+        search_or_scan(vamana, scope, query, &SearchParams::default(), nearest).unwrap();
     })
 }
 
@@ -149,9 +149,9 @@ fn any_share_of_the_rows_on_disk_gives_the_same_answers() {
         let mut cost = Cost::default();
         for query in 0..20 {
             found.push(data.found(10, |nearest| {
-                let knobs = Knobs::default();
+                let params = SearchParams::default();
                 cost += vamana
-                    .search(&data.scope(None), &data.query(query), &knobs, nearest)
+                    .search(&data.scope(None), &data.query(query), &params, nearest)
                     .unwrap();
             }));
         }
@@ -171,9 +171,9 @@ fn any_share_of_the_rows_on_disk_gives_the_same_answers() {
     });
     let whole = in_memory(&data, &params);
     let found = data.found(10, |nearest| {
-        let knobs = Knobs::default();
+        let params = SearchParams::default();
         whole
-            .search(&data.scope(None), &data.query(0), &knobs, nearest)
+            .search(&data.scope(None), &data.query(0), &params, nearest)
             .unwrap();
     });
     assert_eq!(found, answers[0][0]);
@@ -199,9 +199,9 @@ fn few_rows_and_equal_rows_are_searched_too() {
             });
             let vamana = in_memory(&data, &params);
             let found = data.found(5, |nearest| {
-                let knobs = Knobs::default();
+                let params = SearchParams::default();
                 vamana
-                    .search(&data.scope(None), &data.query(0), &knobs, nearest)
+                    .search(&data.scope(None), &data.query(0), &params, nearest)
                     .unwrap();
             });
             assert_eq!(found, data.exact(0, 5, None));
@@ -249,9 +249,9 @@ fn a_filter_gives_k_accepted_rows_whenever_there_are_k() {
         }
         let none = Bits::new(data.count).unwrap();
         let found = data.found(5, |nearest| {
-            let knobs = Knobs::default();
+            let params = SearchParams::default();
             vamana
-                .search(&data.scope(Some(&none)), &data.query(0), &knobs, nearest)
+                .search(&data.scope(Some(&none)), &data.query(0), &params, nearest)
                 .unwrap();
         });
         assert!(found.is_empty());
@@ -267,8 +267,8 @@ fn a_failed_read_is_the_answer_and_disturbs_no_later_search() {
     let vamana = on_disk(&data, &params);
     let search = || {
         let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
-        let (scope, query, knobs) = (data.scope(None), data.query(1), Knobs::default());
-        vamana.search(&scope, &query, &knobs, &mut nearest)?;
+        let (scope, query, params) = (data.scope(None), data.query(1), SearchParams::default());
+        vamana.search(&scope, &query, &params, &mut nearest)?;
         Ok(nearest.into_sorted().to_vec())
     };
     let good = search();
@@ -293,7 +293,7 @@ fn a_damaged_record_is_noticed_when_it_is_read() {
     }
     let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
     let (scope, query) = (data.scope(None), data.query(1));
-    let result = vamana.search(&scope, &query, &Knobs::default(), &mut nearest);
+    let result = vamana.search(&scope, &query, &SearchParams::default(), &mut nearest);
     assert!(matches!(result, Err(Error::Corrupt(_))));
 }
 
@@ -327,9 +327,9 @@ fn damaged_sections_are_refused_or_searched_without_harm() {
                     Ok(vamana) => {
                         for query in 0..4 {
                             let found = data.found(10, |nearest| {
-                                let knobs = Knobs::default();
+                                let params = SearchParams::default();
                                 vamana
-                                    .search(&data.scope(None), &data.query(query), &knobs, nearest)
+                                    .search(&data.scope(None), &data.query(query), &params, nearest)
                                     .unwrap();
                             });
                             assert!(found.iter().all(|entry| (*entry as u32) < 600));
@@ -354,11 +354,11 @@ fn a_search_that_is_told_to_stop_stops() {
             ..data.scope(None)
         };
         let mut nearest = Nearest::new(10, data.count, u32::MAX).unwrap();
-        let knobs = Knobs {
+        let params = SearchParams {
             ef: 1000,
-            ..Knobs::default()
+            ..SearchParams::default()
         };
-        let cost = vamana.search(&scope, &data.query(0), &knobs, &mut nearest).unwrap();
+        let cost = vamana.search(&scope, &data.query(0), &params, &mut nearest).unwrap();
         assert!(cost.stopped && cost.distances < 4000);
     }
 }

@@ -16,14 +16,14 @@ use vexfs_uapi as uapi;
 use super::Open;
 use crate::backend;
 use crate::backend::Change;
-use crate::backend::Space;
+use crate::backend::Schema;
 use crate::Answer;
 use crate::Answers;
 use crate::Batch;
 use crate::Build;
+use crate::CollectionInfo;
 use crate::Explained;
 use crate::Hit;
-use crate::Info;
 use crate::InsertOptions;
 use crate::Inserted;
 use crate::Payload;
@@ -37,8 +37,8 @@ pub(super) struct ImageCollection {
     engine: Arc<engine::Collection>,
 }
 
-pub(super) fn info_of(id: u64, info: &engine::Info) -> Info {
-    Info {
+pub(super) fn info_of(id: u64, info: &engine::CollectionStats) -> CollectionInfo {
+    CollectionInfo {
         id,
         dim: info.params.dim() as u32,
         element: info.params.element(),
@@ -81,12 +81,12 @@ fn to_engine<'a>(
     queries: &'a [u8],
     filter: Option<&'a Program>,
     stop: Option<&'a dyn Fn() -> bool>,
-) -> engine::Search<'a> {
-    engine::Search {
+) -> engine::SearchRequest<'a> {
+    engine::SearchRequest {
         queries,
         k: search.k,
         radius: search.radius.map(f32::to_bits),
-        knobs: engine::Knobs {
+        params: engine::SearchParams {
             ef: search.ef,
             nprobe: search.nprobe,
             rerank: search.rerank,
@@ -127,7 +127,7 @@ impl ImageCollection {
     }
 
     fn add_answers(&self, found: &engine::Found, search: &Search, answers: &mut Answers) -> Result<()> {
-        let space = backend::Collection::space(self);
+        let schema = backend::Collection::schema(self);
         for hits in found.by_query() {
             let hits = hits.iter().map(|hit| {
                 let vector = || self.vector(&found.contents, &hit.row);
@@ -137,8 +137,8 @@ impl ImageCollection {
                     distance: f32::from_bits(hit.distance),
                     vector: search.want_vectors.then(vector).transpose()?,
                     payload: search.want_payloads.then(payload).transpose()?,
-                    element: space.element,
-                    dim: space.dim,
+                    element: schema.element,
+                    dim: schema.dim,
                 })
             });
             answers.answers.push(Answer {
@@ -159,9 +159,9 @@ fn payload(contents: &engine::Contents, row: &engine::RowRef) -> Result<Payload>
 }
 
 impl backend::Collection for ImageCollection {
-    fn space(&self) -> Space {
+    fn schema(&self) -> Schema {
         let params = self.engine.params();
-        Space {
+        Schema {
             id: self.engine.dir(),
             dim: params.dim() as u32,
             element: params.element(),
@@ -169,7 +169,7 @@ impl backend::Collection for ImageCollection {
         }
     }
 
-    fn info(&self) -> Result<Info> {
+    fn info(&self) -> Result<CollectionInfo> {
         Ok(info_of(self.engine.dir(), &self.engine.info()?))
     }
 
@@ -211,7 +211,7 @@ impl backend::Collection for ImageCollection {
     }
 
     fn get(&self, ids: &[u64], want_vectors: bool) -> Result<Vec<Option<Stored>>> {
-        let space = self.space();
+        let schema = self.schema();
         let mut out = Vec::with_capacity(ids.len());
         for ids in ids.chunks(Batch::ROWS_MAX) {
             let got = self.engine.get(ids)?;
@@ -222,8 +222,8 @@ impl backend::Collection for ImageCollection {
                         id: row.id,
                         vector: want_vectors.then(vector).transpose()?.unwrap_or_default(),
                         payload: payload(&got.contents, row)?,
-                        element: space.element,
-                        dim: space.dim,
+                        element: schema.element,
+                        dim: schema.dim,
                     })
                 };
                 out.push(row.as_ref().map(stored).transpose()?);
@@ -236,7 +236,7 @@ impl backend::Collection for ImageCollection {
         let mut answers = Answers::default();
         // As many queries at a time as the engine takes.
         let most = (uapi::VEXFS_HITS_MAX as usize / search.k.max(1)).min(uapi::VEXFS_QUERIES_MAX as usize);
-        let bytes = self.space().row_bytes().saturating_mul(most.max(1));
+        let bytes = self.schema().row_bytes().saturating_mul(most.max(1));
         let filter = program(search)?;
         let deadline = Deadline::of(search);
         let stop = || deadline.is_over();

@@ -28,9 +28,9 @@ use vexfs_host::sync::Arc;
 use self::collection::info_of;
 use self::collection::ImageCollection;
 use crate::backend;
+use crate::CollectionInfo;
 use crate::CollectionOptions;
 use crate::Error;
-use crate::Info;
 use crate::Result;
 use crate::Stat;
 
@@ -201,7 +201,7 @@ impl backend::Filesystem for Image {
         Ok(fs.evict(dir)?)
     }
 
-    fn list(&self, dir: &Path, recursive: bool) -> Result<Vec<(PathBuf, Info)>> {
+    fn list(&self, dir: &Path, recursive: bool) -> Result<Vec<(PathBuf, CollectionInfo)>> {
         let mut found = Vec::new();
         let mut pending = vec![(self.lookup(&backend::names(dir)?)?, dir.to_path_buf())];
         while let Some((dir, path)) = pending.pop() {

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use nix::errno::Errno;
 use vexfs_uapi as uapi;
 
-use crate::backend::Space;
+use crate::backend::Schema;
 use crate::Batch;
 
 /// Makes the call.
@@ -68,8 +68,8 @@ fn len32<T>(slice: &[T]) -> Result<u32, Errno> {
 }
 
 /// As many vectors of a collection as `count` says.
-fn check_vectors(vectors: &[u8], count: usize, space: &Space) -> Result<(), Errno> {
-    match count.checked_mul(space.row_bytes()) == Some(vectors.len()) {
+fn check_vectors(vectors: &[u8], count: usize, schema: &Schema) -> Result<(), Errno> {
+    match count.checked_mul(schema.row_bytes()) == Some(vectors.len()) {
         true => Ok(()),
         false => Err(Errno::EINVAL),
     }
@@ -134,7 +134,7 @@ pub fn get(
 
 /// What a search is of: the queries, and the program of a filter or nothing.
 pub struct Queries<'a> {
-    pub space: &'a Space,
+    pub schema: &'a Schema,
     pub vectors: &'a [u8],
     pub filter: &'a [u8],
 }
@@ -155,10 +155,10 @@ pub fn search(
     queries: &Queries<'_>,
     out: &mut Output<'_>,
 ) -> Result<(), Errno> {
-    check_vectors(queries.vectors, out.results.len(), queries.space)?;
+    check_vectors(queries.vectors, out.results.len(), queries.schema)?;
     arg.count = len32(out.results)?;
-    arg.dim = queries.space.dim;
-    arg.element = queries.space.element.code();
+    arg.dim = queries.schema.dim;
+    arg.element = queries.schema.element.code();
     arg.stride = 0;
     arg.queries = address(queries.vectors);
     arg.filter_bytes = len32(queries.filter)?;
@@ -183,9 +183,9 @@ pub fn explain(
     query: &Queries<'_>,
     parts: &mut [uapi::ExplainPart],
 ) -> Result<(), Errno> {
-    check_vectors(query.vectors, 1, query.space)?;
-    arg.dim = query.space.dim;
-    arg.element = query.space.element.code();
+    check_vectors(query.vectors, 1, query.schema)?;
+    arg.dim = query.schema.dim;
+    arg.element = query.schema.element.code();
     arg.query = address(query.vectors);
     arg.filter_bytes = len32(query.filter)?;
     arg.filter = address(query.filter);

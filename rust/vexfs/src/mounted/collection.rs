@@ -16,16 +16,16 @@ use zerocopy::IntoBytes;
 use super::call;
 use crate::backend::Change;
 use crate::backend::Collection;
-use crate::backend::Space;
+use crate::backend::Schema;
 use crate::Answer;
 use crate::Answers;
 use crate::Batch;
 use crate::Build;
+use crate::CollectionInfo;
 use crate::Element;
 use crate::Error;
 use crate::Explained;
 use crate::Hit;
-use crate::Info;
 use crate::InsertOptions;
 use crate::Inserted;
 use crate::Metric;
@@ -56,7 +56,7 @@ macro_rules! look {
 /// An open directory that is a collection.
 pub(crate) struct MountedCollection {
     dir: File,
-    space: Space,
+    schema: Schema,
 }
 
 /// Room for a payload before it is known how long they are.
@@ -148,8 +148,8 @@ fn query_stats(dir: &File) -> Result<uapi::GetVectorStats, Errno> {
     Ok(arg)
 }
 
-fn space_of(info: &uapi::CollectionInfo) -> Result<Space> {
-    Ok(Space {
+fn schema_of(info: &uapi::CollectionInfo) -> Result<Schema> {
+    Ok(Schema {
         id: info.id,
         dim: info.dim,
         element: Element::from_code(info.element).ok_or_else(|| Error::newer("element type", info.element))?,
@@ -158,19 +158,19 @@ fn space_of(info: &uapi::CollectionInfo) -> Result<Space> {
 }
 
 /// Describes a directory; `None` if it is no collection.
-pub(super) fn info_of(dir: &File) -> Result<Option<Info>> {
+pub(super) fn info_of(dir: &File) -> Result<Option<CollectionInfo>> {
     let info = match query_info(dir) {
         Ok(info) => info,
         Err(Errno::ENOTTY) => return Ok(None),
         Err(e) => return Err(Error::kernel(e)),
     };
     let stats = query_stats(dir).map_err(Error::newer_call)?;
-    let space = space_of(&info)?;
-    Ok(Some(Info {
-        id: space.id,
-        dim: space.dim,
-        element: space.element,
-        metric: space.metric,
+    let schema = schema_of(&info)?;
+    Ok(Some(CollectionInfo {
+        id: schema.id,
+        dim: schema.dim,
+        element: schema.element,
+        metric: schema.metric,
         index: stats.index,
         rows: stats.rows,
         dead_rows: stats.dead_rows,
@@ -200,20 +200,20 @@ impl MountedCollection {
     /// Asks a directory what collection it is.
     pub fn new(dir: File) -> Result<Self> {
         let info = query_info(&dir).map_err(Error::kernel)?;
-        let space = space_of(&info)?;
-        Ok(Self { dir, space })
+        let schema = schema_of(&info)?;
+        Ok(Self { dir, schema })
     }
 
     /// Answers as many queries as fit one call.
     fn search_some(&self, search: &Search, limit: &Limit, queries: &[u8], answers: &mut Answers) -> Result<()> {
         let k = search.k;
-        let row_bytes = self.space.row_bytes();
+        let row_bytes = self.schema.row_bytes();
         let count = queries.len() / row_bytes;
         let room = |wanted: bool, bytes: usize| if wanted { count * k * bytes } else { 0 };
         let mut copy = None;
         let queries = call::Queries {
-            space: &self.space,
-            vectors: aligned(queries, self.space.element, &mut copy),
+            schema: &self.schema,
+            vectors: aligned(queries, self.schema.element, &mut copy),
             filter: search.filter.as_deref().unwrap_or_default(),
         };
         let mut results = vec![uapi::QueryResult::default(); count];
@@ -247,8 +247,8 @@ impl MountedCollection {
                     distance: f32::from_bits(hit.distance.0),
                     vector: search.want_vectors.then(vector),
                     payload: search.want_payloads.then(payload).transpose()?,
-                    element: self.space.element,
-                    dim: self.space.dim,
+                    element: self.schema.element,
+                    dim: self.schema.dim,
                 })
             });
             answers.answers.push(Answer {
@@ -267,11 +267,11 @@ impl MountedCollection {
 }
 
 impl Collection for MountedCollection {
-    fn space(&self) -> Space {
-        self.space
+    fn schema(&self) -> Schema {
+        self.schema
     }
 
-    fn info(&self) -> Result<Info> {
+    fn info(&self) -> Result<CollectionInfo> {
         info_of(&self.dir)?.ok_or_else(|| Error::kernel(Errno::ENOTTY))
     }
 
@@ -302,7 +302,7 @@ impl Collection for MountedCollection {
     }
 
     fn get(&self, ids: &[u64], want_vectors: bool) -> Result<Vec<Option<Stored>>> {
-        let row_bytes = if want_vectors { self.space.row_bytes() } else { 0 };
+        let row_bytes = if want_vectors { self.schema.row_bytes() } else { 0 };
         let mut out = Vec::with_capacity(ids.len());
         for ids in ids.chunks(GET_ROWS) {
             let mut rows = vec![uapi::Row::default(); ids.len()];
@@ -310,7 +310,7 @@ impl Collection for MountedCollection {
             let mut payloads = vec![0u8; ids.len() * PAYLOAD_GUESS];
             loop {
                 let mut arg = uapi::GetVectors::new_zeroed();
-                arg.dim = if want_vectors { self.space.dim } else { 0 };
+                arg.dim = if want_vectors { self.schema.dim } else { 0 };
                 let (rows, vectors) = (&mut rows, vectors.bytes_mut());
                 match call::get(&self.dir, &mut arg, ids, rows, vectors, &mut payloads) {
                     Ok(()) => break,
@@ -324,8 +324,8 @@ impl Collection for MountedCollection {
                         id: row.id,
                         vector: vectors.bytes()[i * row_bytes..(i + 1) * row_bytes].to_vec(),
                         payload: payload_at(&payloads, row.payload_offset, row.payload_len)?,
-                        element: self.space.element,
-                        dim: self.space.dim,
+                        element: self.schema.element,
+                        dim: self.schema.dim,
                     })
                 };
                 let found = row.flags & uapi::VEXFS_ROW_FOUND != 0;
@@ -339,7 +339,7 @@ impl Collection for MountedCollection {
         if search.k > uapi::VEXFS_K_MAX as usize {
             return Err(Error::kernel(Errno::E2BIG));
         }
-        let (k, row_bytes) = (search.k.max(1), self.space.row_bytes());
+        let (k, row_bytes) = (search.k.max(1), self.schema.row_bytes());
         let mut answers = Answers::default();
         let limit = Limit::of(search);
         // As many queries a call as its limits allow.
@@ -357,8 +357,8 @@ impl Collection for MountedCollection {
         let limit = Limit::of(search);
         let mut copy = None;
         let query = call::Queries {
-            space: &self.space,
-            vectors: aligned(query, self.space.element, &mut copy),
+            schema: &self.schema,
+            vectors: aligned(query, self.schema.element, &mut copy),
             filter: search.filter.as_deref().unwrap_or_default(),
         };
         let mut parts = vec![uapi::ExplainPart::default(); PARTS_GUESS];

@@ -33,9 +33,9 @@ pub use self::mounts::mounts;
 pub use self::mounts::Mount;
 use crate::backend;
 use crate::Activity;
+use crate::CollectionInfo;
 use crate::CollectionOptions;
 use crate::Error;
-use crate::Info;
 use crate::Result;
 use crate::Stat;
 
@@ -160,7 +160,7 @@ impl backend::Filesystem for Mounted {
         call::drop_collection(&parent, &mut arg).map_err(Error::kernel)
     }
 
-    fn list(&self, dir: &Path, recursive: bool) -> Result<Vec<(PathBuf, Info)>> {
+    fn list(&self, dir: &Path, recursive: bool) -> Result<Vec<(PathBuf, CollectionInfo)>> {
         let mut found = Vec::new();
         let mut pending = vec![dir.to_path_buf()];
         while let Some(path) = pending.pop() {

@@ -16,7 +16,7 @@ use vexfs_engine::Batch;
 use vexfs_engine::IndexParams;
 use vexfs_engine::InsertMode;
 use vexfs_engine::Params;
-use vexfs_engine::Search;
+use vexfs_engine::SearchRequest;
 use vexfs_uapi as uapi;
 
 impl Harness {
@@ -177,12 +177,12 @@ impl Harness {
             _ => op.pick(4, 900) as f32 - 300.0,
         });
         let flat: Vec<u8> = queries.iter().flat_map(|q| rows::bytes(q)).collect();
-        let search = Search {
+        let search = SearchRequest {
             queries: &flat,
             k,
             radius: radius.map(f32::to_bits),
             exact: true,
-            ..Search::default()
+            ..SearchRequest::default()
         };
         let c = self.collections.get(dir).map_err(|e| text("collection", e))?;
         let found = c.search(&search).map_err(|e| text("search", e))?;

@@ -14,8 +14,8 @@ use anyhow::Result;
 use serde_json::json;
 use serde_json::Value;
 use vexfs::Answer;
+use vexfs::CollectionInfo;
 use vexfs::IndexKind;
-use vexfs::Info;
 use vexfs::Search;
 
 use super::queries;
@@ -30,7 +30,7 @@ use crate::target::Target;
 
 /// How thoroughly a search looks; 0 is the index's default.
 #[derive(Clone, Copy, Default)]
-struct Knobs {
+struct SearchParams {
     exact: bool,
     ef: u32,
     nprobe: u32,
@@ -40,7 +40,7 @@ struct Knobs {
 /// How a search looks, and what came of it.
 struct Setting {
     name: String,
-    knobs: Knobs,
+    params: SearchParams,
     search: Search,
     latencies: Vec<Duration>,
     found: u64,
@@ -77,7 +77,7 @@ pub fn run(target: &Target, args: &cli::Bench, out: &Output) -> Result<ExitCode>
                 if round > 0 {
                     setting.latencies.push(elapsed);
                     setting.scanned += answers.scanned;
-                } else if setting.knobs.exact {
+                } else if setting.params.exact {
                     // The exact setting comes first: the others are compared with it.
                     truth.push(answer);
                 } else if let Some(truth) = truth.get(i) {
@@ -99,7 +99,7 @@ fn agreement(truth: &Answer, answer: &Answer) -> u64 {
     hits.count().min(truth.hits.len()) as u64
 }
 
-fn collect<'a>(open: &'a Open, info: &Info, args: &cli::Bench) -> Result<Queries<'a>> {
+fn collect<'a>(open: &'a Open, info: &CollectionInfo, args: &cli::Bench) -> Result<Queries<'a>> {
     let mut queries = Queries::new(open);
     queries.add_source(&args.source, &Labels::default())?;
     if queries.each().len() == 0 {
@@ -112,7 +112,7 @@ fn collect<'a>(open: &'a Open, info: &Info, args: &cli::Bench) -> Result<Queries
 }
 
 /// Takes rows of the collection as queries, spread over the ids that were assigned or given.
-fn sample(info: &Info, wanted: usize, queries: &mut Queries<'_>) -> Result<()> {
+fn sample(info: &CollectionInfo, wanted: usize, queries: &mut Queries<'_>) -> Result<()> {
     // As many ids again as were hit by gaps, up to a bound; steps of the golden ratio visit them evenly, each once.
     let most = info.next_id.min(64 * wanted as u64);
     let step = ((info.next_id as f64 * 0.618_033_988_75) as u64).max(1) | 1;
@@ -138,12 +138,12 @@ fn sample(info: &Info, wanted: usize, queries: &mut Queries<'_>) -> Result<()> {
     Ok(())
 }
 
-fn settings(info: &Info, args: &cli::Bench, base: &Search) -> Vec<Setting> {
+fn settings(info: &CollectionInfo, args: &cli::Bench, base: &Search) -> Vec<Setting> {
     let mut all = vec![setting(
         "exact".into(),
-        Knobs {
+        SearchParams {
             exact: true,
-            ..Knobs::default()
+            ..SearchParams::default()
         },
         base,
     )];
@@ -164,13 +164,13 @@ fn settings(info: &Info, args: &cli::Bench, base: &Search) -> Vec<Setting> {
         true => vec![0],
         false => args.rerank.clone(),
     };
-    let mut knobs: Vec<(u32, u32)> = efs.iter().map(|ef| (*ef, 0)).collect();
-    knobs.extend(nprobes.iter().map(|nprobe| (0, *nprobe)));
-    if knobs.is_empty() {
-        knobs.push((0, 0));
+    let mut params: Vec<(u32, u32)> = efs.iter().map(|ef| (*ef, 0)).collect();
+    params.extend(nprobes.iter().map(|nprobe| (0, *nprobe)));
+    if params.is_empty() {
+        params.push((0, 0));
     }
-    knobs.dedup();
-    for (ef, nprobe) in knobs {
+    params.dedup();
+    for (ef, nprobe) in params {
         for rerank in &reranks {
             let name: Vec<String> = [("ef", ef), ("nprobe", nprobe), ("rerank", *rerank)]
                 .iter()
@@ -183,7 +183,7 @@ fn settings(info: &Info, args: &cli::Bench, base: &Search) -> Vec<Setting> {
             };
             all.push(setting(
                 name,
-                Knobs {
+                SearchParams {
                     exact: false,
                     ef,
                     nprobe,
@@ -196,12 +196,12 @@ fn settings(info: &Info, args: &cli::Bench, base: &Search) -> Vec<Setting> {
     all
 }
 
-fn setting(name: String, knobs: Knobs, base: &Search) -> Setting {
-    let search = base.clone().ef(knobs.ef).nprobe(knobs.nprobe).rerank(knobs.rerank);
+fn setting(name: String, params: SearchParams, base: &Search) -> Setting {
+    let search = base.clone().ef(params.ef).nprobe(params.nprobe).rerank(params.rerank);
     Setting {
         name,
-        knobs,
-        search: if knobs.exact { search.exact() } else { search },
+        params,
+        search: if params.exact { search.exact() } else { search },
         latencies: Vec::new(),
         found: 0,
         wanted: 0,
@@ -211,7 +211,7 @@ fn setting(name: String, knobs: Knobs, base: &Search) -> Setting {
 
 impl Setting {
     fn recall(&self) -> f64 {
-        match self.knobs.exact || self.wanted == 0 {
+        match self.params.exact || self.wanted == 0 {
             true => 1.0,
             false => self.found as f64 / self.wanted as f64,
         }
@@ -237,7 +237,7 @@ fn percentile(sorted: &[Duration], share: f64) -> f64 {
 
 const SHARES: [(&str, f64); 4] = [("p50_us", 0.5), ("p95_us", 0.95), ("p99_us", 0.99), ("max_us", 1.0)];
 
-fn report(settings: &[Setting], args: &cli::Bench, info: &Info, count: usize, out: &Output) {
+fn report(settings: &[Setting], args: &cli::Bench, info: &CollectionInfo, count: usize, out: &Output) {
     let mut documents: Vec<Value> = Vec::new();
     let mut table = Vec::new();
     for setting in settings {
@@ -245,8 +245,8 @@ fn report(settings: &[Setting], args: &cli::Bench, info: &Info, count: usize, ou
         sorted.sort_unstable();
         let latencies = SHARES.map(|(name, share)| (name, percentile(&sorted, share)));
         let mut document = json!({
-            "setting": setting.name, "exact": setting.knobs.exact, "ef": setting.knobs.ef,
-            "nprobe": setting.knobs.nprobe, "rerank": setting.knobs.rerank, "recall": setting.recall(),
+            "setting": setting.name, "exact": setting.params.exact, "ef": setting.params.ef,
+            "nprobe": setting.params.nprobe, "rerank": setting.params.rerank, "recall": setting.recall(),
             "qps": setting.rate(), "scanned": setting.scanned(),
         });
         let mut cells = vec![

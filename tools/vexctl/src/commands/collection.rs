@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use serde_json::json;
 use serde_json::Value;
+use vexfs::CollectionInfo;
 use vexfs::CollectionOptions;
 use vexfs::Element;
 use vexfs::IndexKind;
-use vexfs::Info;
 use vexfs::Metric;
 
 use crate::cli;
@@ -112,11 +112,11 @@ fn list(target: &Target, path: Option<&PathBuf>, recursive: bool, out: &Output) 
     Ok(())
 }
 
-fn index_name(info: &Info) -> &'static str {
+fn index_name(info: &CollectionInfo) -> &'static str {
     info.index.kind().map_or("?", IndexKind::name)
 }
 
-fn document(path: &Path, info: &Info) -> Result<Value> {
+fn document(path: &Path, info: &CollectionInfo) -> Result<Value> {
     let mut object = super::members(info, &MEMBERS)?;
     object.insert("path".into(), json!(path));
     object.insert("index".into(), json!(info.index.kind()));
@@ -136,7 +136,7 @@ const MEMBERS: [&str; 9] = [
     "memory_bytes",
 ];
 
-fn describe(path: &Path, info: &Info, out: &Output) {
+fn describe(path: &Path, info: &CollectionInfo, out: &Output) {
     println!("{}", out.strong(&path.display().to_string()));
     out.pairs(&[
         ("id", info.id.to_string()),

@@ -9,8 +9,8 @@ use anyhow::Result;
 use serde_json::json;
 use vexfs::Build;
 use vexfs::Collection;
+use vexfs::CollectionInfo;
 use vexfs::IndexParams;
-use vexfs::Info;
 use vexfs_uapi::Values;
 use vexfs_uapi::INDEX_PARAMS;
 
@@ -77,7 +77,7 @@ const MEMBERS: [&str; 15] = [
     "build_total",
 ];
 
-fn info(open: &Open) -> Result<Info> {
+fn info(open: &Open) -> Result<CollectionInfo> {
     Ok(open.collection.info().map_err(open.error("describe the index of"))?)
 }
 
@@ -158,7 +158,7 @@ pub fn text(index: &IndexParams) -> String {
     text
 }
 
-fn describe(path: &Path, info: &Info, out: &Output) {
+fn describe(path: &Path, info: &CollectionInfo, out: &Output) {
     println!("{}", out.strong(&path.display().to_string()));
     let mut pairs = vec![
         ("index", text(&info.index)),

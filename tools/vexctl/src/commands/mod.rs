@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use serde_json::Map;
 use serde_json::Value;
-use vexfs::Info;
+use vexfs::CollectionInfo;
 use vexfs::Payload;
 
 use crate::cli::Cli;
@@ -108,7 +108,7 @@ fn vector_json(vector: &[f32]) -> Value {
 }
 
 /// These members of what describes a collection.
-fn members(info: &Info, names: &[&str]) -> Result<Map<String, Value>> {
+fn members(info: &CollectionInfo, names: &[&str]) -> Result<Map<String, Value>> {
     let mut object = match serde_json::to_value(info)? {
         Value::Object(object) => object,
         _ => Map::new(),

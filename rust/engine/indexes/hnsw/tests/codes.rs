@@ -6,7 +6,7 @@ use super::support::*;
 use crate::index::Build;
 use crate::index::Codes;
 use crate::index::IndexParams;
-use crate::index::Knobs;
+use crate::index::SearchParams;
 use crate::testing::make;
 use vexfs_host::Error;
 use vexfs_simd::Element;
@@ -32,7 +32,7 @@ fn nearly_all_nearest_rows_are_found_by_codes_of_every_kind() {
         ] {
             let set = Set::new(element, metric, 64, 3000, 1);
             let graph = set.open(&coded(codes), set.build(&coded(codes), 1));
-            let recall = set.recall(&graph, knobs(ef), None);
+            let recall = set.recall(&graph, with_ef(ef), None);
             let bar = if metric == Metric::Ip {
                 bar - 250 * usize::from(codes == Codes::Binary) - 20
             } else {
@@ -50,7 +50,7 @@ fn hits_have_exact_keys() {
         let graph = set.open(&coded(codes), set.build(&coded(codes), 1));
         for query in &set.queries {
             let exact = set.exact(query, None, 3000);
-            let (found, cost) = set.search(&graph, query, knobs(50), None, 10);
+            let (found, cost) = set.search(&graph, query, with_ef(50), None, 10);
             assert!(found.iter().all(|entry| exact.contains(entry)));
             assert!(cost.codes > cost.distances && cost.distances > 0, "{cost:?}");
         }
@@ -65,7 +65,7 @@ fn comparing_more_rows_again_finds_no_less() {
     for rerank in [1, 3, 10] {
         let recall = set.recall(
             &graph,
-            Knobs {
+            SearchParams {
                 ef: 120,
                 rerank,
                 nprobe: 0,
@@ -85,7 +85,7 @@ fn filters_hold_on_codes() {
     (0..set.count() as u32)
         .filter(|row| row % 3 != 0)
         .for_each(|row| accept.set(row));
-    let recall = set.recall(&graph, knobs(80), Some(&accept));
+    let recall = set.recall(&graph, with_ef(80), Some(&accept));
     assert!(recall >= 950, "{recall}");
 }
 

@@ -41,7 +41,7 @@ fn open_and_search(set: &Set, params: &IndexParams, sections: Sections) -> bool 
     match open_index::<Hnsw>(&set.space, set.count(), params, sections) {
         Ok(graph) => {
             for query in set.queries.iter().take(3) {
-                let (found, _) = set.search(&graph, query, knobs(20), None, 10);
+                let (found, _) = set.search(&graph, query, with_ef(20), None, 10);
                 assert_eq!(found.len(), 10);
             }
             true

@@ -48,15 +48,15 @@ fn grown(set: &Set, params: &IndexParams, old: impl Fn(usize) -> bool, threads: 
 fn a_grown_graph_finds_as_much_as_a_fresh_one() {
     for (metric, seed) in [(Metric::L2, 1), (Metric::Cosine, 2)] {
         let set = Set::new(Element::F32, metric, 24, 6000, seed);
-        let fresh = set.recall(&set.open(&params(), set.build(&params(), 1)), knobs(50), None);
+        let fresh = set.recall(&set.open(&params(), set.build(&params(), 1)), with_ef(50), None);
         for threads in [1, 3] {
             for share in [2, 10, 100] {
                 let old = |row: usize| row * 7919 % 100 >= share;
-                let recall = set.recall(&grown(&set, &params(), old, threads), knobs(50), None);
+                let recall = set.recall(&grown(&set, &params(), old, threads), with_ef(50), None);
                 assert!(recall + 12 >= fresh, "{share} {threads}: {recall} {fresh}");
             }
             // From a tenth of the rows, which all come first.
-            let recall = set.recall(&grown(&set, &params(), |row| row < 600, threads), knobs(50), None);
+            let recall = set.recall(&grown(&set, &params(), |row| row < 600, threads), with_ef(50), None);
             assert!(recall + 12 >= fresh, "{recall} {fresh}");
         }
     }
@@ -68,9 +68,9 @@ fn dropping_rows_keeps_recall() {
     let graph = all.open(&params(), all.build(&params(), 1));
     for percent in [1, 10, 50, 90] {
         let (left, map) = part(&all, |row| row * 7919 % 100 >= percent);
-        let fresh = left.recall(&left.open(&params(), left.build(&params(), 1)), knobs(50), None);
+        let fresh = left.recall(&left.open(&params(), left.build(&params(), 1)), with_ef(50), None);
         let sections = left.build_with(&params(), 1, |b| extend(b, &graph, &map));
-        let recall = left.recall(&left.open(&params(), sections), knobs(50), None);
+        let recall = left.recall(&left.open(&params(), sections), with_ef(50), None);
         assert!(recall + 12 >= fresh, "{percent}: {recall} {fresh}");
     }
 }
@@ -91,8 +91,8 @@ fn many_rounds_of_dropping_and_growing_keep_recall() {
         graph = next.open(&params(), sections);
         now = next;
     }
-    let fresh = now.recall(&now.open(&params(), now.build(&params(), 1)), knobs(50), None);
-    let recall = now.recall(&graph, knobs(50), None);
+    let fresh = now.recall(&now.open(&params(), now.build(&params(), 1)), with_ef(50), None);
+    let recall = now.recall(&graph, with_ef(50), None);
     assert!(recall + 15 >= fresh, "{recall} {fresh}");
 }
 
@@ -102,11 +102,17 @@ fn dropping_everything_or_nothing_works() {
     let graph = set.open(&params(), set.build(&params(), 1));
     let none: Vec<u32> = (0..500).collect();
     let same = set.build_with(&params(), 1, |b| extend(b, &graph, &none));
-    assert!(set.recall(&set.open(&params(), same), knobs(20), None) >= 950);
+    assert!(set.recall(&set.open(&params(), same), with_ef(20), None) >= 950);
     for count in [0, 1, 300] {
         let other = Set::new(Element::U8, Metric::L2, 8, count, 6);
         let sections = other.build_with(&params(), 1, |b| extend(b, &graph, &[u32::MAX; 500]));
-        let (found, _) = other.search(&other.open(&params(), sections), &other.queries[0], knobs(20), None, 10);
+        let (found, _) = other.search(
+            &other.open(&params(), sections),
+            &other.queries[0],
+            with_ef(20),
+            None,
+            10,
+        );
         assert_eq!(found.len(), count.min(10));
     }
 }
@@ -118,7 +124,7 @@ fn a_graph_with_codes_grows_too() {
         p.codes = Codes::Sq8.code();
     });
     let graph = grown(&set, &coded, |row| row % 5 != 0, 1);
-    let recall = set.recall(&graph, knobs(80), None);
+    let recall = set.recall(&graph, with_ef(80), None);
     assert!(recall >= 960, "{recall}");
 }
 

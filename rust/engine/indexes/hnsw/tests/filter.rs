@@ -25,10 +25,10 @@ fn recall_holds_at_every_selectivity_and_only_accepted_rows_come_back() {
     let graph = set.open(&params(), set.build(&params(), 1));
     for permille in [990, 900, 500, 300, 120, 30, 10, 3, 1] {
         let accept = accept(set.count(), permille, permille as u64);
-        let recall = set.recall(&graph, knobs(100), Some(&accept));
+        let recall = set.recall(&graph, with_ef(100), Some(&accept));
         assert!(recall >= 950, "{permille}: {recall}");
         for query in set.queries.iter().take(20) {
-            let (found, _) = set.search(&graph, query, knobs(100), Some(&accept), 10);
+            let (found, _) = set.search(&graph, query, with_ef(100), Some(&accept), 10);
             assert!(found.iter().all(|entry| accept.get(*entry as u32)));
         }
     }
@@ -48,7 +48,7 @@ fn as_many_rows_come_back_as_match() {
                 .take(matching)
                 .for_each(|entry| accept.set(*entry as u32));
             for k in [1usize, 10, 100] {
-                let (found, _) = set.search(&graph, query, knobs(16), Some(&accept), k);
+                let (found, _) = set.search(&graph, query, with_ef(16), Some(&accept), k);
                 assert_eq!(found.len(), matching.min(k));
             }
         }
@@ -63,7 +63,7 @@ fn a_cluster_far_from_the_query_is_found() {
     let around: Vec<u64> = set.exact(&set.queries[0], None, 150);
     let mut accept = Bits::new(set.count()).unwrap();
     around.iter().for_each(|entry| accept.set(*entry as u32));
-    let recall = set.recall(&graph, knobs(100), Some(&accept));
+    let recall = set.recall(&graph, with_ef(100), Some(&accept));
     assert!(recall >= 950, "{recall}");
 }
 
@@ -74,7 +74,7 @@ fn a_filtered_search_never_compares_more_than_twice_what_is_accepted() {
     for permille in [300, 200, 30, 10] {
         let accept = accept(set.count(), permille, 7);
         for query in &set.queries {
-            let (_, cost) = set.search(&graph, query, knobs(60), Some(&accept), 10);
+            let (_, cost) = set.search(&graph, query, with_ef(60), Some(&accept), 10);
             // The upper levels and the last hop come on top.
             assert!(
                 cost.distances <= 2 * accept.count() as u64 + 300,

@@ -34,7 +34,7 @@ fn nearly_all_nearest_rows_are_found_whatever_the_element_and_metric() {
     for (element, metric) in SPACES {
         let set = Set::new(element, metric, 40, 3000, 1);
         let graph = set.open(&params(), set.build(&params(), 1));
-        let recall = set.recall(&graph, knobs(80), None);
+        let recall = set.recall(&graph, with_ef(80), None);
         // The largest products are a harder aim: a few long rows are near to all queries.
         let bar = if metric == Metric::Ip { 940 } else { 970 };
         assert!(recall >= bar, "{element:?} {metric:?}: {recall}");
@@ -47,8 +47,8 @@ fn more_width_finds_more_and_costs_more() {
     let graph = set.open(&params(), set.build(&params(), 1));
     let mut last = (0, 0);
     for ef in [10, 40, 160, 640] {
-        let recall = set.recall(&graph, knobs(ef), None);
-        let (_, cost) = set.search(&graph, &set.queries[0], knobs(ef), None, 10);
+        let recall = set.recall(&graph, with_ef(ef), None);
+        let (_, cost) = set.search(&graph, &set.queries[0], with_ef(ef), None, 10);
         assert!(recall >= last.0 && cost.distances > last.1, "{ef}: {recall} {cost:?}");
         last = (recall, cost.distances);
     }
@@ -59,7 +59,7 @@ fn more_width_finds_more_and_costs_more() {
 fn a_search_looks_at_a_small_part_of_the_rows() {
     let set = Set::new(Element::F32, Metric::L2, 24, 20_000, 3);
     let graph = set.open(&params(), set.build(&params(), 1));
-    let (_, cost) = set.search(&graph, &set.queries[0], knobs(32), None, 10);
+    let (_, cost) = set.search(&graph, &set.queries[0], with_ef(32), None, 10);
     assert!(cost.distances < 2000, "{cost:?}");
 }
 
@@ -85,8 +85,8 @@ fn several_threads_build_as_good_a_graph() {
     let alone = set.open(&params(), set.build(&params(), 1));
     let together = set.open(&params(), set.build(&params(), 4));
     let (alone, together) = (
-        set.recall(&alone, knobs(60), None),
-        set.recall(&together, knobs(60), None),
+        set.recall(&alone, with_ef(60), None),
+        set.recall(&together, with_ef(60), None),
     );
     assert!(together + 10 >= alone, "{together} {alone}");
 }
@@ -107,7 +107,7 @@ fn rows_are_found_by_their_own_vectors_even_among_many_equal_ones() {
     let mut missed = 0;
     for row in 0..set.count() {
         let vector = set.rows().row(row).unwrap();
-        let (found, _) = set.search(&graph, vector, knobs(330), None, 310);
+        let (found, _) = set.search(&graph, vector, with_ef(330), None, 310);
         let nearest = set.exact(vector, None, 1)[0] >> 32;
         assert_eq!(found[0] >> 32, nearest);
         missed += usize::from(!found.iter().any(|entry| *entry as u32 == row as u32));
@@ -121,7 +121,7 @@ fn as_many_rows_as_there_are_come_back() {
         let set = Set::new(Element::F32, Metric::L2, 5, count, 7);
         let graph = set.open(&params(), set.build(&params(), 1));
         for k in [1usize, 10, 1000] {
-            let (found, _) = set.search(&graph, &set.queries[0], knobs(0), None, k);
+            let (found, _) = set.search(&graph, &set.queries[0], with_ef(0), None, k);
             assert_eq!(found, set.exact(&set.queries[0], None, k));
         }
     }
@@ -132,7 +132,7 @@ fn all_rows_equal_is_a_graph_too() {
     let space = Space::new(Element::F32, Metric::L2, 4).unwrap();
     let set = Set::of(space, std::vec![0; 16 * 12_000], std::vec![std::vec![0; 16]]);
     let graph = set.open(&params(), set.build(&params(), 1));
-    let (found, _) = set.search(&graph, &set.queries[0], knobs(600), None, 600);
+    let (found, _) = set.search(&graph, &set.queries[0], with_ef(600), None, 600);
     assert_eq!(found.len(), 600);
 }
 
@@ -151,7 +151,7 @@ fn keys_do_not_depend_on_the_instruction_sets_of_build_and_search() {
     for query in &set.queries {
         let mut nearest = crate::index::Nearest::new(10, 3000, u32::MAX).unwrap();
         graph
-            .search(&scope, &set.query(query), &knobs(150), &mut nearest)
+            .search(&scope, &set.query(query), &with_ef(150), &mut nearest)
             .unwrap();
         let rows = |entries: &[u64]| entries.iter().map(|entry| *entry as u32).collect::<Vec<_>>();
         assert_eq!(rows(&nearest.into_sorted()), rows(&set.exact(query, None, 10)));
@@ -170,7 +170,7 @@ fn a_search_that_is_told_to_stop_returns_what_it_has() {
     };
     let mut nearest = crate::index::Nearest::new(10, 3000, u32::MAX).unwrap();
     let cost = graph
-        .search(&scope, &set.query(&set.queries[0]), &knobs(100), &mut nearest)
+        .search(&scope, &set.query(&set.queries[0]), &with_ef(100), &mut nearest)
         .unwrap();
     assert!(cost.stopped);
     assert!(nearest.len() > 0 && cost.hops < 100);

@@ -7,9 +7,9 @@ use crate::index::Build;
 use crate::index::Cost;
 use crate::index::IndexKind;
 use crate::index::IndexParams;
-use crate::index::Knobs;
 use crate::index::Nearest;
 use crate::index::Scope;
+use crate::index::SearchParams;
 use crate::index::Sections;
 use crate::testing::make;
 use crate::testing::open as open_index;
@@ -160,7 +160,7 @@ impl Set {
         &self,
         graph: &Hnsw,
         query: &[u8],
-        knobs: Knobs,
+        params: SearchParams,
         accept: Option<&Bits>,
         k: usize,
     ) -> (Vec<u64>, Cost) {
@@ -171,7 +171,7 @@ impl Set {
             stop: &|| false,
         };
         let mut nearest = Nearest::new(k, self.count(), u32::MAX).unwrap();
-        let cost = search_or_scan(graph, &scope, &self.query(query), &knobs, &mut nearest).unwrap();
+        let cost = search_or_scan(graph, &scope, &self.query(query), &params, &mut nearest).unwrap();
         (nearest.into_sorted().to_vec(), cost)
     }
 
@@ -192,12 +192,12 @@ impl Set {
 
     /// The share of the 10 nearest that is found, in thousandths; a found row as near as the tenth counts, as ties are common
     /// among small integers.
-    pub(super) fn recall(&self, graph: &Hnsw, knobs: Knobs, accept: Option<&Bits>) -> usize {
+    pub(super) fn recall(&self, graph: &Hnsw, params: SearchParams, accept: Option<&Bits>) -> usize {
         let (mut hit, mut of) = (0, 0);
         for query in &self.queries {
             let exact = self.exact(query, accept, 10);
             let farthest = exact.last().map_or(0, |last| last >> 32);
-            let (found, _) = self.search(graph, query, knobs, accept, 10);
+            let (found, _) = self.search(graph, query, params, accept, 10);
             assert_eq!(found.len(), exact.len());
             assert!(found.windows(2).all(|pair| pair[0] < pair[1]));
             hit += found.iter().filter(|entry| **entry >> 32 <= farthest).count();
@@ -215,6 +215,9 @@ pub(super) fn params() -> IndexParams {
     })
 }
 
-pub(super) fn knobs(ef: u32) -> Knobs {
-    Knobs { ef, ..Knobs::default() }
+pub(super) fn with_ef(ef: u32) -> SearchParams {
+    SearchParams {
+        ef,
+        ..SearchParams::default()
+    }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The control file: `.vexfs_control` in the root directory.
 //!
-//! It takes the ioctls that concern the whole filesystem. It exists only in memory: looking its name up finds it, listing
-//! the root does not show it, and nothing about it can be changed.
+//! It takes the ioctls that concern the whole filesystem. It exists only in memory: looking its name up finds it,
+//! listing the root does not show it, and nothing about it can be changed.
 
 use crate::inode::Inode;
 use crate::ioctl;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Directories: looking names up, listing, and everything that makes, moves or removes them.
 //!
-//! The VFS keeps two changes of one directory apart (`i_rwsem`); the core makes each change atomic. A directory's size is
-//! the number of its entries, its link count 2 and one for each subdirectory; both are followed here as the core changes
-//! them, so that nobody has to read the core's inode again.
+//! The VFS keeps two changes of one directory apart (`i_rwsem`); the core makes each change atomic. A directory's size
+//! is the number of its entries, its link count 2 and one for each subdirectory; both are followed here as the core
+//! changes them, so that nobody has to read the core's inode again.
 
 use crate::control;
 use crate::inode;
@@ -181,8 +181,8 @@ impl InodeOperations<VexFs> for Directory {
         }
         let exchange = flags & bindings::RENAME_EXCHANGE != 0;
         if target.is_some() && moved.is_regular() && !exchange {
-            // Replacing a file is how programs update it: once the new name is on disk the contents must be, too. They are
-            // sent on their way here, and the commit waits for them to arrive.
+            // Replacing a file is how programs update it: once the new name is on disk the contents must be, too. They
+            // are sent on their way here, and the commit waits for them to arrive.
             moved.start_write()?;
             if !fs(moved).order_data(moved.data().data_state()?) {
                 moved.write_and_wait()?;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Regular files: reading, writing, truncating, holes, fsync.
 //!
-//! Locks: a write holds the inode lock; a direct read holds it shared, so that nothing is truncated under it, and so does a
-//! direct write of whole blocks inside the file; a buffered read holds none. All of it is as on ext4. Truncation and hole
-//! punching also hold the invalidate lock, which keeps faults and readahead away from the range.
+//! Locks: a write holds the inode lock; a direct read holds it shared, so that nothing is truncated under it, and so
+//! does a direct write of whole blocks inside the file; a buffered read holds none. All of it is as on ext4. Truncation
+//! and hole punching also hold the invalidate lock, which keeps faults and readahead away from the range.
 //!
-//! Direct writes of the same blocks at the same time have blocks of their own on the device. Each is recorded as a whole
-//! block when it is there, which frees what was recorded before: the last one stays.
+//! Direct writes of the same blocks at the same time have blocks of their own on the device. Each is recorded as a
+//! whole block when it is there, which frees what was recorded before: the last one stays.
 
 use kernel::error::code::EAGAIN;
 use kernel::error::code::EINVAL;
@@ -122,7 +122,8 @@ fn shrink(inode: &Inode<VexFs>, new: u64, lock: &InvalidateLock<'_, VexFs>) -> R
     write_uncovered(inode, new)?;
     inode.truncate_cache(new, lock);
     fs.unreserve(data, new.div_ceil(block), u64::MAX);
-    // What the cache had behind the new end is gone, and some of it was nowhere else: a lack of memory must not end this.
+    // What the cache had behind the new end is gone, and some of it was nowhere else: a lack of memory must not end
+    // this.
     let done = fs.patiently(|| match fs.truncate(inode.ino(), new, Time::now()) {
         // No room for a new copy of the last block: what lies behind the end is zeroed when the file grows.
         Err(Error::NoSpace) => fs.truncate_data(inode.ino(), data, new, Time::now()),
@@ -134,8 +135,8 @@ fn shrink(inode: &Inode<VexFs>, new: u64, lock: &InvalidateLock<'_, VexFs>) -> R
             Ok(())
         }
         Err(error) => {
-            // Nothing was cut off: what is on the device is there to be seen again, all of the last block too, of which the
-            // cache has a part only.
+            // Nothing was cut off: what is on the device is there to be seen again, all of the last block too, of which
+            // the cache has a part only.
             if let Ok(stored) = fs.inode(inode.ino()) {
                 inode.set_size(stored.size);
                 if inode.write_and_wait().is_ok() {
@@ -148,8 +149,8 @@ fn shrink(inode: &Inode<VexFs>, new: u64, lock: &InvalidateLock<'_, VexFs>) -> R
     }
 }
 
-/// Writes back what the size on the device does not cover yet, up to `end`: a size that is about to be stored must not cover
-/// data that is not there.
+/// Writes back what the size on the device does not cover yet, up to `end`: a size that is about to be stored must not
+/// cover data that is not there.
 fn write_uncovered(inode: &Inode<VexFs>, end: u64) -> Result {
     let stored = inode.super_block().info().fs.inode(inode.ino())?.size;
     if stored < end {
@@ -246,7 +247,8 @@ fn write_direct(iocb: &mut Kiocb<VexFs>, from: &mut IovIter) -> Result<Option<us
     let grows = iocb.pos().saturating_add(from.count() as u64) > inode.size();
     let result = direct_or_none(iomap::direct_write(iocb, from, grows));
     if result.is_err() && grows {
-        // Part of it may be recorded, and the size with it: they must not differ, or what is behind this one comes back.
+        // Part of it may be recorded, and the size with it: they must not differ, or what is behind this one comes
+        // back.
         if let Ok(stored) = inode.super_block().info().fs.inode(inode.ino()) {
             inode.set_size(stored.size.max(inode.size()));
         }
@@ -355,8 +357,8 @@ impl FileOperations<VexFs> for RegularFile {
             // The VFS lets it through with KEEP_SIZE only.
             bindings::FALLOC_FL_PUNCH_HOLE => {}
             bindings::FALLOC_FL_ZERO_RANGE => {}
-            // Space set aside for a block would not be used: data always goes to a new place. A length beyond what the process
-            // may make is said to be that first, as elsewhere.
+            // Space set aside for a block would not be used: data always goes to a new place. A length beyond what the
+            // process may make is said to be that first, as elsewhere.
             bindings::FALLOC_FL_ALLOCATE_RANGE if !keep_size => {
                 let _lock = inode.lock();
                 if end > inode.size() {

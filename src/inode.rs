@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Inodes in memory: how they are filled from the core's, how attributes get back there, and what all kinds have in common.
+//! Inodes in memory: how they are filled from the core's, how attributes get back there, and what all kinds have in
+//! common.
 //!
-//! The core's inode is the truth for everything but times and size: `i_atime`, `i_mtime` and `i_ctime` change here first
-//! and reach the core with the operation that caused them, or later, through `write_inode`. Whoever changes them and then
-//! calls the core sets them here *before* (see [`Stamp`]), and [`write_attrs`] looks at them again after it has stored them,
-//! so whichever comes last, the newer times reach the core in the end.
+//! The core's inode is the truth for everything but times and size: `i_atime`, `i_mtime` and `i_ctime` change here
+//! first and reach the core with the operation that caused them, or later, through `write_inode`. Whoever changes them
+//! and then calls the core sets them here *before* (see [`Stamp`]), and [`write_attrs`] looks at them again after it
+//! has stored them, so whichever comes last, the newer times reach the core in the end.
 //!
 //! `InodeData::last_txg` is the transaction group that carries the latest change; fsync waits for it.
 
@@ -95,7 +96,8 @@ impl InodeData {
         self.last_txg.fetch_max(txg, Ordering::Relaxed);
     }
 
-    /// Notes that transaction group `txg` carries a change of this inode's contents and so maybe of the space they take.
+    /// Notes that transaction group `txg` carries a change of this inode's contents and so maybe of the space they
+    /// take.
     pub fn note_contents(&self, txg: u64) {
         self.note_txg(txg);
         self.blocks_changed.store(true, Ordering::Release);
@@ -121,8 +123,8 @@ impl InodeData {
         self.collection.load(Ordering::Relaxed)
     }
 
-    /// From now on, until [`InodeData::end_drop`], a removal of this directory by the calling thread takes its rows along.
-    /// The caller holds the lock of the directory that it is in.
+    /// From now on, until [`InodeData::end_drop`], a removal of this directory by the calling thread takes its rows
+    /// along. The caller holds the lock of the directory that it is in.
     pub fn begin_drop(&self) {
         self.dropping.store(current!().pid(), Ordering::Relaxed);
     }
@@ -298,7 +300,8 @@ pub fn fill(new: &NewInode<VexFs>, attr: &vexfs_core::inode::Inode) -> Result {
     Ok(())
 }
 
-/// Notes that the contents of an inode have just changed, which was done without its lock. The caller may change the mount.
+/// Notes that the contents of an inode have just changed, which was done without its lock. The caller may change the
+/// mount.
 pub fn touch(inode: &Inode) {
     inode.set_mtime(inode.set_ctime_current());
     inode.mark_dirty();

@@ -141,9 +141,9 @@ impl BlockMap for VexFs {
         let (first, count) = (blocks.at(pos), blocks.count(len));
         let found = match blocks.fs.alloc_data_for(blocks.ino, blocks.data, first, count) {
             Err(Error::NotFound) => {
-                // Dirty without a promise. In a hole these are zeros behind the former end of a file that has grown since
-                // its last page was dirtied by a program. On data it is a page that was dirtied behind our back, for which
-                // all of it had to be valid; or clean, in a folio of which another part was dirty.
+                // Dirty without a promise. In a hole these are zeros behind the former end of a file that has grown
+                // since its last page was dirtied by a program. On data it is a page that was dirtied behind our back,
+                // for which all of it had to be valid; or clean, in a folio of which another part was dirty.
                 let map = blocks.fs.map(blocks.ino, blocks.data, first, count)?;
                 let len = blocks.bytes(map.len);
                 if !uptodate || (map.kind == MapKind::Hole && !map.in_flight) {

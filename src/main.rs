@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The VexFS module.
 //!
-//! This crate is glue: it answers the VFS's calls with calls into `vexfs_core` (files and directories) and `vexfs_engine`
-//! (collections). Policy that is not the VFS's lives there; `unsafe` lives in `vexfs_vfs` and `vexfs_host`.
+//! This crate is glue: it answers the VFS's calls with calls into `vexfs_core` (files and directories) and
+//! `vexfs_engine` (collections). Policy that is not the VFS's lives there; `unsafe` lives in `vexfs_vfs` and
+//! `vexfs_host`.
 //!
 //! - `super.rs`: mount, remount, sync, freeze, unmount, error policy; `stats.rs`: /proc/fs/vexfs, also as /proc/vexfs
 //! - `inode.rs`: inodes in memory and their attributes; `symlink.rs`, `dir.rs`, `file.rs`: kinds of inodes
@@ -15,8 +16,8 @@
 //! 2. a collection's lock;
 //! 3. the core's: commit mutex, tree lock, allocator, node cache.
 //!
-//! The core never calls back into the VFS, and allocates under its locks with `GFP_NOFS`, so reclaim cannot come back for
-//! them. User memory is never touched under a lock of group 3: a fault could need that lock.
+//! The core never calls back into the VFS, and allocates under its locks with `GFP_NOFS`, so reclaim cannot come back
+//! for them. User memory is never touched under a lock of group 3: a fault could need that lock.
 
 #![deny(unsafe_code)]
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What to do about a lack of space: dirty data has been promised the worst case, so writing it back may make room.
 //!
-//! As on XFS, an operation that finds none has everything written back and is tried once more. It may hold the locks of files
-//! and directories meanwhile: writing back takes none of them. It must not hold folios, the invalidate lock or anything of a
-//! collection.
+//! As on XFS, an operation that finds none has everything written back and is tried once more. It may hold the locks of
+//! files and directories meanwhile: writing back takes none of them. It must not hold folios, the invalidate lock or
+//! anything of a collection.
 
 use crate::inode::fs;
 use crate::inode::Inode;

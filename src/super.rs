@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Mounts: options, the way in and out, what runs in the background, and what happens after an error.
 //!
-//! Options: `errors=remount-ro` (default) or `errors=panic`, what to do when a commit fails or damage is met while something
-//! is changed, and `commit=SECONDS`, the longest time a change waits for the disk.
+//! Options: `errors=remount-ro` (default) or `errors=panic`, what to do when a commit fails or damage is met while
+//! something is changed, and `commit=SECONDS`, the longest time a change waits for the disk.
 //!
-//! With `errors=remount-ro` the core stops taking and writing changes; what it had not written is lost, and every sync says
-//! so. As on ext4 the superblock's read-only flag stays off: with it the VFS would answer syncs by itself, with success.
-//! `/proc/mounts` shows `emergency_ro` instead.
+//! With `errors=remount-ro` the core stops taking and writing changes; what it had not written is lost, and every sync
+//! says so. As on ext4 the superblock's read-only flag stays off: with it the VFS would answer syncs by itself, with
+//! success. `/proc/mounts` shows `emergency_ro` instead.
 //!
-//! A mount that fails leaves nothing behind: what `mount` made is dropped with [`MountInfo`], and what `mounted` started stops
-//! in `put_super`.
+//! A mount that fails leaves nothing behind: what `mount` made is dropped with [`MountInfo`], and what `mounted`
+//! started stops in `put_super`.
 
 use crate::control;
 use crate::file;
@@ -117,8 +117,8 @@ struct Committer {
 impl Repeat for Committer {
     fn run(&self) -> u32 {
         if self.fs.sync().is_err() && self.fs.abort_reason().is_some() {
-            // The core has said what went wrong and refuses changes from now on. Anything less, such as a lack of memory,
-            // may be over by the next time.
+            // The core has said what went wrong and refuses changes from now on. Anything less, such as a lack of
+            // memory, may be over by the next time.
             self.policy.after_error();
         }
         self.policy.commit_seconds.load(Ordering::Relaxed).saturating_mul(1000)
@@ -424,7 +424,8 @@ impl FileSystem for VexFs {
 
     fn report(sb: &SuperBlock<Self>, error: &Error) {
         let info = sb.info();
-        // Damage met by reading is an error of that operation; the core has stopped if it was met while changing something.
+        // Damage met by reading is an error of that operation; the core has stopped if it was met while changing
+        // something.
         info.fs.note_failure(error);
         let reason = info.fs.abort_reason().filter(|reason| *reason != Error::Shutdown);
         if let Some(reason) = reason {
@@ -445,8 +446,8 @@ impl FileSystem for VexFs {
         if ino < inode::ROOT || ino == control::INO {
             return Err(stale());
         }
-        // One that is in memory may have lost its last name, as long as it is in use. Otherwise it must have one: the files of
-        // a collection are the engine's, and so is the deletion of those without a name somebody else's.
+        // One that is in memory may have lost its last name, as long as it is in use. Otherwise it must have one: the
+        // files of a collection are the engine's, and so is the deletion of those without a name somebody else's.
         let found = sb.iget(ino, |new| {
             let attr = match sb.info().fs.inode(ino) {
                 Err(Error::NotFound) => return Err(stale()),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Exact search, one query at a time, in bytes of vectors per second, beside the memory bandwidth of one core.
 //!
-//! Both read as many bytes as `VEXFS_BENCH_MIB` says. After criterion's figures come summary lines with the ratio of the
-//! two: both in CPU time of their one thread, measured in turns, and the best turn of each, since other load on the machine
-//! can only slow either down.
+//! Both read as many bytes as `VEXFS_BENCH_MIB` says. After criterion's figures come summary lines with the ratio of
+//! the two: both in CPU time of their one thread, measured in turns, and the best turn of each, since other load on the
+//! machine can only slow either down.
 
 use criterion::criterion_group;
 use criterion::criterion_main;
@@ -32,8 +32,8 @@ fn gigabytes_per_second(bytes: usize, mut work: impl FnMut()) -> f64 {
 fn scan(c: &mut Criterion) {
     let bytes = bytes_to_scan();
     let buffer = floats(1, bytes / 4);
-    // The same in pieces of 1 MiB, as a collection keeps its rows: where the allocator puts memory changes how fast it is
-    // read by more than a tenth.
+    // The same in pieces of 1 MiB, as a collection keeps its rows: where the allocator puts memory changes how fast it
+    // is read by more than a tenth.
     let pieces: Vec<Vec<u32>> = buffer.chunks(1 << 18).map(<[u32]>::to_vec).collect();
     let mut group = c.benchmark_group("memory");
     group

@@ -18,7 +18,8 @@ use vexfs_host::device::RamBackend;
 use vexfs_host::sync::Arc;
 use zerocopy::IntoBytes;
 
-/// Bytes of vectors to scan: `VEXFS_BENCH_MIB` mebibytes, 1 GiB by default. Should be several times the last-level cache.
+/// Bytes of vectors to scan: `VEXFS_BENCH_MIB` mebibytes, 1 GiB by default. Should be several times the last-level
+/// cache.
 pub fn bytes_to_scan() -> usize {
     let mib = std::env::var("VEXFS_BENCH_MIB")
         .ok()
@@ -87,8 +88,8 @@ impl World {
     }
 }
 
-/// The CPU time that this thread has used. Unlike the wall clock it does not count the time that other processes take, so
-/// that two single-threaded pieces of work can be compared on a machine that is busy otherwise.
+/// The CPU time that this thread has used. Unlike the wall clock it does not count the time that other processes take,
+/// so that two single-threaded pieces of work can be compared on a machine that is busy otherwise.
 pub fn thread_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a timespec to be filled in.

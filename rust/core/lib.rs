@@ -15,8 +15,8 @@
 //! - [`fs`](mod@fs): [`Fs`], which consists of these;
 //! - [`txn`]: atomic operations, and committing them; [`log`](mod@log) again: making them durable before that;
 //! - `alloc`: blocks for data, and making room on a full device;
-//! - [`inode`], [`xattr`], [`dir`], [`file`](mod@file): what a filesystem does; `collection_item`: what it keeps for the engine;
-//!   `orphan`: work that a crash must not lose;
+//! - [`inode`], [`xattr`], [`dir`], [`file`](mod@file): what a filesystem does; `collection_item`: what it keeps for
+//!   the engine; `orphan`: work that a crash must not lose;
 //! - `recovery`: finishing that work; [`mount`]: bringing a filesystem up and down; [`mkfs`]: making one;
 //! - `check`: proving that all of this did it right.
 #![cfg_attr(not(CONFIG_RUST), no_std)]

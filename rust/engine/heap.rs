@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Binary max-heaps in slices, and sorting with them.
 //!
-//! The standard library's sorts recurse and keep scratch arrays on the stack, which is small in the kernel; heapsort needs
-//! neither, and its time does not depend on how the input was chosen.
+//! The standard library's sorts recurse and keep scratch arrays on the stack, which is small in the kernel; heapsort
+//! needs neither, and its time does not depend on how the input was chosen.
 
 /// Restores the order of a heap whose last element is new.
 pub(crate) fn sift_up<T: Ord>(heap: &mut [T]) {

@@ -2,16 +2,17 @@
 //! The vector engine: collections of rows, stored in hidden files of a [`vexfs_core::Fs`], indexed and searched.
 //!
 //! A row is an id, a vector and a [`payload`]. [`Collections`] hands out the collections of a mounted filesystem; a
-//! [`Collection`] inserts, deletes, reads and searches. A change is a record appended to the collection's tail file. Maintenance moves
-//! the rows of the tail into segments, which have an index; a search asks each segment and scans the tail.
+//! [`Collection`] inserts, deletes, reads and searches. A change is a record appended to the collection's tail file.
+//! Maintenance moves the rows of the tail into segments, which have an index; a search asks each segment and scans the
+//! tail.
 //!
-//! There is no float type in this crate, since it is soft-float in the kernel: vectors, distances and radii are `u32`s that
-//! hold the bits of an `f32`, and arithmetic is the business of `vexfs_simd`.
+//! There is no float type in this crate, since it is soft-float in the kernel: vectors, distances and radii are `u32`s
+//! that hold the bits of an `f32`, and arithmetic is the business of `vexfs_simd`.
 //!
 //! # Semantics
 //!
-//! - A batch is inserted or deleted as a whole or, on any error, not at all, in memory as on disk. It is visible to every
-//!   search that begins afterwards and durable with the returned transaction group (`Fs::sync_txg`).
+//! - A batch is inserted or deleted as a whole or, on any error, not at all, in memory as on disk. It is visible to
+//!   every search that begins afterwards and durable with the returned transaction group (`Fs::sync_txg`).
 //! - A search sees one state: all batches that ended before it began, nothing of those that end later.
 //! - Hits come by ascending (distance, id); what distances are, and how exact, is said in `vexfs_simd`.
 #![cfg_attr(not(CONFIG_RUST), no_std)]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! What one call may ask for.
 //!
-//! They bound the memory and the time of a call, not what a collection may hold. The ABI's numbers are used everywhere, so
-//! that a batch that works on an image works on a mount.
+//! They bound the memory and the time of a call, not what a collection may hold. The ABI's numbers are used everywhere,
+//! so that a batch that works on an image works on a mount.
 
 use vexfs_uapi as uapi;
 

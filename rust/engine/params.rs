@@ -21,8 +21,8 @@ impl Params {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a dimension out of range or a metric that the elements do not have, `Unsupported` for a number that
-    /// this version does not know.
+    /// `Invalid` for a dimension out of range or a metric that the elements do not have, `Unsupported` for a number
+    /// that this version does not know.
     pub fn new(dim: u32, element: u32, metric: u32, index: u32) -> Result<Self> {
         if dim == 0 || dim as usize > DIM_MAX {
             return Err(Error::Invalid("a collection has 1 to 4096 dimensions"));

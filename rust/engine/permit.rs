@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The right to change the filesystem, in pieces.
 //!
-//! A freeze of a filesystem waits for all who have that right, and then everybody waits for the freeze. So work that takes
-//! long has it for each of its changes only and computes without it.
+//! A freeze of a filesystem waits for all who have that right, and then everybody waits for the freeze. So work that
+//! takes long has it for each of its changes only and computes without it.
 
 use vexfs_host::Result;
 
 /// Gives and takes the right to change the filesystem. The kernel's is that of `mnt_want_write_file`.
 ///
-/// It comes before every lock of a collection but that of its maintenance: a collection asks for it with no other lock held.
+/// It comes before every lock of a collection but that of its maintenance: a collection asks for it with no other lock
+/// held.
 pub trait Permit {
     /// Waits for the right.
     ///

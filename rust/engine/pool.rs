@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Scratch memory that searches hand on to each other.
 //!
-//! What a search needs and is large, a set of visited rows for example, is made once for each search that runs at the same
-//! time and used again by later ones. What is kept is counted, and given back when memory is short; an object that a search
-//! has blown up is not kept.
+//! What a search needs and is large, a set of visited rows for example, is made once for each search that runs at the
+//! same time and used again by later ones. What is kept is counted, and given back when memory is short; an object that
+//! a search has blown up is not kept.
 
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;

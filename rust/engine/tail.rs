@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The rows of a collection's tail in memory: what the scan reads.
 //!
-//! TailRows are only ever appended, in the order of the changes that made them; a row that is deleted or replaced stays and
-//! notes when it died. So a reader that remembers the number of rows and of the last change (a [`TailSnapshot`]) sees exactly
-//! the state of that moment, however often it gives the lock back. Dead rows go when the whole is rebuilt.
+//! TailRows are only ever appended, in the order of the changes that made them; a row that is deleted or replaced stays
+//! and notes when it died. So a reader that remembers the number of rows and of the last change (a [`TailSnapshot`])
+//! sees exactly the state of that moment, however often it gives the lock back. Dead rows go when the whole is rebuilt.
 //!
-//! Vectors lie in chunks of at most 1 MiB and payloads in chunks of at least one and usually [`ARENA`] bytes, so that no
-//! allocation grows with the collection but the tables of chunks and the index of ids.
+//! Vectors lie in chunks of at most 1 MiB and payloads in chunks of at least one and usually [`ARENA`] bytes, so that
+//! no allocation grows with the collection but the tables of chunks and the index of ids.
 
 use crate::limits::ROWS_MAX;
 use vexfs_host::mem::U64Map;
@@ -97,8 +97,8 @@ pub(crate) struct Block<'a> {
 ///
 /// # Invariants
 ///
-/// There are `ids.len()` rows: so many vectors of the collection's dimension, inverse norms if the metric is cosine (else
-/// none), and payload lengths (or none, if no row has a payload). `payloads` is as long as the lengths say.
+/// There are `ids.len()` rows: so many vectors of the collection's dimension, inverse norms if the metric is cosine
+/// (else none), and payload lengths (or none, if no row has a payload). `payloads` is as long as the lengths say.
 #[derive(Clone, Copy)]
 pub(crate) struct NewRows<'a> {
     pub(crate) ids: &'a [u64],
@@ -112,7 +112,8 @@ pub(crate) struct NewRows<'a> {
 ///
 /// # Invariants
 ///
-/// Every chunk but the last has `1 << shift` rows; a chunk's parallel arrays agree in length. `live` rows have `died` 0.
+/// Every chunk but the last has `1 << shift` rows; a chunk's parallel arrays agree in length. `live` rows have `died`
+/// 0.
 pub(crate) struct TailRows {
     space: simd::Space,
     /// Bytes of a vector.
@@ -261,7 +262,8 @@ impl TailRows {
         self.reserve_payloads(new.payload_lens)
     }
 
-    /// The arena that is filled next. Those behind it are empty: what was reserved for rows that did not come is there still.
+    /// The arena that is filled next. Those behind it are empty: what was reserved for rows that did not come is there
+    /// still.
     fn filling(&self) -> usize {
         self.arenas.iter().rposition(|arena| !arena.is_empty()).unwrap_or(0)
     }
@@ -293,7 +295,8 @@ impl TailRows {
     ///
     /// # Errors
     ///
-    /// `NoMemory`, which cannot happen after [`TailRows::reserve`] and `index.reserve`; the whole must be thrown away then.
+    /// `NoMemory`, which cannot happen after [`TailRows::reserve`] and `index.reserve`; the whole must be thrown away
+    /// then.
     pub(crate) fn append(&mut self, index: &mut U64Map<u32>, seq: Seq, new: &NewRows<'_>) -> Result<usize> {
         let mut replaced = 0;
         self.seq = seq;

@@ -198,7 +198,8 @@ impl Data {
         all
     }
 
-    /// The recall of searches, of which each must find as many rows as there are, all accepted and with their exact keys.
+    /// The recall of searches, of which each must find as many rows as there are, all accepted and with their exact
+    /// keys.
     pub(crate) fn recall(
         &self,
         k: usize,

@@ -15,8 +15,8 @@ pub(crate) trait Entry: Copy + Ord {
 ///
 /// # Invariants
 ///
-/// `heap` has at most `k` entries and is ordered as a binary max-heap; no key is above `limit`. Once there are `k`, `limit` is
-/// the root's key.
+/// `heap` has at most `k` entries and is ordered as a binary max-heap; no key is above `limit`. Once there are `k`,
+/// `limit` is the root's key.
 pub(crate) struct TopK<E> {
     heap: Vec<E>,
     k: usize,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The one error type of VexFS.
 //!
-//! Inside, an error says what happened and where; it becomes an errno only at the edge, with [`Error::errno`]. Errors are
-//! `Copy` and hold no allocation, so that reporting one can never fail.
+//! Inside, an error says what happened and where; it becomes an errno only at the edge, with [`Error::errno`]. Errors
+//! are `Copy` and hold no allocation, so that reporting one can never fail.
 
 use core::fmt;
 

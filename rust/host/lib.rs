@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The platform layer: what lies between VexFS's host-independent crates and the host they run in.
 //!
-//! `vexfs_core` and `vexfs_engine` compile unchanged into the kernel module and into userspace programs. Everything they need
-//! from their surroundings, memory, locks, the block device, time, randomness, logging, comes from here, with the same names
-//! and signatures on both sides; the side is chosen by `cfg(CONFIG_RUST)`, which Kbuild sets, and not by generics, so that
-//! the code above reads like ordinary Rust.
+//! `vexfs_core` and `vexfs_engine` compile unchanged into the kernel module and into userspace programs. Everything
+//! they need from their surroundings, memory, locks, the block device, time, randomness, logging, comes from here, with
+//! the same names and signatures on both sides; the side is chosen by `cfg(CONFIG_RUST)`, which Kbuild sets, and not by
+//! generics, so that the code above reads like ordinary Rust.
 //!
 //! Invariants of the platform layer, on both sides:
 //!
@@ -131,8 +131,8 @@ pub enum Level {
     Info,
 }
 
-/// Writes a message to the log: `log!(err, "node {}: bad checksum", block)`. Levels: `err`, `warn`, `info`. Of many messages
-/// of one place in a short time, some are left out.
+/// Writes a message to the log: `log!(err, "node {}: bad checksum", block)`. Levels: `err`, `warn`, `info`. Of many
+/// messages of one place in a short time, some are left out.
 #[macro_export]
 macro_rules! log {
     (err, $($arg:tt)*) => { $crate::log!(@ Err, $($arg)*) };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! How often one place may write to the log: what goes wrong once mostly goes wrong again at once, and a log full of one
-//! message hides all others.
+//! How often one place may write to the log: what goes wrong once mostly goes wrong again at once, and a log full of
+//! one message hides all others.
 
 use crate::Level;
 use core::fmt;
@@ -31,8 +31,8 @@ impl Limit {
         }
     }
 
-    /// Whether a message may be written at `now`, and how many were left out before it. Racing callers may count a message
-    /// into the wrong period.
+    /// Whether a message may be written at `now`, and how many were left out before it. Racing callers may count a
+    /// message into the wrong period.
     fn admit(&self, now: u64) -> Option<u32> {
         let since = self.since.load(Relaxed);
         if since == 0 || now.wrapping_sub(since) >= PERIOD {

@@ -4,11 +4,12 @@
 //! Open addressing with linear probing over a power-of-two table and backward-shift deletion, so that there are no
 //! tombstones and look-ups never degrade.
 //!
-//! Some keys are chosen by callers: row ids, offsets in files. Where a key lies therefore depends on a secret, or chosen
-//! keys could all lie in one place and make every look-up a walk over all of them (Crosby and Wallach 2003). Each table gets
-//! a key of its own: were it the same for two maps, putting the entries of one into the other in their order would fill it
-//! from one end, which linear probing does not bear. The hash is a multiplication of 64 by 64 bits whose halves are folded
-//! together, twice, as in wyhash (Wang Yi 2019), with secret factors: a few cycles, where SipHash would take a few dozen.
+//! Some keys are chosen by callers: row ids, offsets in files. Where a key lies therefore depends on a secret, or
+//! chosen keys could all lie in one place and make every look-up a walk over all of them (Crosby and Wallach 2003).
+//! Each table gets a key of its own: were it the same for two maps, putting the entries of one into the other in their
+//! order would fill it from one end, which linear probing does not bear. The hash is a multiplication of 64 by 64 bits
+//! whose halves are folded together, twice, as in wyhash (Wang Yi 2019), with secret factors: a few cycles, where
+//! SipHash would take a few dozen.
 //!
 //! Invariant: the table is at most 7/8 full, so every probe sequence ends at a free slot.
 
@@ -226,8 +227,8 @@ impl<V> U64Map<V> {
 
     /// Removes the entries for which `keep` returns false.
     pub fn retain(&mut self, mut keep: impl FnMut(u64, &mut V) -> bool) {
-        // A removal pulls later entries back into the slot, which is therefore looked at again. Entries that wrap round the
-        // end of the table were asked about already; being asked twice must not matter to `keep`.
+        // A removal pulls later entries back into the slot, which is therefore looked at again. Entries that wrap round
+        // the end of the table were asked about already; being asked twice must not matter to `keep`.
         let mut at = 0;
         while at < self.slots.len() {
             let gone = match self.slots.get_mut(at) {
@@ -343,8 +344,8 @@ mod tests {
         for (name, key) in spread {
             costs.push((name, cost((0..KEYS).map(key))));
         }
-        // A table at 3/4 of its room takes 2.5 probes on average (Knuth, TAOCP 6.4). Runs of thousands do not come about by
-        // chance.
+        // A table at 3/4 of its room takes 2.5 probes on average (Knuth, TAOCP 6.4). Runs of thousands do not come
+        // about by chance.
         for (name, (mean, worst)) in costs {
             assert!(mean <= 6 && worst < 2000, "{name}: {mean} probes, {worst} at worst");
         }

@@ -15,7 +15,8 @@ pub const I8: u32 = 4;
 pub const U8: u32 = 5;
 /// Bits, the lowest of a byte first.
 pub const BINARY: u32 = 6;
-/// Codes of a byte a dimension, which stand for floats; see `codes.rs`. No element type of the user ABI has this number.
+/// Codes of a byte a dimension, which stand for floats; see `codes.rs`. No element type of the user ABI has this
+/// number.
 pub const SQ8: u32 = 1 << 16;
 
 /// Squared Euclidean distance.
@@ -31,13 +32,14 @@ pub const HAMMING: u32 = 4;
 ///
 /// # Invariants
 ///
-/// - `element` and `metric` are constants of this file that go together; `dim >= 1`, and a vector is `bytes` bytes long.
+/// - `element` and `metric` are constants of this file that go together; `dim >= 1`, and a vector is `bytes` bytes
+///   long.
 /// - `query` points to a vector. Row `n` starts at `rows + n * stride`; `stride >= bytes`.
-/// - Key `i < count` is of row `ids[i]`, or of row `i` if `ids` is null. All these rows are readable, and so are their words in
-///   `inv_norms` if `metric` is [`COSINE`].
+/// - Key `i < count` is of row `ids[i]`, or of row `i` if `ids` is null. All these rows are readable, and so are their
+///   words in `inv_norms` if `metric` is [`COSINE`].
 /// - `keys` points to `count` words, which the hard-float object writes and never reads.
-/// - If `element` is [`SQ8`], a row is `dim` codes, and for [`L2`] four bytes of its term after them (both together are `bytes`).
-///   `query` points to the weights of `dim` codes as the variant wants them, see `codes.rs`.
+/// - If `element` is [`SQ8`], a row is `dim` codes, and for [`L2`] four bytes of its term after them (both together are
+///   `bytes`). `query` points to the weights of `dim` codes as the variant wants them, see `codes.rs`.
 /// - Floats are finite, and unused bits of binary vectors zero. Nothing is aligned.
 #[repr(C)]
 pub struct Batch {
@@ -67,18 +69,19 @@ pub struct Constants {
     pub bias: i32,
 }
 
-/// Bytes of parameters of a dimension of codes: two floats, while training the least and the largest value, later the middle
-/// and the step.
+/// Bytes of parameters of a dimension of codes: two floats, while training the least and the largest value, later the
+/// middle and the step.
 pub const PARAM_BYTES: usize = 8;
 
 /// Some rows of floats that codes are made of or learnt from, or that are converted.
 ///
 /// # Invariants
 ///
-/// - `params`, if codes are asked for, points to [`PARAM_BYTES`] for each of `dim` dimensions, which nobody else has access to while training.
+/// - `params`, if codes are asked for, points to [`PARAM_BYTES`] for each of `dim` dimensions, which nobody else has
+///   access to while training.
 /// - Row `i < count` starts at `rows + i * stride` and has `dim` elements of the float type `element`.
-/// - What is made of row `i` goes to `out + i * out_stride`: codes (`dim` bytes, and four more if `metric` is [`L2`]), or elements of
-///   another type.
+/// - What is made of row `i` goes to `out + i * out_stride`: codes (`dim` bytes, and four more if `metric` is [`L2`]),
+///   or elements of another type.
 #[repr(C)]
 pub struct Coding {
     pub params: *mut u8,

@@ -3,10 +3,10 @@
 //! `middle + step * (c - 128)`. A query stays as it is and meets the codes as integer weights.
 //!
 //! With `w[d] = (q[d] - middle[d]) * step[d]`, the squared distance to a row of codes is
-//! `sum((q - middle)^2) - 2 * sum(w * (c - 128)) + sum((step * (c - 128))^2)`: a number of the query, an integer sum, and a number
-//! of the row (its term), which is kept beside the codes. An inner product has no term, nor has a cosine, whose rows are
-//! scaled to unit length before they are encoded. Weights are rounded to words (a sign and about 15 bits), an error of no
-//! importance beside that of eight bits of a row, and small enough for every sum to fit 32 bits.
+//! `sum((q - middle)^2) - 2 * sum(w * (c - 128)) + sum((step * (c - 128))^2)`: a number of the query, an integer sum,
+//! and a number of the row (its term), which is kept beside the codes. An inner product has no term, nor has a cosine,
+//! whose rows are scaled to unit length before they are encoded. Weights are rounded to words (a sign and about 15
+//! bits), an error of no importance beside that of eight bits of a row, and small enough for every sum to fit 32 bits.
 //!
 //! Every variant computes the same integer sum and rounds alike after it, so keys of codes are the same everywhere.
 
@@ -168,13 +168,13 @@ pub(crate) unsafe fn encode_row<const ELEMENT: u32>(
     }
 }
 
-/// Writes the weights of a query for `padded` codes, words or (if `split`) blocks of 64 upper and 64 lower halves in turn, and
-/// gives what a batch takes besides them.
+/// Writes the weights of a query for `padded` codes, words or (if `split`) blocks of 64 upper and 64 lower halves in
+/// turn, and gives what a batch takes besides them.
 ///
 /// # Safety
 ///
-/// `of` holds its invariants and has one row, the query, and room for `2 * padded` bytes at `out`; `padded` is a multiple of 64
-/// and not less than the dimension.
+/// `of` holds its invariants and has one row, the query, and room for `2 * padded` bytes at `out`; `padded` is a
+/// multiple of 64 and not less than the dimension.
 pub(crate) unsafe fn weigh<const ELEMENT: u32>(of: &abi::Coding, split: bool, padded: usize) -> abi::Constants {
     let (params, query, out, dim, metric) = (of.params, of.rows, of.out, of.dim, of.metric);
     let l2 = metric == abi::L2;

@@ -15,8 +15,8 @@ use core::ptr::null_mut;
 impl Kernels {
     /// Writes row `i` as a row of `to`s at `out[offset + i * stride..]`, for each row of floats.
     ///
-    /// Floats are rounded to nearest, ties to even, and stay finite. To [`Element::Binary`], a bit is set where an element is
-    /// positive. Every variant and every CPU writes the same.
+    /// Floats are rounded to nearest, ties to even, and stay finite. To [`Element::Binary`], a bit is set where an
+    /// element is positive. Every variant and every CPU writes the same.
     ///
     /// # Errors
     ///
@@ -42,7 +42,8 @@ impl Kernels {
         coding.out = out.as_mut_ptr();
         coding.out_stride = stride;
         in_sections(rows.count(), &mut coding, |coding| {
-            // SAFETY: the rows are some of `rows`, what is made of them lies in `out`; this is called in an FPU section.
+            // SAFETY: the rows are some of `rows`, what is made of them lies in `out`; this is called in an FPU
+            // section.
             unsafe { hard_float::vexfs_simd_convert(coding, to as u32) }
         });
         Ok(())

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! One element at a time: reading each type as a float, and making narrow floats of wide ones.
 //!
-//! Narrow floats are converted by integer operations and one exact multiplication or addition, so that every variant and
-//! every CPU gives the same. Rounding is to nearest, ties to even; a finite float stays finite.
+//! Narrow floats are converted by integer operations and one exact multiplication or addition, so that every variant
+//! and every CPU gives the same. Rounding is to nearest, ties to even; a finite float stays finite.
 
 use crate::abi;
 
@@ -82,8 +82,8 @@ pub(crate) fn f32_to_bf16(x: f32) -> u16 {
 ///
 /// # Safety
 ///
-/// `row` points to `dim` elements of the float type `FROM`, `out` to a row of `TO`s, a float type or bits, that nobody else has
-/// access to.
+/// `row` points to `dim` elements of the float type `FROM`, `out` to a row of `TO`s, a float type or bits, that nobody
+/// else has access to.
 pub(crate) unsafe fn convert<const FROM: u32, const TO: u32>(row: *const u8, dim: usize, out: *mut u8) {
     if TO == abi::BINARY {
         let mut byte = 0;

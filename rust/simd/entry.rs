@@ -48,7 +48,8 @@ pub unsafe extern "C" fn vexfs_simd_avx2(batch: *const abi::Batch) {
 ///
 /// # Safety
 ///
-/// As [`vexfs_simd_scalar`]; the CPU has AVX-512 F, BW, VL, VBMI, VNNI and VPOPCNTDQ, FMA and F16C, and the OS saves the ZMM state.
+/// As [`vexfs_simd_scalar`]; the CPU has AVX-512 F, BW, VL, VBMI, VNNI and VPOPCNTDQ, FMA and F16C, and the OS saves
+/// the ZMM state.
 #[cfg(all(target_arch = "x86_64", vexfs_avx512))]
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_avx512(batch: *const abi::Batch) {
@@ -72,8 +73,8 @@ pub unsafe extern "C" fn vexfs_simd_neon(batch: *const abi::Batch) {
 ///
 /// # Safety
 ///
-/// `rows` points to `count` rows of `dim` elements of type `element`, which are finite and take `bytes` bytes, `out` to `count`
-/// words; the caller is inside an FPU section.
+/// `rows` points to `count` rows of `dim` elements of type `element`, which are finite and take `bytes` bytes, `out` to
+/// `count` words; the caller is inside an FPU section.
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_inv_norms(
     element: u32,
@@ -189,8 +190,9 @@ pub unsafe extern "C" fn vexfs_simd_codes_encode(coding: *const abi::Coding) {
 ///
 /// # Safety
 ///
-/// `coding` holds its invariants and has one row, the query; instead of codes go weights to `out`, `2 * padded` bytes. `padded`
-/// is a multiple of 64 and at least the dimension. `constants` is writable; the caller is inside an FPU section.
+/// `coding` holds its invariants and has one row, the query; instead of codes go weights to `out`, `2 * padded` bytes.
+/// `padded` is a multiple of 64 and at least the dimension. `constants` is writable; the caller is inside an FPU
+/// section.
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_simd_codes_weigh(
     coding: *const abi::Coding,

@@ -63,9 +63,9 @@ pub(crate) fn has_avx512() -> bool {
 
 /// A stretch of code that may call the hard-float object; in the kernel it neither sleeps nor is preempted.
 ///
-/// On x86-64 it also aligns the stack. The kernel keeps 8 bytes (`-mpreferred-stack-boundary=3`), the hard-float object is compiled for
-/// the 16 that the ABI promises and spills registers accordingly. An aligned variable whose address is used makes the
-/// compiler align the frame that holds the section, and it keeps 16 bytes in calls from there on.
+/// On x86-64 it also aligns the stack. The kernel keeps 8 bytes (`-mpreferred-stack-boundary=3`), the hard-float object
+/// is compiled for the 16 that the ABI promises and spills registers accordingly. An aligned variable whose address is
+/// used makes the compiler align the frame that holds the section, and it keeps 16 bytes in calls from there on.
 #[cfg_attr(all(CONFIG_RUST, target_arch = "x86_64"), repr(align(32)))]
 pub(crate) struct Section(#[cfg(CONFIG_RUST)] u8);
 

@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The shape of all vectorised kernels: four rows at a time, so that the query is loaded once for the four, and while they are
-//! compared the lines of rows that come later are asked for. The rows left at the end are one group of their own.
+//! The shape of all vectorised kernels: four rows at a time, so that the query is loaded once for the four, and while
+//! they are compared the lines of rows that come later are asked for. The rows left at the end are one group of their
+//! own.
 //!
 //! Each row has its own accumulators, so its sum does not depend on its place in the batch.
 
 use crate::abi::Batch;
 use crate::prefetch::ask_for;
 
-/// How far ahead of its use a line of consecutive rows is asked for, in bytes: 8 KiB was the best of 2, 4, 8 and 16 KiB for
-/// rows of 0.5 to 3 KiB, and beats the hardware prefetcher alone by a tenth.
+/// How far ahead of its use a line of consecutive rows is asked for, in bytes: 8 KiB was the best of 2, 4, 8 and 16 KiB
+/// for rows of 0.5 to 3 KiB, and beats the hardware prefetcher alone by a tenth.
 const AHEAD: usize = 8192;
 
-/// Of scattered rows, how many are asked for before any is compared, and how far ahead of a row's use its lines are asked for
-/// after that. Of 4, 8, 12 and 16, for rows of 0.5 and 1.5 KiB in calls of 8 to 32 (more in flight than a core can have).
+/// Of scattered rows, how many are asked for before any is compared, and how far ahead of a row's use its lines are
+/// asked for after that. Of 4, 8, 12 and 16, for rows of 0.5 and 1.5 KiB in calls of 8 to 32 (more in flight than a
+/// core can have).
 const LEAD: usize = 8;
 
-/// Runs a batch in groups of rows. `$sums::<$consts.., N>(query, rows, next, size)` gives the sums of `N` rows in the first `N`
-/// lanes of a register that `$reduce::<N>` makes keys of, and asks for the lines of `next` that correspond to those of `rows`.
+/// Runs a batch in groups of rows. `$sums::<$consts.., N>(query, rows, next, size)` gives the sums of `N` rows in the
+/// first `N` lanes of a register that `$reduce::<N>` makes keys of, and asks for the lines of `next` that correspond to
+/// those of `rows`.
 ///
 /// A macro, so that the loop is compiled with the instruction set of the function it stands in.
 macro_rules! in_groups {
@@ -57,8 +60,8 @@ macro_rules! in_groups {
 }
 pub(crate) use in_groups;
 
-/// Runs a batch by the functions of the modules `float` and `integer` beside it; the arms after it are what is neither floats
-/// nor bytes.
+/// Runs a batch by the functions of the modules `float` and `integer` beside it; the arms after it are what is neither
+/// floats nor bytes.
 macro_rules! by_element {
     ($batch:ident, $($element:pat => $run:expr),+ $(,)?) => {{
         let l2 = $batch.metric == crate::abi::L2;
@@ -79,8 +82,9 @@ macro_rules! by_element {
 }
 pub(crate) use by_element;
 
-/// Defines `floats`, which `in_groups` takes, of the functions beside it: `block` and `partial` load two registers of elements,
-/// or fewer and zeros, `step` adds to an accumulator, `sums` adds the lanes of four. `$step` elements fill two registers.
+/// Defines `floats`, which `in_groups` takes, of the functions beside it: `block` and `partial` load two registers of
+/// elements, or fewer and zeros, `step` adds to an accumulator, `sums` adds the lanes of four. `$step` elements fill
+/// two registers.
 macro_rules! sums_of_floats {
     ($(#[$attribute:meta])+ $step:literal, $zero:expr, $add:ident -> $sums:ty) => {
         /// The sums of `N` rows.

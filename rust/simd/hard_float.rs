@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Root of the hard-float object: the only hard-float object of the module.
 //!
-//! Kbuild compiles this file by a rule of its own for the host triple (see `lib.rs` for the other half). Invariants, which
-//! the build checks with `nm -u`: nothing in here panics, allocates, faults, sleeps or calls a function outside the hard-float object.
-//! Its ABI is `abi::Batch`, pointers and lengths; callers are inside an FPU section.
+//! Kbuild compiles this file by a rule of its own for the host triple (see `lib.rs` for the other half). Invariants,
+//! which the build checks with `nm -u`: nothing in here panics, allocates, faults, sleeps or calls a function outside
+//! the hard-float object. Its ABI is `abi::Batch`, pointers and lengths; callers are inside an FPU section.
 #![no_std]
 // Stable since Rust 1.89; the kernel's compiler may be older, and Kbuild lets it use them.
 #![cfg_attr(vexfs_avx512, allow(stable_features))]

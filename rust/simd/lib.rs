@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Distance kernels behind an interface without floats.
 //!
-//! The engine is compiled soft-float in the kernel, so a float is the `u32` of its bits here, and a distance comes back as
-//! an order-preserving key (see [`key_of`]). The arithmetic is in the hard-float object: what `hard_float.rs` names.
-//! In the module the hard-float object is a separate hard-float object rooted at `hard_float.rs`; in userspace it is part of this crate.
+//! The engine is compiled soft-float in the kernel, so a float is the `u32` of its bits here, and a distance comes back
+//! as an order-preserving key (see [`key_of`]). The arithmetic is in the hard-float object: what `hard_float.rs` names.
+//! In the module the hard-float object is a separate hard-float object rooted at `hard_float.rs`; in userspace it is
+//! part of this crate.
 //!
 //! # Results
 //!
-//! - l2 is the squared Euclidean distance, cosine is `1 - cos` in `0.0..=2.0`, inner product is `-dot`; smaller is nearer.
+//! - l2 is the squared Euclidean distance, cosine is `1 - cos` in `0.0..=2.0`, inner product is `-dot`; smaller is
+//!   nearer.
 //! - Finite vectors never give NaN: where `f32` is too narrow the distance is computed in `f64` and rounded once.
-//! - A variant's order of summation is fixed: the same query and row give the same key wherever the row lies and whatever
-//!   other queries and rows share the call. Different variants may differ in the last bits, since they sum in another
-//!   order and some round once a multiply-add; so results repeat exactly on one CPU type, not across all of them.
-//! - Distances of bytes and bits are exact integers that become floats once, and keys of codes are rounded alike everywhere:
-//!   these are the same in every variant.
+//! - A variant's order of summation is fixed: the same query and row give the same key wherever the row lies and
+//!   whatever other queries and rows share the call. Different variants may differ in the last bits, since they sum in
+//!   another order and some round once a multiply-add; so results repeat exactly on one CPU type, not across all of
+//!   them.
+//! - Distances of bytes and bits are exact integers that become floats once, and keys of codes are rounded alike
+//!   everywhere: these are the same in every variant.
 //!
 //! # FPU sections
 //!
-//! In the kernel each call splits its work into sections of some 64 KiB of rows (5 to 10 µs with vector instructions, under
-//! 50 µs in portable code), between which the kernel may reschedule.
+//! In the kernel each call splits its work into sections of some 64 KiB of rows (5 to 10 µs with vector instructions,
+//! under 50 µs in portable code), between which the kernel may reschedule.
 #![cfg_attr(not(CONFIG_RUST), no_std)]
 
 // The hard-float object uses what this half does not.

@@ -67,8 +67,8 @@ fn clamp_cosine(distance: f32) -> f32 {
     }
 }
 
-/// Writes key `i`, given the sum of its row: of squared differences for l2, of products for cosine and inner product, of
-/// differing bits for hamming.
+/// Writes key `i`, given the sum of its row: of squared differences for l2, of products for cosine and inner product,
+/// of differing bits for hamming.
 ///
 /// # Safety
 ///

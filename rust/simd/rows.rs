@@ -32,8 +32,8 @@ impl<'a> Query<'a> {
 ///
 /// # Invariants
 ///
-/// `space.row_bytes() <= stride`, and row `i < count` is `bytes[i * stride..][..space.row_bytes()]`; `norms` has one word a row
-/// if the space needs norms, and none otherwise.
+/// `space.row_bytes() <= stride`, and row `i < count` is `bytes[i * stride..][..space.row_bytes()]`; `norms` has one
+/// word a row if the space needs norms, and none otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     pub(crate) bytes: &'a [u8],
@@ -44,8 +44,8 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// `count` rows, each starting `stride` bytes after the one before. `norms` are what [`Kernels::inv_norms`] writes, if the
-    /// space needs them, else empty.
+    /// `count` rows, each starting `stride` bytes after the one before. `norms` are what [`Kernels::inv_norms`] writes,
+    /// if the space needs them, else empty.
     ///
     /// [`Kernels::inv_norms`]: crate::Kernels::inv_norms
     ///

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! One byte a dimension for float vectors: training, encoding, and comparing a query with codes.
 //!
-//! `codes.rs` says what codes mean. Their keys are those of approximate distances on the scale of the exact ones, the same in
-//! every variant: good for choosing candidates that are compared exactly afterwards.
+//! `codes.rs` says what codes mean. Their keys are those of approximate distances on the scale of the exact ones, the
+//! same in every variant: good for choosing candidates that are compared exactly afterwards.
 
 use crate::abi;
 use crate::convert::coding_of;
@@ -58,8 +58,8 @@ impl Sq8 {
 ///
 /// # Invariants
 ///
-/// `bytes` begins with the first codes; those of row `i < count` are `bytes[i * stride..][..Sq8::code_bytes(&space)]`, and `stride` is
-/// not less than that length.
+/// `bytes` begins with the first codes; those of row `i < count` are `bytes[i * stride..][..Sq8::code_bytes(&space)]`,
+/// and `stride` is not less than that length.
 #[derive(Clone, Copy, Debug)]
 pub struct Codes<'a> {
     bytes: &'a [u8],
@@ -250,8 +250,8 @@ impl Kernels {
     ///
     /// # Errors
     ///
-    /// The query is of another space than the codes or was made by other kernels, `keys` has not one word an id, or there is no
-    /// row of some id.
+    /// The query is of another space than the codes or was made by other kernels, `keys` has not one word an id, or
+    /// there is no row of some id.
     #[inline]
     pub fn sq8_gather(
         &self,

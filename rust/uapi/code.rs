@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note
-//! Numbers that mean one of a few things, as enumerations. A number from outside becomes one once, and is valid ever after.
+//! Numbers that mean one of a few things, as enumerations. A number from outside becomes one once, and is valid ever
+//! after.
 
 /// Declares the enumeration of some numbers: its variants take their values from the ABI's constants. `$what` is what a
 /// message calls one of them.

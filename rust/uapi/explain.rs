@@ -212,9 +212,9 @@ pub struct Explain {
     pub parts_max: u64,
     /// Out: nanoseconds the search took.
     pub elapsed_ns: u64,
-    /// Bytes of a struct vexfs_explain_part as the caller knows it, a multiple of 8, so that it can grow: a shorter one has
-    /// the first members, a longer one is followed by zeros. 0 means VEXFS_EXPLAIN_PART_BYTES; less than that: `EINVAL`, more than
-    /// 4096: `E2BIG`.
+    /// Bytes of a struct vexfs_explain_part as the caller knows it, a multiple of 8, so that it can grow: a shorter one
+    /// has the first members, a longer one is followed by zeros. 0 means VEXFS_EXPLAIN_PART_BYTES; less than that:
+    /// `EINVAL`, more than 4096: `E2BIG`.
     pub part_bytes: u32,
     /// Must be 0.
     pub reserved0: u32,

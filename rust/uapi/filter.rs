@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A program is its header and one instruction, and ends where that ends. An instruction is a group, whose body is
-//! instructions again, or a test of the field that it names. `instructions` counts all of them; there are no loops and no
-//! jumps, so the number bounds the work for a value.
+//! instructions again, or a test of the field that it names. `instructions` counts all of them; there are no loops and
+//! no jumps, so the number bounds the work for a value.
 //!
 //! | op | name | type | flags | body | true if |
 //! |---|---|---|---|---|---|
@@ -22,12 +22,12 @@
 //! | RANGE | yes | 0 | VEXFS_RANGE_* | the bounds that the flags name, each a type u8 and an element | a value is within |
 //! | PREFIX | yes | KEYWORD | 0 | UTF-8 | a string begins with it |
 //!
-//! - A test looks at each element of a list and is true if it is true for one of them. On a row without the field, or with
-//!   values of another type only, it is false.
+//! - A test looks at each element of a list and is true if it is true for one of them. On a row without the field, or
+//!   with values of another type only, it is false.
 //! - Elements are written as in lists of payloads: I64 and F64 (finite) in 8 bytes, BOOL in 1 byte, KEYWORD as length
 //!   u32 and UTF-8. KEYWORD stands for both types of strings, TEXT is not used.
-//! - Strings are compared by their bytes, which is by code points. Numbers are compared by what they are, whether I64 or
-//!   F64, without rounding; 0.0 and -0.0 are equal.
+//! - Strings are compared by their bytes, which is by code points. Numbers are compared by what they are, whether I64
+//!   or F64, without rounding; 0.0 and -0.0 are equal.
 //! - A RANGE has at least one bound and either two numbers, each of any type, or two strings. One that nothing can be
 //!   within is valid.
 //! - Names are 1 to 255 bytes of UTF-8 without NUL.

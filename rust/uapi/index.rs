@@ -50,7 +50,8 @@ codes! {
         IvfPq = VEXFS_INDEX_IVF_PQ, "ivf-pq";
         /// Locality-sensitive hash tables, probed in many buckets (Lv et al.: VLDB 2007).
         Lsh = VEXFS_INDEX_LSH, "lsh";
-        /// A graph on disk (Subramanya et al.: DiskANN, NeurIPS 2019) with codes in memory: for more rows than memory holds.
+        /// A graph on disk (Subramanya et al.: DiskANN, NeurIPS 2019) with codes in memory: for more rows than memory
+        /// holds.
         Vamana = VEXFS_INDEX_VAMANA, "vamana";
     }
 }

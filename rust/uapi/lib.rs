@@ -2,10 +2,10 @@
 //! The user ABI of VexFS: ioctl numbers, their argument structs, and the binary forms of payloads and filters.
 //!
 //! This crate is the source; `include/uapi/linux/vexfs.h` is generated from it and committed
-//! (`cargo run -p vexfs-uapi-header -- --write`). It compiles into the module and into every
-//! tool, depends on nothing but `zerocopy`, and contains no code that could fail. Nothing else gives these things numbers:
-//! what a number stands for is an enumeration here ([`Element`], [`IndexKind`]), and the parameters of indexes are a
-//! table ([`INDEX_PARAMS`]) that checks, help texts and output are made of.
+//! (`cargo run -p vexfs-uapi-header -- --write`). It compiles into the module and into every tool, depends on nothing
+//! but `zerocopy`, and contains no code that could fail. Nothing else gives these things numbers: what a number stands
+//! for is an enumeration here ([`Element`], [`IndexKind`]), and the parameters of indexes are a table
+//! ([`INDEX_PARAMS`]) that checks, help texts and output are made of.
 //!
 //! # Rules every struct keeps
 //!

@@ -47,7 +47,8 @@ impl<T: BlockMap> NewInode<T> {
         }
     }
 
-    /// Lets nobody write to a folio while it is on its way to the device: its checksum must be that of what arrives there.
+    /// Lets nobody write to a folio while it is on its way to the device: its checksum must be that of what arrives
+    /// there.
     pub fn keep_writes_stable(&self) {
         // SAFETY: As above.
         unsafe { bindings::vexfs_mapping_set_stable_writes(self.mapping()) };

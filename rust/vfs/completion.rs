@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Completion of data writes: from the interrupt, through the inode's work item, into the filesystem's metadata.
 //!
-//! Data always goes to newly allocated space, so a write is not done when its bytes are on the device: the extent has to
-//! be recorded, which takes locks and memory. The end-of-I/O handler therefore only pushes the ioend onto its inode's
-//! [`IoQueue`]; the work item takes all of them at once, merges what is adjacent and tells the filesystem of several runs
-//! at a time.
-//! Only after that does the writeback of the folios end, so a folio that is clean is reachable through metadata.
+//! Data always goes to newly allocated space, so a write is not done when its bytes are on the device: the extent has
+//! to be recorded, which takes locks and memory. The end-of-I/O handler therefore only pushes the ioend onto its
+//! inode's [`IoQueue`]; the work item takes all of them at once, merges what is adjacent and tells the filesystem of
+//! several runs at a time. Only after that does the writeback of the folios end, so a folio that is clean is reachable
+//! through metadata.
 //!
 //! # Invariants
 //!
-//! - The work item is pending or about to run exactly if the list is not empty: whoever makes it non-empty queues it, and
-//!   the worker empties it in one step and never looks at the inode again after it has ended the last folio. An inode
-//!   stays alive while one of its ioends exists, because eviction waits for folios under writeback and for direct I/O.
+//! - The work item is pending or about to run exactly if the list is not empty: whoever makes it non-empty queues it,
+//!   and the worker empties it in one step and never looks at the inode again after it has ended the last folio. An
+//!   inode stays alive while one of its ioends exists, because eviction waits for folios under writeback and for direct
+//!   I/O.
 
 use core::ffi::CStr;
 use core::mem::offset_of;
@@ -34,8 +35,8 @@ use crate::Result;
 
 /// The work queue of a mount on which its data writes are recorded.
 ///
-/// It has a rescuer thread of its own: memory may be short exactly because writeback has to go on. Work runs on the CPU that
-/// took the interrupt, whose caches know the ioend. Dropping it waits for all its work.
+/// It has a rescuer thread of its own: memory may be short exactly because writeback has to go on. Work runs on the CPU
+/// that took the interrupt, whose caches know the ioend. Dropping it waits for all its work.
 ///
 /// # Invariants
 ///
@@ -90,8 +91,8 @@ impl IoQueue {
     ///
     /// # Safety
     ///
-    /// `this` is valid for writes and stays where it is; nobody else uses it yet. `worker` is [`worker`] for the type of
-    /// the inode.
+    /// `this` is valid for writes and stays where it is; nobody else uses it yet. `worker` is [`worker`] for the type
+    /// of the inode.
     pub(crate) unsafe fn init(this: *mut Self, worker: bindings::work_func_t) {
         // SAFETY: By the caller's promise.
         unsafe {
@@ -110,8 +111,8 @@ impl IoQueue {
         loop {
             // SAFETY: The ioend is the caller's until it is on the list.
             unsafe { (*ioend).io_list.next = head.cast() };
-            // Release: the worker sees the link. The list is only ever taken whole, so an address that comes back cannot
-            // be mistaken for the list it was on before.
+            // Release: the worker sees the link. The list is only ever taken whole, so an address that comes back
+            // cannot be mistaken for the list it was on before.
             match self
                 .list
                 .compare_exchange_weak(head, ioend, Ordering::AcqRel, Ordering::Relaxed)
@@ -127,7 +128,8 @@ impl IoQueue {
 ///
 /// # Safety
 ///
-/// `bio` is that of an ioend made for an inode of a filesystem of type `T` with an initialised [`IoQueue`], and has ended.
+/// `bio` is that of an ioend made for an inode of a filesystem of type `T` with an initialised [`IoQueue`], and has
+/// ended.
 pub(crate) unsafe extern "C" fn end_bio<T: BlockMap>(bio: *mut bindings::bio) {
     // SAFETY: By the caller's promise the bio is the last member of an ioend.
     let ioend = unsafe { bio.byte_sub(offset_of!(bindings::iomap_ioend, io_bio)) }.cast::<bindings::iomap_ioend>();
@@ -159,8 +161,8 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
     list.next = head;
     list.prev = head;
     while !ioend.is_null() {
-        // SAFETY: The ioends of the list taken are ours; the local list lives until the end of the function and is empty
-        // by then.
+        // SAFETY: The ioends of the list taken are ours; the local list lives until the end of the function and is
+        // empty by then.
         unsafe {
             let next = (*ioend).io_list.next.cast();
             bindings::list_add_tail(&raw mut (*ioend).io_list, head);
@@ -171,8 +173,8 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
     unsafe { bindings::iomap_sort_ioends(head) };
     let mut batch = Batch::new();
     loop {
-        // SAFETY: `io_list` is the first member of an ioend; entries of the list are valid, and the one taken out is linked to
-        // itself, by iomap_ioend_try_merge() if not here. A run with a checksum stays by itself.
+        // SAFETY: `io_list` is the first member of an ioend; entries of the list are valid, and the one taken out is
+        // linked to itself, by iomap_ioend_try_merge() if not here. A run with a checksum stays by itself.
         let ioend = unsafe {
             let entry = (*head).next;
             if entry == head {
@@ -198,8 +200,8 @@ pub(crate) unsafe extern "C" fn worker<T: BlockMap>(work: *mut bindings::work_st
     unsafe { batch.complete::<T>() };
 }
 
-/// Runs of written data of one inode, in the order of the file, that are about to be recorded together: a transaction for
-/// each would take the filesystem's locks as often.
+/// Runs of written data of one inode, in the order of the file, that are about to be recorded together: a transaction
+/// for each would take the filesystem's locks as often.
 struct Batch {
     ioends: [*mut bindings::iomap_ioend; TOGETHER],
     runs: [Written; TOGETHER],

@@ -19,8 +19,8 @@ use vexfs_bindings as extra;
 ///
 /// # Invariants
 ///
-/// It belongs to a superblock of type `T`, and while a reference exists its name does not change: the operations that get
-/// one run with the parent directory locked.
+/// It belongs to a superblock of type `T`, and while a reference exists its name does not change: the operations that
+/// get one run with the parent directory locked.
 #[repr(transparent)]
 pub struct Dentry<T: FileSystem>(Opaque<bindings::dentry>, PhantomData<T>);
 
@@ -100,8 +100,8 @@ impl<T: FileSystem> Dentry<T> {
 
     /// The inode, none for a negative dentry.
     pub fn inode(&self) -> Option<&Inode<T>> {
-        // SAFETY: a valid dentry; the caller's locks keep it from changing between positive and negative, and a positive
-        // dentry holds a reference to its inode.
+        // SAFETY: a valid dentry; the caller's locks keep it from changing between positive and negative, and a
+        // positive dentry holds a reference to its inode.
         unsafe {
             let inode = (*self.as_ptr()).d_inode;
             if inode.is_null() {
@@ -112,11 +112,11 @@ impl<T: FileSystem> Dentry<T> {
         }
     }
 
-    /// Binds the inode of a new directory to this negative dentry. A handle may have opened the directory by now: then the
-    /// dentry that it has got becomes the one with the name, since a directory has no two.
+    /// Binds the inode of a new directory to this negative dentry. A handle may have opened the directory by now: then
+    /// the dentry that it has got becomes the one with the name, since a directory has no two.
     pub fn splice(&self, inode: InodeRef<T>) -> Result<Option<Spliced>> {
-        // SAFETY: called with the parent locked; the dentry is negative, and unhashed before it is spliced, which takes over
-        // the reference to the inode.
+        // SAFETY: called with the parent locked; the dentry is negative, and unhashed before it is spliced, which takes
+        // over the reference to the inode.
         let other = unsafe {
             bindings::d_drop(self.as_ptr());
             bindings::d_splice_alias(inode.into_raw(), self.as_ptr())

@@ -50,8 +50,8 @@ impl DirContext<'_> {
         unsafe { extra::vexfs_dir_emit_dots(self.file, self.raw) }
     }
 
-    /// Emits one entry at the current position; false when the reader has enough. Writes to user memory, so it may fault:
-    /// no lock of the filesystem may be held.
+    /// Emits one entry at the current position; false when the reader has enough. Writes to user memory, so it may
+    /// fault: no lock of the filesystem may be held.
     pub fn emit(&mut self, name: &[u8], ino: u64, kind: u8) -> bool {
         let Ok(len) = ffi::c_int::try_from(name.len()) else {
             return false;

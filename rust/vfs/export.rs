@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! File handles: names for inodes that survive a reboot, for NFS and `name_to_handle_at`.
 //!
-//! A handle is the inode number (64 bits, low word first) and the generation, for a child with a parent twice: the types
-//! `FILEID_INO64_GEN` and `FILEID_INO64_GEN_PARENT` of the kernel.
+//! A handle is the inode number (64 bits, low word first) and the generation, for a child with a parent twice: the
+//! types `FILEID_INO64_GEN` and `FILEID_INO64_GEN_PARENT` of the kernel.
 //!
 //! C header: `include/linux/exportfs.h`.
 

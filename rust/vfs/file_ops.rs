@@ -102,8 +102,8 @@ unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file
     }
 }
 
-/// The superblock of the file that a request is about, for when its call returns: a request that nobody waits for may be over
-/// then, and gone.
+/// The superblock of the file that a request is about, for when its call returns: a request that nobody waits for may
+/// be over then, and gone.
 ///
 /// # Safety
 ///
@@ -217,8 +217,8 @@ impl<T: BlockMap> Inode<T> {
 }
 
 impl<T: BlockMap> SuperBlock<T> {
-    /// Writes back the data of all files and waits for it; the caller may hold inode locks. False if the filesystem is just
-    /// being mounted, frozen or unmounted: who does that may be waiting for the caller.
+    /// Writes back the data of all files and waits for it; the caller may hold inode locks. False if the filesystem is
+    /// just being mounted, frozen or unmounted: who does that may be waiting for the caller.
     pub fn write_back(&self) -> bool {
         // SAFETY: A live superblock; the caller holds no locks that writeback needs.
         unsafe { bindings::vexfs_write_back(self.as_ptr()) }

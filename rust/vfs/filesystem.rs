@@ -124,8 +124,8 @@ impl<T: FileSystem> FileSystemType<T> {
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
         Self {
-            // SAFETY: integers, nullable pointers and list nodes, for all of which zero is valid (C statics of this type
-            // leave most members zero too).
+            // SAFETY: integers, nullable pointers and list nodes, for all of which zero is valid (C statics of this
+            // type leave most members zero too).
             inner: Opaque::new(unsafe { core::mem::MaybeUninit::zeroed().assume_init() }),
             cache: AtomicPtr::new(core::ptr::null_mut()),
             _filesystem: PhantomData,
@@ -183,8 +183,8 @@ impl<T: FileSystem> Registration<T> {
     }
 
     fn destroy_cache() {
-        // SAFETY: no superblock of this type exists any more, so no inode does; those freed by RCU are back in the cache,
-        // which they find through the type, after the barrier.
+        // SAFETY: no superblock of this type exists any more, so no inode does; those freed by RCU are back in the
+        // cache, which they find through the type, after the barrier.
         unsafe { bindings::rcu_barrier() };
         let cache = T::fs_type().cache.swap(core::ptr::null_mut(), Ordering::Relaxed);
         // SAFETY: nobody uses the cache any more.

@@ -95,8 +95,8 @@ pub(crate) unsafe fn options<'a, T: FileSystem>(fc: *mut extra::fs_context) -> &
 pub(crate) unsafe extern "C" fn init_fs_context<T: FileSystem>(fc: *mut bindings::fs_context) -> ffi::c_int {
     // CAST: opaque to the kernel crate, complete in `vexfs_bindings`.
     let fc = fc.cast::<extra::fs_context>();
-    // SAFETY: a context that is being made; when it is for a remount, `root` is a dentry of the mounted superblock, which
-    // is of this type.
+    // SAFETY: a context that is being made; when it is for a remount, `root` is a dentry of the mounted superblock,
+    // which is of this type.
     let current = unsafe {
         if (*fc).purpose() == extra::fs_context_purpose_FS_CONTEXT_FOR_RECONFIGURE {
             Some(SuperBlock::<T>::from_raw((*(*fc).root).d_sb))
@@ -152,8 +152,8 @@ impl<T: FileSystem> Table<T> {
         if id < 0 {
             return id;
         }
-        // SAFETY: the context's lock keeps others from the options. __fs_parse() accepted the parameter, so it is a flag,
-        // which has no value, or a string, NUL-terminated.
+        // SAFETY: the context's lock keeps others from the options. __fs_parse() accepted the parameter, so it is a
+        // flag, which has no value, or a string, NUL-terminated.
         let (options, value) = unsafe {
             let value = if (*param).type_() == extra::fs_value_type_fs_value_is_string {
                 CStr::from_ptr((*param).__bindgen_anon_1.string.cast()).to_bytes()
@@ -174,7 +174,8 @@ impl<T: FileSystem> Table<T> {
     }
 
     unsafe extern "C" fn reconfigure(fc: *mut extra::fs_context) -> ffi::c_int {
-        // SAFETY: the context of a remount: `root` belongs to a mounted superblock of this type, whose `s_umount` is held.
+        // SAFETY: the context of a remount: `root` belongs to a mounted superblock of this type, whose `s_umount` is
+        // held.
         let (sb, options, flags, mask) = unsafe {
             (
                 SuperBlock::<T>::from_raw((*(*fc).root).d_sb),

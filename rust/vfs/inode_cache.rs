@@ -69,8 +69,8 @@ pub(crate) unsafe extern "C" fn alloc_inode<T: FileSystem>(sb: *mut bindings::su
 /// `super_operations.destroy_inode`.
 pub(crate) unsafe extern "C" fn destroy_inode<T: FileSystem>(inode: *mut bindings::inode) {
     let container = inode.cast::<Container<T>>();
-    // SAFETY: the inode is a container whose data `alloc_inode` made; the last reference is gone, so nobody uses the data
-    // any more (RCU walkers only look at the C part), and this runs once.
+    // SAFETY: the inode is a container whose data `alloc_inode` made; the last reference is gone, so nobody uses the
+    // data any more (RCU walkers only look at the C part), and this runs once.
     unsafe { (*container).data.assume_init_drop() }
 }
 

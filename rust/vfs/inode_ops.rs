@@ -38,8 +38,8 @@ pub trait AttributeOperations<T: FileSystem> {
     /// Reads attributes.
     fn getattr(idmap: Idmap<'_>, inode: &Inode<T>, stat: &mut KStat, request_mask: u32) -> Result;
 
-    /// Stores when the inode was read last, if that takes no waiting; returns whether it did. The VFS keeps the inode in memory
-    /// otherwise, until it is written back.
+    /// Stores when the inode was read last, if that takes no waiting; returns whether it did. The VFS keeps the inode
+    /// in memory otherwise, until it is written back.
     fn try_store_atime(inode: &Inode<T>) -> bool;
 
     /// Calls `each` with the full name of every extended attribute until it fails.
@@ -360,7 +360,8 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         dentry: *mut bindings::dentry,
         attr: *mut bindings::iattr,
     ) -> ffi::c_int {
-        // SAFETY: called by the VFS: a positive dentry whose inode is locked, and attributes that are ours for the call.
+        // SAFETY: called by the VFS: a positive dentry whose inode is locked, and attributes that are ours for the
+        // call.
         let (idmap, inode, dentry, attr) = unsafe {
             (
                 Idmap::from_raw(idmap),
@@ -404,8 +405,8 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         }
         // SAFETY: as above.
         let dirty = unsafe { bindings::inode_update_time(inode, kind, flags) };
-        // An inode that is dirty cannot be reclaimed, and one that was read has been made so for hardly anything: many files read
-        // once would fill the reader's memory cgroup. With lazytime, the VFS is asked to wait.
+        // An inode that is dirty cannot be reclaimed, and one that was read has been made so for hardly anything: many
+        // files read once would fill the reader's memory cgroup. With lazytime, the VFS is asked to wait.
         let now = dirty > 0 && dirty & bindings::inode_state_flags_enum_I_DIRTY_TIME as ffi::c_int == 0;
         // SAFETY: called by the VFS with an inode of this filesystem.
         if dirty <= 0 || now && O::Attributes::try_store_atime(unsafe { Inode::from_raw(inode) }) {
@@ -464,8 +465,8 @@ impl<T: FileSystem, O: InodeOperations<T>> Table<T, O> {
         dentry: *mut bindings::dentry,
         attr: *mut bindings::file_kattr,
     ) -> ffi::c_int {
-        // SAFETY: called by the VFS, which has checked permission: a positive dentry whose inode is locked, and a request
-        // that is ours for the call.
+        // SAFETY: called by the VFS, which has checked permission: a positive dentry whose inode is locked, and a
+        // request that is ours for the call.
         let (inode, attr) = unsafe { (Inode::<T>::from_raw((*dentry).d_inode), FileAttr::from_raw(attr.cast())) };
         answer(inode.super_block(), O::Attributes::fileattr_set(inode, attr))
     }

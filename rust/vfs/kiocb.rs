@@ -106,8 +106,8 @@ impl<T: FileSystem> Kiocb<T> {
         Ok(left > 0)
     }
 
-    /// Drops set-id bits and sets the times before a write; the caller holds the inode lock, shared if there are none to drop
-    /// ([`Inode::has_no_privileges`]).
+    /// Drops set-id bits and sets the times before a write; the caller holds the inode lock, shared if there are none
+    /// to drop ([`Inode::has_no_privileges`]).
     pub fn modified(&mut self) -> Result {
         // SAFETY: A valid request.
         to_result(unsafe { bindings::kiocb_modified(self.as_ptr()) })

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Safe abstractions over the C VFS.
 //!
-//! Everything here is generic over a [`FileSystem`]: it names the types a filesystem attaches to mounts and inodes and the
-//! functions the VFS calls. A filesystem implements these traits in safe code; the tables of C function pointers, the
-//! trampolines behind them and every raw pointer stay in this crate. Each file covers one C concept and is named after it.
+//! Everything here is generic over a [`FileSystem`]: it names the types a filesystem attaches to mounts and inodes and
+//! the functions the VFS calls. A filesystem implements these traits in safe code; the tables of C function pointers,
+//! the trampolines behind them and every raw pointer stay in this crate. Each file covers one C concept and is named
+//! after it.
 //!
-//! Relies on: the kernel crate, `vexfs_bindings` for what that leaves out, and on `vexfs_host` for the error type. It knows
-//! nothing of VexFS's format or of what its files contain.
+//! Relies on: the kernel crate, `vexfs_bindings` for what that leaves out, and on `vexfs_host` for the error type. It
+//! knows nothing of VexFS's format or of what its files contain.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]

@@ -109,7 +109,8 @@ impl<T: FileSystem> Inode<T> {
         unsafe { (*self.as_ptr()).i_mapping }
     }
 
-    /// Whether it is known that a write has no set-id bits or capabilities to drop; stays so while the inode lock is held.
+    /// Whether it is known that a write has no set-id bits or capabilities to drop; stays so while the inode lock is
+    /// held.
     pub fn has_no_privileges(&self) -> bool {
         // SAFETY: A live inode; the flags are a plain word in C (IS_NOSEC()).
         unsafe { (&raw const (*self.as_ptr()).i_flags).read_volatile() & bindings::S_NOSEC != 0 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Names in directories, as the VFS looks them up, makes and removes them for a caller, with all of its checks.
 //!
-//! For ioctls that take a name: permissions, security modules, idmapped mounts, umask, locks and notifications are the same
-//! as for the system calls.
+//! For ioctls that take a name: permissions, security modules, idmapped mounts, umask, locks and notifications are the
+//! same as for the system calls.
 //!
 //! C headers: `include/linux/namei.h`, `include/linux/fs.h`.
 
@@ -111,8 +111,8 @@ impl<T: FileSystem> File<T> {
         unsafe { bindings::vexfs_file_mnt_idmap(self.as_ptr()) }
     }
 
-    /// Opens a directory found through this file for reading, as its caller would: security modules that go by paths are
-    /// asked here, and by what is done through the result.
+    /// Opens a directory found through this file for reading, as its caller would: security modules that go by paths
+    /// are asked here, and by what is done through the result.
     pub fn open_found(&self, name: &Name<T>) -> Result<Opened<T>> {
         let path = self.path_of(&name.0);
         let flags = (bindings::O_RDONLY | bindings::O_DIRECTORY) as c_int;
@@ -183,8 +183,8 @@ impl<T: FileSystem> Base<'_, T> {
         let dir = self.inode().as_ptr();
         let idmap = self.file.idmap();
         let path = self.file.path_of(&self.dir.0);
-        // SAFETY: A live directory, whose lock is not held; with the dentry comes the directory's lock, which end_dirop()
-        // gives back together with the dentry's reference. vfs_mkdir() does that itself when it fails.
+        // SAFETY: A live directory, whose lock is not held; with the dentry comes the directory's lock, which
+        // end_dirop() gives back together with the dentry's reference. vfs_mkdir() does that itself when it fails.
         unsafe {
             let child = pointer(bindings::start_creating(idmap, self.dir.0.as_ptr(), &mut name))?;
             if !(*child.as_ptr()).d_inode.is_null() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Shared and private memory mappings of files.
 //!
-//! A write fault promises space for the folio before it becomes writable, so a program learns of a full device by SIGBUS
-//! and never by data that silently could not be written back.
+//! A write fault promises space for the folio before it becomes writable, so a program learns of a full device by
+//! SIGBUS and never by data that silently could not be written back.
 //!
 //! C header: `include/linux/mm.h`.
 
@@ -57,8 +57,8 @@ unsafe fn write_fault<T: BlockMap>(inode: &Inode<T>, vmf: *mut bindings::vm_faul
 
 /// `vm_operations_struct.page_mkwrite`.
 unsafe extern "C" fn page_mkwrite<T: BlockMap>(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-    // SAFETY: A fault in a mapping of a file of ours; the mapping holds the file. Freezing is kept out for the time of the
-    // change, and the invalidate lock keeps truncation out.
+    // SAFETY: A fault in a mapping of a file of ours; the mapping holds the file. Freezing is kept out for the time of
+    // the change, and the invalidate lock keeps truncation out.
     unsafe {
         let file = (*(*vmf).__bindgen_anon_1.vma).vm_file;
         let inode = Inode::<T>::from_raw((*file).f_inode);

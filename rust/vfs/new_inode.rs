@@ -22,8 +22,8 @@ use vexfs_bindings as extra;
 
 /// An inode under construction.
 ///
-/// It is either not hashed, or hashed and locked (`I_NEW`), so nobody else works with it yet. Dropping it makes it a bad
-/// inode and forgets it.
+/// It is either not hashed, or hashed and locked (`I_NEW`), so nobody else works with it yet. Dropping it makes it a
+/// bad inode and forgets it.
 pub struct NewInode<T: FileSystem> {
     inode: ManuallyDrop<InodeRef<T>>,
     hashed: bool,

@@ -21,8 +21,8 @@ pub trait Shrink: Send + Sync + 'static {
     /// How many objects could be freed. Takes no lock.
     fn count(&self) -> usize;
 
-    /// Frees up to `wanted` objects, those used longest ago first, and returns how many it freed. Never called from within an
-    /// allocation that a filesystem made, so it may take the cache's locks; it must not wait for them.
+    /// Frees up to `wanted` objects, those used longest ago first, and returns how many it freed. Never called from
+    /// within an allocation that a filesystem made, so it may take the cache's locks; it must not wait for them.
     fn scan(&self, wanted: usize) -> usize;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Superblocks: the wrapper type, the table of superblock operations and how a mount fills one in.
 //!
-//! A mount's own state ([`FileSystem::Info`]) hangs off `s_fs_info`. It is made before the root inode is read and dropped
-//! in `put_super`, or in `fill_super` when the mount fails before there is a root: C calls `put_super` only for
+//! A mount's own state ([`FileSystem::Info`]) hangs off `s_fs_info`. It is made before the root inode is read and
+//! dropped in `put_super`, or in `fill_super` when the mount fails before there is a root: C calls `put_super` only for
 //! superblocks with a root.
 //!
 //! C headers: `include/linux/fs/super.h`, `include/linux/fs/super_types.h`.
@@ -80,8 +80,8 @@ impl<T: FileSystem> SuperBlock<T> {
     /// It is there from before the root inode is read until `put_super` returns, that is, whenever the VFS can call an
     /// operation of an inode, a file or the superblock. What makes it gets a [`NewSuperBlock`] instead.
     pub fn info(&self) -> &T::Info {
-        // SAFETY: by the type invariant and because every caller of this crate's traits that gets a `SuperBlock` runs inside
-        // an operation of a mounted superblock; `fill` sets the pointer before the first of them.
+        // SAFETY: by the type invariant and because every caller of this crate's traits that gets a `SuperBlock` runs
+        // inside an operation of a mounted superblock; `fill` sets the pointer before the first of them.
         unsafe { &*(*self.as_ptr()).s_fs_info.cast::<T::Info>() }
     }
 

@@ -82,8 +82,8 @@ impl<T: FileSystem, O: XattrOperations<T>> Table<T, O> {
         buffer: *mut ffi::c_void,
         size: usize,
     ) -> ffi::c_int {
-        // SAFETY: called by the VFS: a live inode, a name whose prefix stands before it, and a buffer of `size` bytes, if
-        // any.
+        // SAFETY: called by the VFS: a live inode, a name whose prefix stands before it, and a buffer of `size` bytes,
+        // if any.
         let (inode, name, buffer) = unsafe {
             (
                 Inode::<T>::from_raw(inode),

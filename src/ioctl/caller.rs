@@ -124,8 +124,8 @@ impl Caller<'_> {
         Ok((target, collection))
     }
 
-    /// Whether rows may go from a collection that the caller may change: from a directory with the append-only flag nothing
-    /// goes.
+    /// Whether rows may go from a collection that the caller may change: from a directory with the append-only flag
+    /// nothing goes.
     pub fn check_removal(&self, dir: &Inode<VexFs>) -> Result {
         if dir.flags() & kernel::bindings::S_APPEND != 0 {
             return Err(EPERM.into());
@@ -144,8 +144,8 @@ impl Caller<'_> {
     }
 }
 
-/// The right to change the filesystem through an open file, taken and given back by the engine: a freeze waits for those who
-/// have it, so it is not for work that takes long.
+/// The right to change the filesystem through an open file, taken and given back by the engine: a freeze waits for
+/// those who have it, so it is not for work that takes long.
 pub struct Writes<'a> {
     file: &'a File<VexFs>,
     held: RefCell<Vec<WriteAccess<'a, VexFs>>>,

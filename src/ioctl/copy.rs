@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Copying: structs that grow with versions, arrays they point to, and where rows of an answer go.
 //!
-//! Everything is copied in before anything is changed, sizes are checked before memory is allocated for them, and what is
-//! copied out is what was copied in with the output members set, so nothing uninitialised can be in it.
+//! Everything is copied in before anything is changed, sizes are checked before memory is allocated for them, and what
+//! is copied out is what was copied in with the output members set, so nothing uninitialised can be in it.
 
 use kernel::error::code::E2BIG;
 use kernel::error::code::EFAULT;
@@ -43,8 +43,8 @@ pub struct Arg<A> {
 }
 
 impl<A: Argument> Arg<A> {
-    /// Copies a struct in. Its first member is the size that its caller knows: a smaller one than ours is from before the
-    /// first release (`EINVAL`), a larger one is accepted if we miss nothing but zeros (`E2BIG`).
+    /// Copies a struct in. Its first member is the size that its caller knows: a smaller one than ours is from before
+    /// the first release (`EINVAL`), a larger one is accepted if we miss nothing but zeros (`E2BIG`).
     pub fn read(from: UserPtr) -> Result<Self> {
         let mut size = [0u8; 4];
         read_bytes(from, &mut size)?;

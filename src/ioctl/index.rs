@@ -20,8 +20,8 @@ use super::copy::Arg;
 /// Threads that build: the caller's own.
 const THREADS: usize = 1;
 
-/// BUILD_INDEX. The caller's thread does the work; a fatal signal ends it between two steps. While it computes, the filesystem
-/// can be frozen, or become read-only, which ends the build.
+/// BUILD_INDEX. The caller's thread does the work; a fatal signal ends it between two steps. While it computes, the
+/// filesystem can be frozen, or become read-only, which ends the build.
 pub fn build(caller: &Caller<'_>, arg: UserPtr) -> Result<c_long> {
     let mut arg = Arg::<uapi::BuildIndex>::read(arg)?;
     if arg.flags & !uapi::VEXFS_BUILD_WAIT != 0 || arg.reserved != 0 {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Ioctls: who answers which, on what, and who may call it.
 //!
-//! Every collection call names a directory: the file descriptor's own, or a name in it (on the control file: in the root).
-//! It is looked up as a system call would, so that permissions, security modules and idmapped mounts count. Searching and
-//! reading need read permission on the directory, changing needs write permission. A directory can only be opened for
-//! reading, so its permission is asked at each call; the control file must be opened for what is done through it.
+//! Every collection call names a directory: the file descriptor's own, or a name in it (on the control file: in the
+//! root). It is looked up as a system call would, so that permissions, security modules and idmapped mounts count.
+//! Searching and reading need read permission on the directory, changing needs write permission. A directory can only
+//! be opened for reading, so its permission is asked at each call; the control file must be opened for what is done
+//! through it.
 
 mod caller;
 mod collection;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Running a test under many schedules.
 //!
-//! The host's locks are shuttle's here, and so are the threads: one of them runs at a time, and at each lock, each I/O and each
-//! end of a thread a scheduler chooses which one goes on. Half of the schedules are chosen at random, half by PCT (Burckhardt
-//! et al. 2010), which finds a race that needs few switches in few schedules. A schedule that fails is printed and can be
-//! repeated with `shuttle::replay`.
+//! The host's locks are shuttle's here, and so are the threads: one of them runs at a time, and at each lock, each I/O
+//! and each end of a thread a scheduler chooses which one goes on. Half of the schedules are chosen at random, half by
+//! PCT (Burckhardt et al. 2010), which finds a race that needs few switches in few schedules. A schedule that fails is
+//! printed and can be repeated with `shuttle::replay`.
 //!
 //! `VEXFS_SCHEDULES=N` tries N schedules of each kind for each test.
 
@@ -58,7 +58,8 @@ impl SlowDisk {
         Device::from_backend(self.clone())
     }
 
-    /// What a power cut now leaves, if the disk has written everything it was given: a device on which nothing takes time.
+    /// What a power cut now leaves, if the disk has written everything it was given: a device on which nothing takes
+    /// time.
     pub fn cut(&self) -> Device {
         Device::from_backend(StdArc::new(self.0.duplicate()))
     }

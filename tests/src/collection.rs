@@ -17,7 +17,8 @@ use zerocopy::FromZeros;
 pub struct Collection(File);
 
 fn ioctl<T>(file: &File, command: u32, arg: &mut T) -> io::Result<()> {
-    // SAFETY: the command and the struct belong together (uapi), and the struct's pointers are to live buffers of the caller.
+    // SAFETY: the command and the struct belong together (uapi), and the struct's pointers are to live buffers of the
+    // caller.
     match unsafe { libc::ioctl(file.as_raw_fd(), command as _, std::ptr::from_mut(arg)) } {
         0.. => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -150,7 +151,8 @@ impl Collection {
         Ok(hits.iter().take(result.count as usize).map(|hit| hit.id).collect())
     }
 
-    /// Does work on the index: `VEXFS_BUILD_SET` with index `kind` and its default parameters, or another action with 0.
+    /// Does work on the index: `VEXFS_BUILD_SET` with index `kind` and its default parameters, or another action with
+    /// 0.
     pub fn build(&self, action: u32, kind: u32) -> io::Result<()> {
         let mut arg = uapi::BuildIndex {
             size: size_of::<uapi::BuildIndex>() as u32,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Power cuts on a recorded device: what may be on it, and what a filesystem must make of that.
 //!
-//! A [`Workload`] is a run of the model's operations on a recording device, with the state of the model at every commit.
-//! [`Cuts`] goes through the recorded stream and builds what the device may hold when the power goes at a certain place:
-//! everything up to the last flush, every write that was itself durable, and of the rest anything: all, nothing, any
-//! subset, writes torn between sectors. [`Workload::verify`] holds the result to the oracle.
+//! A [`Workload`] is a run of the model's operations on a recording device, with the state of the model at every
+//! commit. [`Cuts`] goes through the recorded stream and builds what the device may hold when the power goes at a
+//! certain place: everything up to the last flush, every write that was itself durable, and of the rest anything: all,
+//! nothing, any subset, writes torn between sectors. [`Workload::verify`] holds the result to the oracle.
 
 use crate::model::compare;
 use crate::model::harness::Durable;
@@ -142,7 +142,8 @@ impl Workload {
         }
     }
 
-    /// What may be there when the power goes with `at` events done: the last durable state, or one of a commit on its way.
+    /// What may be there when the power goes with `at` events done: the last durable state, or one of a commit on its
+    /// way.
     fn admissible(&self, at: usize) -> Vec<&State> {
         let mut states = Vec::new();
         for c in &self.commits {

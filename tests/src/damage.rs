@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Damages metadata: finds where it lies on an image, and can make every checksum right again, so that what is behind the
-//! checksums is tested, too.
+//! Damages metadata: finds where it lies on an image, and can make every checksum right again, so that what is behind
+//! the checksums is tested, too.
 
 use crate::model::op::Rng;
 use vexfs_core::format::group::bitmap_csum;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reads the write log of a virtual disk and rebuilds what the disk held at any moment.
 //!
-//! QEMU's `blklogwrites` block driver appends every write, flush and discard of a disk, in order, to a log in the format of
-//! the kernel's dm-log-writes target (`Documentation/admin-guide/device-mapper/log-writes.rst`): a superblock, then for each
-//! operation a header of one sector followed by its data. A disk with a volatile cache promises only that what precedes
-//! a completed flush survives; of later writes any subset may.
+//! QEMU's `blklogwrites` block driver appends every write, flush and discard of a disk, in order, to a log in the
+//! format of the kernel's dm-log-writes target (`Documentation/admin-guide/device-mapper/log-writes.rst`): a
+//! superblock, then for each operation a header of one sector followed by its data. A disk with a volatile cache
+//! promises only that what precedes a completed flush survives; of later writes any subset may.
 
 use anyhow::bail;
 use anyhow::Context;

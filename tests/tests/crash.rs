@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Crash consistency: random workloads on a recording device, with the power cut at every place of the stream of writes.
+//! Crash consistency: random workloads on a recording device, with the power cut at every place of the stream of
+//! writes.
 //!
 //! `VEXFS_CRASH_SEED` replays a run, `VEXFS_CRASH_POINTS` (default 2,500) sets the number of cuts.
 

@@ -2,9 +2,9 @@
 //! Images of released format versions stay readable: `tests/golden/*.vimg`, each with a manifest of what is in it.
 //!
 //! A `.vimg` is a sparse image: "VIMG", the length as u64, then records of an offset (u64), a length (u32) and so many
-//! bytes; all else is zero. The bytes are run-length encoded: after a byte c below 128, c + 1 bytes as they are, else one
-//! byte c - 125 times. `cargo test -p vexfs-tests --test golden -- --ignored` writes the images of this version anew:
-//! do so only before a version is released.
+//! bytes; all else is zero. The bytes are run-length encoded: after a byte c below 128, c + 1 bytes as they are, else
+//! one byte c - 125 times. `cargo test -p vexfs-tests --test golden -- --ignored` writes the images of this version
+//! anew: do so only before a version is released.
 
 use std::fmt::Write;
 use std::path::Path;

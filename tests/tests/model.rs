@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Random operations on files, directories, attributes and collections, with remounts, against the model in memory.
 //!
-//! `VEXFS_MODEL_SEED` replays a run, `VEXFS_MODEL_OPS` (default 120,000) sets its length. Failing sequences are shrunk and
-//! kept in `model.proptest-regressions`.
+//! `VEXFS_MODEL_SEED` replays a run, `VEXFS_MODEL_OPS` (default 120,000) sets its length. Failing sequences are shrunk
+//! and kept in `model.proptest-regressions`.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

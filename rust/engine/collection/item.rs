@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The collection item: what a collection consists of at a moment.
 //!
-//! Every publication replaces it as a whole, in one transaction: a reader sees all segments, tombstones and the tail of one
-//! moment, never a mixture.
+//! Every publication replaces it as a whole, in one transaction: a reader sees all segments, tombstones and the tail of
+//! one moment, never a mixture.
 
 use crate::index::IndexParams;
 use crate::limits::ROWS_MAX;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Loading a collection: its segments' headers and tombstones, and its tail, which is replayed.
 //!
-//! A record is appended in one atomic write, so every record of a tail is whole. One that is not, or that does not follow
-//! from those before it, means damage: nothing of the collection is shown then, rather than a part of it.
+//! A record is appended in one atomic write, so every record of a tail is whole. One that is not, or that does not
+//! follow from those before it, means damage: nothing of the collection is shown then, rather than a part of it.
 //!
 //! The headers alone tell how many rows there are: [`survey`] reads nothing else.
 

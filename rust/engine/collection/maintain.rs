@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! What is due, and doing it.
 //!
-//! A tail over its soft limit is sealed by maintenance, one over its hard limit by the insert that comes next: it is bounded
-//! whatever happens. Segments of about the same size are merged when there are [`Tuning::fan`] of them, so that their number
-//! is logarithmic and a row is copied a logarithmic number of times. (O'Neil et al., The log-structured merge-tree, 1996;
-//! tiered as in the size-tiered compaction of its descendants.)
+//! A tail over its soft limit is sealed by maintenance, one over its hard limit by the insert that comes next: it is
+//! bounded whatever happens. Segments of about the same size are merged when there are [`Tuning::fan`] of them, so that
+//! their number is logarithmic and a row is copied a logarithmic number of times. (O'Neil et al., The log-structured
+//! merge-tree, 1996; tiered as in the size-tiered compaction of its descendants.)
 //!
 //! [`Tuning::fan`]: super::Tuning::fan
 
@@ -103,8 +103,8 @@ impl Collection {
         self.merge(plan, &Work::quiet(permit)).map(|_| ())
     }
 
-    /// Does the most urgent of what is due: seals a long tail, merges segments, gives them the index that they lack, leaves
-    /// dead rows behind. Returns whether anything was due; call again until nothing is.
+    /// Does the most urgent of what is due: seals a long tail, merges segments, gives them the index that they lack,
+    /// leaves dead rows behind. Returns whether anything was due; call again until nothing is.
     ///
     /// `progress` is told how much of how much is done of building an index, from any of `threads` threads.
     ///
@@ -158,7 +158,8 @@ impl Collection {
         let fan = self.tuning.fan.max(2);
         let mut sizes = sizes(version)?;
         crate::heap::sort_by_key(&mut sizes, |size| size.live as u64);
-        // Segments in the order of their sizes: a run in which the largest is at most `fan` times the smallest is a tier.
+        // Segments in the order of their sizes: a run in which the largest is at most `fan` times the smallest is a
+        // tier.
         let mut start = 0;
         while let Some(smallest) = sizes.get(start) {
             let floor = smallest.live.max(self.tuning.seal_rows / 2);
@@ -205,8 +206,8 @@ impl Collection {
         }
     }
 
-    /// Puts all rows into one segment without dead ones, which has the collection's index. Rows that come meanwhile are not
-    /// among them.
+    /// Puts all rows into one segment without dead ones, which has the collection's index. Rows that come meanwhile are
+    /// not among them.
     ///
     /// # Errors
     ///
@@ -229,9 +230,9 @@ impl Collection {
         }
     }
 
-    /// Frees the space of dead rows on a full device: rewrites the tail, leaves out segments without live rows, and replaces
-    /// others one by one, the ones with the fewest live rows first, for as long as there is room for that. Returns whether
-    /// anything was freed. The caller holds `maintenance`.
+    /// Frees the space of dead rows on a full device: rewrites the tail, leaves out segments without live rows, and
+    /// replaces others one by one, the ones with the fewest live rows first, for as long as there is room for that.
+    /// Returns whether anything was freed. The caller holds `maintenance`.
     fn leave_dead_behind(&self, work: &Work<'_>) -> Result<bool> {
         let mut freed = {
             let _permitted = Permitted::by(work.permit)?;
@@ -307,7 +308,8 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// Those of reading and writing; if there was one, [`Collection::maintain`] frees the space of the indexes that are left.
+    /// Those of reading and writing; if there was one, [`Collection::maintain`] frees the space of the indexes that are
+    /// left.
     pub fn drop_index(&self) -> Result<Txg> {
         self.drop_index_with(&Always)
     }

@@ -2,9 +2,10 @@
 //! Making new segments: of the tail, and of others.
 //!
 //! A tail is sealed by its writer, without an index: copying rows and writing them in order takes little longer than
-//! appending them did. Merging takes its time. It reads segments, which never change, without any lock but `maintenance`;
-//! only at its end does it take `writer`, ends in the new segment the rows that changes have ended in the old ones
-//! meanwhile, and publishes. The permit to change the filesystem it has while it writes, not while it computes.
+//! appending them did. Merging takes its time. It reads segments, which never change, without any lock but
+//! `maintenance`; only at its end does it take `writer`, ends in the new segment the rows that changes have ended in
+//! the old ones meanwhile, and publishes. The permit to change the filesystem it has while it writes, not while it
+//! computes.
 
 use super::publish::Update;
 use super::Collection;
@@ -180,8 +181,8 @@ impl Collection {
         Ok(sections)
     }
 
-    /// Merges segments into one, which has an index if they ask for one. The caller holds `maintenance`, and neither the
-    /// permit nor `writer`.
+    /// Merges segments into one, which has an index if they ask for one. The caller holds `maintenance`, and neither
+    /// the permit nor `writer`.
     ///
     /// # Errors
     ///

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! A collection: rows that are appended to a tail and moved on into segments.
 //!
-//! On disk it is the directory's collection item (`item`), which names hidden files: the segments, a bitmap of dead rows for
-//! some of them (`tombstones`), and the tail, a file of records (`record`), each of which is one change since the item was
-//! written. In memory it is a [`Version`]: the segments, the tail's rows (`crate::tail`) with an index of their ids, and which rows of
-//! the segments are dead. It is made by replaying the tail when the collection is first used (`load`) and can be dropped at
-//! any time.
+//! On disk it is the directory's collection item (`item`), which names hidden files: the segments, a bitmap of dead
+//! rows for some of them (`tombstones`), and the tail, a file of records (`record`), each of which is one change since
+//! the item was written. In memory it is a [`Version`]: the segments, the tail's rows (`crate::tail`) with an index of
+//! their ids, and which rows of the segments are dead. It is made by replaying the tail when the collection is first
+//! used (`load`) and can be dropped at any time.
 //!
-//! A change appends a record (`write`). Everything else is a publication (`publish`): sealing the tail into a segment, merging
-//! segments, rewriting the tail without what is dead (`maintain` and `merge` decide what is due). It writes new files, then
-//! one transaction replaces the item, with new segments, tombstones and tail together. The tail that a publication names has
-//! only the rows that are in no segment, so every record of it is about the segments that the same item names.
+//! A change appends a record (`write`). Everything else is a publication (`publish`): sealing the tail into a segment,
+//! merging segments, rewriting the tail without what is dead (`maintain` and `merge` decide what is due). It writes new
+//! files, then one transaction replaces the item, with new segments, tombstones and tail together. The tail that a
+//! publication names has only the rows that are in no segment, so every record of it is about the segments that the
+//! same item names.
 //!
 //! # Locks
 //!
-//! Taken in this order: `maintenance` (merges exclude each other; held for as long as one takes), the [`Permit`] to change the
-//! filesystem (a merge has it while it changes something, and not while it computes), `writer` (changes, loading and
-//! publications exclude each other, and with it goes the right to do I/O on the tail), `version` (held only to copy or replace
-//! the reference), `Version::index`, `Version::state`. Readers take the last two for short stretches; a writer takes them
-//! exclusively only to reserve memory and to publish a change that is on its way to the disk already. Who waits for one of the
-//! first three can be killed: they are held over device I/O.
+//! Taken in this order: `maintenance` (merges exclude each other; held for as long as one takes), the [`Permit`] to
+//! change the filesystem (a merge has it while it changes something, and not while it computes), `writer` (changes,
+//! loading and publications exclude each other, and with it goes the right to do I/O on the tail), `version` (held only
+//! to copy or replace the reference), `Version::index`, `Version::state`. Readers take the last two for short
+//! stretches; a writer takes them exclusively only to reserve memory and to publish a change that is on its way to the
+//! disk already. Who waits for one of the first three can be killed: they are held over device I/O.
 
 mod item;
 mod load;
@@ -133,8 +134,8 @@ struct TailEnd {
 ///
 /// # Invariants
 ///
-/// `index` has exactly the ids of the live rows of the tail. Both change together, under both locks. Segments are those of the
-/// collection item, in its order.
+/// `index` has exactly the ids of the live rows of the tail. Both change together, under both locks. Segments are those
+/// of the collection item, in its order.
 struct Version {
     segments: Vec<Arc<Segment>>,
     /// Whether the indexes of segments are to be used: not after the index was dropped.
@@ -282,8 +283,9 @@ impl Collection {
         self.info_locked(&writer)
     }
 
-    /// Runs `f`, which removes the collection, if there are no rows, and keeps rows from coming: until it is through, and for
-    /// good if it succeeds. Who found the collection before that would otherwise be told that his rows are there.
+    /// Runs `f`, which removes the collection, if there are no rows, and keeps rows from coming: until it is through,
+    /// and for good if it succeeds. Who found the collection before that would otherwise be told that his rows are
+    /// there.
     ///
     /// # Errors
     ///
@@ -385,8 +387,8 @@ impl Collection {
         Ok(version)
     }
 
-    /// Deletes hidden files that the collection does not consist of and nobody uses: what publications replaced, and what an
-    /// interrupted one left behind. A failure is logged once; every further change tries again.
+    /// Deletes hidden files that the collection does not consist of and nobody uses: what publications replaced, and
+    /// what an interrupted one left behind. A failure is logged once; every further change tries again.
     fn remove_leftovers(&self, writer: &mut Writer) {
         let Writer {
             item, end: Some(end), ..

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Replacing what a collection consists of, in one transaction.
 //!
-//! New files first: the segment (which the caller has written), a tombstone file for each segment of which the old tail ended
-//! rows, and a new tail with the live rows that are in no segment. Then the collection item changes, and with it everything at
-//! once. Before that a crash leaves the new files unused, afterwards the old ones; either are removed with the next change.
-//! Ids stay; the numbers of records begin at 1 again.
+//! New files first: the segment (which the caller has written), a tombstone file for each segment of which the old tail
+//! ended rows, and a new tail with the live rows that are in no segment. Then the collection item changes, and with it
+//! everything at once. Before that a crash leaves the new files unused, afterwards the old ones; either are removed
+//! with the next change. Ids stay; the numbers of records begin at 1 again.
 
 use super::item::Entry;
 use super::item::Item;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Reading rows: by id, and what the rows of an answer contain.
 //!
-//! Answers refer to rows instead of copying them; the rows stay for as long as the answer does, even if they are deleted
-//! meanwhile. So a caller can look at lengths first, and copy vectors and payloads with no lock held while it touches user
-//! memory.
+//! Answers refer to rows instead of copying them; the rows stay for as long as the answer does, even if they are
+//! deleted meanwhile. So a caller can look at lengths first, and copy vectors and payloads with no lock held while it
+//! touches user memory.
 
 use super::Collection;
 use super::Version;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! One record of a tail: a change of a collection, as bytes.
 //!
-//! `docs/format-collections.md` has the layout. Values from disk are checked here: a [`Header`] that parses has lengths that
-//! agree and are bounded.
+//! `docs/format-collections.md` has the layout. Values from disk are checked here: a [`Header`] that parses has lengths
+//! that agree and are bounded.
 
 use crate::limits::BATCH_BYTES_MAX;
 use crate::limits::BATCH_ROWS_MAX;

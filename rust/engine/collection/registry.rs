@@ -139,8 +139,8 @@ impl Collections {
         opened
     }
 
-    /// Forgets directory `dir`, which is a collection no more or is about to go. Nobody may be using it at the moment: who
-    /// gets it afterwards gets another [`Collection`], which knows nothing of what this one does.
+    /// Forgets directory `dir`, which is a collection no more or is about to go. Nobody may be using it at the moment:
+    /// who gets it afterwards gets another [`Collection`], which knows nothing of what this one does.
     pub fn forget(&self, dir: Ino) {
         let gone = self.open.lock().remove(dir);
         drop(gone);
@@ -153,8 +153,8 @@ impl Collections {
 
     /// Gives at least `bytes` of memory back, if there are so many that nobody is using. Returns how many.
     ///
-    /// First goes what only makes searches faster, then sections of segments, then all there is of a collection; each from the
-    /// collection that was used longest ago to the one that was used last.
+    /// First goes what only makes searches faster, then sections of segments, then all there is of a collection; each
+    /// from the collection that was used longest ago to the one that was used last.
     ///
     /// For memory pressure: waits for nobody who might be waiting for memory.
     pub fn shrink(&self, bytes: u64) -> u64 {

@@ -2,10 +2,11 @@
 //! The exact scan of a tail: every query against every row.
 //!
 //! Rows are taken in blocks that fit a core's cache, and each block meets all queries, so that a batch of queries reads
-//! memory once. The rows' lock is held for one group of queries and one block, at most [`WORK`] bytes (well under
-//! 100 µs), and between two holds the scan may be rescheduled or stopped. A filter takes far longer than comparing, up to
-//! milliseconds a row: with one, a hold is for few rows and one query. What the scan returns is the state of its snapshot all
-//! the same: later rows are beyond its count, and a row that died later counts as alive (see `crate::tail`).
+//! memory once. The rows' lock is held for one group of queries and one block, at most [`WORK`] bytes (well under 100
+//! µs), and between two holds the scan may be rescheduled or stopped. A filter takes far longer than comparing, up to
+//! milliseconds a row: with one, a hold is for few rows and one query. What the scan returns is the state of its
+//! snapshot all the same: later rows are beyond its count, and a row that died later counts as alive (see
+//! `crate::tail`).
 
 use super::State;
 use super::TAIL;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Searching.
 //!
-//! A search takes the segments, their dead rows and the state of the tail at one moment, asks each segment for its nearest
-//! rows, scans the tail, and merges all by (distance, id).
+//! A search takes the segments, their dead rows and the state of the tail at one moment, asks each segment for its
+//! nearest rows, scans the tail, and merges all by (distance, id).
 
 use super::read::Contents;
 use super::read::RowRef;
@@ -118,8 +118,9 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// `Invalid` for no queries, queries of another dimension, with a NaN, an infinity or (cosine) only zeros, `k` 0, or a
-    /// radius that is NaN; `TooBig` beyond the limits; `Interrupted` by a fatal signal; those of loading the collection.
+    /// `Invalid` for no queries, queries of another dimension, with a NaN, an infinity or (cosine) only zeros, `k` 0,
+    /// or a radius that is NaN; `TooBig` beyond the limits; `Interrupted` by a fatal signal; those of loading the
+    /// collection.
     pub fn search(&self, search: &SearchRequest<'_>) -> Result<Found> {
         self.search_parts(search, &mut |_| Ok(()))
     }

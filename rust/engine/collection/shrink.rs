@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Giving memory back: first what only makes searches faster, then sections of segments, then the rest.
 //!
-//! Memory pressure may call from inside an allocation: nobody is waited for here who might be waiting for memory. What is in
-//! use is not torn from its user, and not reported as freed either.
+//! Memory pressure may call from inside an allocation: nobody is waited for here who might be waiting for memory. What
+//! is in use is not torn from its user, and not reported as freed either.
 
 use super::Collection;
 use super::Writer;
@@ -21,8 +21,8 @@ impl Collection {
         self.context.account.last_use()
     }
 
-    /// Forgets the rows in memory, unless a change is being made. The next use reads them again. Returns the bytes freed, of
-    /// which those that others are using at the moment are none.
+    /// Forgets the rows in memory, unless a change is being made. The next use reads them again. Returns the bytes
+    /// freed, of which those that others are using at the moment are none.
     pub fn drop_cache(&self) -> u64 {
         let trimmed = self.trim(u64::MAX);
         let evicted = self.evict_sections(u64::MAX);
@@ -46,8 +46,8 @@ impl Collection {
         freed
     }
 
-    /// Forgets sections of segments, the one that was used last at the end, until so many bytes are freed. Returns how many
-    /// were.
+    /// Forgets sections of segments, the one that was used last at the end, until so many bytes are freed. Returns how
+    /// many were.
     pub(super) fn evict_sections(&self, bytes: u64) -> u64 {
         let Some(version) = self.version.read().clone() else {
             return 0;

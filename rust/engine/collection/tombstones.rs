@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Which rows of a segment are dead: a bitmap in a hidden file of its own.
 //!
-//! A file is written once, when a publication has to remember what the tail it replaces said; it is never changed. What has
-//! died since then the records of the tail tell.
+//! A file is written once, when a publication has to remember what the tail it replaces said; it is never changed. What
+//! has died since then the records of the tail tell.
 
 use super::item::Entry;
 use crate::bits::Bits;

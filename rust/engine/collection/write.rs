@@ -2,8 +2,8 @@
 //! Inserting and deleting.
 //!
 //! A change goes through the same steps always: check everything, take all memory, append the record to the tail in one
-//! atomic write, then publish in memory, which cannot fail any more. An error before the write has changed nothing, and a
-//! failed write has changed nothing on disk.
+//! atomic write, then publish in memory, which cannot fail any more. An error before the write has changed nothing, and
+//! a failed write has changed nothing on disk.
 
 use super::record;
 use super::record::Change;
@@ -204,15 +204,15 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a batch that is empty, has lengths that do not agree, an id twice, a NaN, an infinity, a zero vector
-    /// where the metric or normalizing forbids it, or a malformed payload; `TooBig` for one over the limits; `Exists` if an
-    /// id is there already and `upsert` is off. Those of the filesystem.
+    /// `Invalid` for a batch that is empty, has lengths that do not agree, an id twice, a NaN, an infinity, a zero
+    /// vector where the metric or normalizing forbids it, or a malformed payload; `TooBig` for one over the limits;
+    /// `Exists` if an id is there already and `upsert` is off. Those of the filesystem.
     pub fn insert(&self, batch: &Batch<'_>, mode: InsertMode) -> Result<Inserted> {
         self.insert_with(batch, mode, &Always)
     }
 
-    /// [`Collection::insert`], asking for a permit before each change. It is not held while waiting for a merge to end: a
-    /// merge may need it for that.
+    /// [`Collection::insert`], asking for a permit before each change. It is not held while waiting for a merge to end:
+    /// a merge may need it for that.
     ///
     /// # Errors
     ///

@@ -211,7 +211,8 @@ impl Fields {
         is_there(at) || at.checked_sub(1).is_some_and(is_there)
     }
 
-    /// The field of this name and type, new if need be; `None` if there are too many names. It was field `place` of its row.
+    /// The field of this name and type, new if need be; `None` if there are too many names. It was field `place` of its
+    /// row.
     fn of(&mut self, place: usize, name: &[u8], scalar: Scalar) -> Result<Option<&mut Gathered>> {
         let hint = self.hints.get(place).copied().unwrap_or(u32::MAX);
         let is_it = |field: &Gathered| field.scalar == scalar && field.name[..] == *name;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The last filters and the rows they let through.
 //!
-//! A segment never changes, so what was found once stays right; there is no invalidation. They go with the field indexes when
-//! memory is short.
+//! A segment never changes, so what was found once stays right; there is no invalidation. They go with the field
+//! indexes when memory is short.
 
 use super::select::Selection;
 use crate::filter::Program;

@@ -24,8 +24,9 @@ pub struct Estimate {
     pub doubtful: u64,
 }
 
-/// The share of rows that a test without an index is guessed to let through: one of so many, as in Selinger et al., "Access
-/// Path Selection in a Relational Database Management System" (SIGMOD 1979), table 1: equality, and an interval.
+/// The share of rows that a test without an index is guessed to let through: one of so many, as in Selinger et al.,
+/// "Access Path Selection in a Relational Database Management System" (SIGMOD 1979), table 1: equality, and an
+/// interval.
 const GUESS_EQUAL: u64 = 10;
 const GUESS_RANGE: u64 = 4;
 

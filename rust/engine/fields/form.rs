@@ -22,8 +22,8 @@ pub(super) const BITMAPS: u32 = 0x205;
 /// The version of the form.
 pub(super) const VERSION: u32 = 1;
 
-/// Most names of fields that are indexed, each with all types it occurs with. Rows could have a new name each; tests of names
-/// beyond that read payloads.
+/// Most names of fields that are indexed, each with all types it occurs with. Rows could have a new name each; tests of
+/// names beyond that read payloads.
 pub(super) const NAMES_MAX: usize = 1024;
 /// Most fields: a name can occur with each of the types.
 pub(super) const FIELDS_MAX: usize = 5 * NAMES_MAX;

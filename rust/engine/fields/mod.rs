@@ -4,11 +4,11 @@
 //! They are made when a segment is ([`build`]), for every field that occurs, and turn a filter into a set of rows
 //! ([`FieldIndex::select`]) or into an estimate of its size ([`FieldIndex::estimate`]) without looking at payloads.
 //!
-//! For each name and type there are the distinct values in ascending order and, for each of them, the rows that have it: as
-//! ascending row numbers if they are few, as a bitmap if that is smaller. The row numbers of consecutive values follow each
-//! other, so a range of values is one slice of them. Of every field it is known which rows have it; of texts nothing
-//! else, as they are long and seldom equal. A test that an index cannot answer leaves rows in doubt, and only for
-//! those payloads are read.
+//! For each name and type there are the distinct values in ascending order and, for each of them, the rows that have
+//! it: as ascending row numbers if they are few, as a bitmap if that is smaller. The row numbers of consecutive values
+//! follow each other, so a range of values is one slice of them. Of every field it is known which rows have it; of
+//! texts nothing else, as they are long and seldom equal. A test that an index cannot answer leaves rows in doubt, and
+//! only for those payloads are read.
 //!
 //! The form of the sections is in `docs/format-collections.md`; `form` has its numbers, `check` checks every byte.
 
@@ -42,7 +42,8 @@ pub(crate) trait Payloads {
         Ok(())
     }
 
-    /// The payload of a row, checked when it came in; empty if it has none. `room` is where it is put that is not in memory.
+    /// The payload of a row, checked when it came in; empty if it has none. `room` is where it is put that is not in
+    /// memory.
     fn payload<'a>(&'a self, row: u32, room: &'a mut Vec<u8>) -> Result<&'a [u8]>;
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Turning a filter into the set of rows that it lets through.
 //!
-//! Each instruction becomes two sets: the rows for which it is true for sure, and those for which it may be. They are the same
-//! unless a test could not be answered by the indexes; the groups combine them as they combine truth values, NOT exchanges
-//! their roles. What is in doubt at the end, and only that, is decided by payloads, with the program as a whole.
+//! Each instruction becomes two sets: the rows for which it is true for sure, and those for which it may be. They are
+//! the same unless a test could not be answered by the indexes; the groups combine them as they combine truth values,
+//! NOT exchanges their roles. What is in doubt at the end, and only that, is decided by payloads, with the program as a
+//! whole.
 
 use super::lookup::Known;
 use super::FieldIndex;

@@ -30,8 +30,8 @@ impl Pairs {
 
     /// Sorts by key; pairs with the same key keep their order.
     ///
-    /// Radix sort from the lowest byte (Knuth, TAOCP 5.2.5): it needs no stack, its time does not depend on the keys, and
-    /// bytes that are the same in all keys cost one look.
+    /// Radix sort from the lowest byte (Knuth, TAOCP 5.2.5): it needs no stack, its time does not depend on the keys,
+    /// and bytes that are the same in all keys cost one look.
     pub(super) fn sort(&mut self) -> Result {
         let n = self.len();
         let (mut keys, mut rows) = (Vec::new(), Vec::new());

@@ -13,8 +13,8 @@ use vexfs_host::Result;
 ///
 /// # Invariants
 ///
-/// String `i` is the bytes of `arena` from `ends[i - 1]` to `ends[i]`. `first` leads from a hash to the last string with it,
-/// `next` from a string to the one before with the same hash, or to `u32::MAX`.
+/// String `i` is the bytes of `arena` from `ends[i - 1]` to `ends[i]`. `first` leads from a hash to the last string
+/// with it, `next` from a string to the one before with the same hash, or to `u32::MAX`.
 #[derive(Default)]
 pub(super) struct Strings {
     /// A key that callers do not know, so that they cannot make strings collide.
@@ -68,7 +68,8 @@ impl Strings {
 
     /// The numbers of the strings in the order of their bytes.
     ///
-    /// Eight bytes are compared at a time, by sorting them as numbers; those with the same are sorted by the next eight.
+    /// Eight bytes are compared at a time, by sorting them as numbers; those with the same are sorted by the next
+    /// eight.
     pub(super) fn sorted(&self) -> Result<Vec<u32>> {
         let mut order: Vec<u32> = Vec::with_capacity(self.len())?;
         for number in 0..self.len() as u32 {

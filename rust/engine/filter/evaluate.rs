@@ -134,8 +134,8 @@ impl Program {
     }
 }
 
-/// Takes the value of the instruction that ends at `next` up to the first group that needs another member, whose number is
-/// then in `at`; returns the value of the program when there is none.
+/// Takes the value of the instruction that ends at `next` up to the first group that needs another member, whose number
+/// is then in `at`; returns the value of the program when there is none.
 fn answer(
     stack: &mut [(Group, u16)],
     depth: &mut usize,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Filters: bounded programs that say for a payload whether its row may be found.
 //!
-//! The form is defined in `vexfs_uapi::filter`. [`Program::parse`] checks all of a program once and makes a table of its
-//! instructions, so that applying it cannot fail. It is applied to one payload here ([`Program::matches`]), and to all rows
-//! of a segment in [`crate::fields`].
+//! The form is defined in `vexfs_uapi::filter`. [`Program::parse`] checks all of a program once and makes a table of
+//! its instructions, so that applying it cannot fail. It is applied to one payload here ([`Program::matches`]), and to
+//! all rows of a segment in [`crate::fields`].
 //!
-//! A program is a tree. In the table it lies in the order of its bytes, each group before its members; a node knows where
-//! what belongs to it ends, so that the members of a group whose answer is known are stepped over.
+//! A program is a tree. In the table it lies in the order of its bytes, each group before its members; a node knows
+//! where what belongs to it ends, so that the members of a group whose answer is known are stepped over.
 
 mod evaluate;
 pub(crate) mod number;

@@ -2,8 +2,8 @@
 //! Comparing numbers exactly, with integers only: the kernel's Rust has no floating point.
 //!
 //! A binary64 is its bits. The order is that of the numbers, so that 2^53 + 1 is more than the binary64 2^53, which a
-//! conversion of one into the other's type would deny; 0.0 and -0.0 are equal. There are no NaNs and infinities: payloads and
-//! filters refuse them.
+//! conversion of one into the other's type would deny; 0.0 and -0.0 are equal. There are no NaNs and infinities:
+//! payloads and filters refuse them.
 
 use core::cmp::Ordering;
 
@@ -21,8 +21,8 @@ const FRACTION: u32 = 52;
 /// What is added to the exponent of a binary64.
 const BIAS: u64 = 1023;
 
-/// Maps the bits of a binary64 to a number of the same order: positive ones go above the negative ones, whose order is turned
-/// round. Both zeros give the same.
+/// Maps the bits of a binary64 to a number of the same order: positive ones go above the negative ones, whose order is
+/// turned round. Both zeros give the same.
 pub(crate) fn f64_key(bits: u64) -> u64 {
     if bits & SIGN == 0 {
         bits | SIGN
@@ -64,7 +64,8 @@ impl Number {
     }
 }
 
-/// Compares an integer with a binary64: first their signs, then the integer's magnitude with the whole part of the other's.
+/// Compares an integer with a binary64: first their signs, then the integer's magnitude with the whole part of the
+/// other's.
 fn order_mixed(integer: i64, bits: u64) -> Ordering {
     let magnitude = bits & !SIGN;
     if magnitude == 0 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Checking programs.
 //!
-//! One pass over the bytes with a stack of the groups that are open; everything that `vexfs_uapi::filter` says is checked
-//! here, and nothing anywhere else.
+//! One pass over the bytes with a stack of the groups that are open; everything that `vexfs_uapi::filter` says is
+//! checked here, and nothing anywhere else.
 
 use super::number::f64_key;
 use super::Bound;
@@ -87,8 +87,8 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// `TooBig` beyond the limits of bytes, instructions or depth; `Invalid` with what is wrong for all other deviations;
-    /// `NoMemory`.
+    /// `TooBig` beyond the limits of bytes, instructions or depth; `Invalid` with what is wrong for all other
+    /// deviations; `NoMemory`.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         if bytes.len() > FILTER_MAX {
             return Err(Error::TooBig("filter: over 64 KiB"));

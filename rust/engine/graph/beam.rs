@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The nearest nodes of a traversal, and which of them have not been expanded.
 //!
-//! A sorted array: up to some hundred entries, moving those behind a new one is cheaper than the branches of a heap, and one
-//! array serves as the candidates and the results of the paper's algorithm 2.
+//! A sorted array: up to some hundred entries, moving those behind a new one is cheaper than the branches of a heap,
+//! and one array serves as the candidates and the results of the paper's algorithm 2.
 
 use crate::pool::bytes_of;
 use vexfs_host::mem::Vec;
@@ -15,8 +15,8 @@ pub(crate) const NODES_MAX: usize = 1 << 31;
 ///
 /// # Invariants
 ///
-/// `entries[..len]`, `len <= width`, ascends; an entry is `key << 32 | node << 1 | expanded`. All entries before `next` are
-/// expanded. `entries` has `width` elements.
+/// `entries[..len]`, `len <= width`, ascends; an entry is `key << 32 | node << 1 | expanded`. All entries before `next`
+/// are expanded. `entries` has `width` elements.
 pub(crate) struct Beam {
     entries: Vec<u64>,
     width: usize,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The nodes that a traversal has met.
 //!
-//! One byte a node holds the number of the traversal that met it last, so that beginning another one costs nothing; only every
-//! 255th clears the bytes. A byte and not a word: the marks of a million nodes then fit a core's second-level cache.
+//! One byte a node holds the number of the traversal that met it last, so that beginning another one costs nothing;
+//! only every 255th clears the bytes. A byte and not a word: the marks of a million nodes then fit a core's
+//! second-level cache.
 
 use crate::pool::bytes_of;
 use vexfs_host::mem::Vec;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! What every estimate of a search's cost is made of.
 //!
-//! Costs are nanoseconds on one core of a 2.x GHz AVX2 machine, with vectors that are in memory and not in its caches; only
-//! their relations matter, which are much the same elsewhere. They were measured on 50,000 vectors of 128 f32 (SIFT, l2) and
-//! 20,000 of 384 (sentences, cosine), with 16 neighbours a node: scanning 25,000 and 2,000 random rows, and searching the graph
-//! with widths 32, 64 and 128 for half of the rows, a tenth and a hundredth.
+//! Costs are nanoseconds on one core of a 2.x GHz AVX2 machine, with vectors that are in memory and not in its caches;
+//! only their relations matter, which are much the same elsewhere. They were measured on 50,000 vectors of 128 f32
+//! (SIFT, l2) and 20,000 of 384 (sentences, cosine), with 16 neighbours a node: scanning 25,000 and 2,000 random rows,
+//! and searching the graph with widths 32, 64 and 128 for half of the rows, a tenth and a hundredth.
 
 use vexfs_simd::Space;
 
@@ -44,8 +44,8 @@ impl Costs {
         10 + self.bytes * 3 / 100
     }
 
-    /// Comparing a row that a graph leads to by so many bytes, its share of edges, heaps and visited rows included: 67 ns for 512
-    /// bytes, 117 for 1,536.
+    /// Comparing a row that a graph leads to by so many bytes, its share of edges, heaps and visited rows included: 67
+    /// ns for 512 bytes, 117 for 1,536.
     pub(crate) fn node(&self, bytes: u64) -> u64 {
         42 + bytes / 20
     }

@@ -2,8 +2,8 @@
 //! What all indexes have in common.
 //!
 //! An index is made once, of rows that never change, and is a set of [`Section`]s of a segment file; opened again, it
-//! answers searches. Each kind is a module of `indexes` and has two traits: [`Kind`] makes the sections and opens them, checking
-//! every byte, so that [`Index`], the open index, may trust what it reads.
+//! answers searches. Each kind is a module of `indexes` and has two traits: [`Kind`] makes the sections and opens them,
+//! checking every byte, so that [`Index`], the open index, may trust what it reads.
 //!
 //! Rows are numbers below the segment's count, in the order of their ids: the order by (key, row) is that by (key, id).
 
@@ -48,12 +48,13 @@ pub(crate) fn take_section(sections: &mut Sections, kind: u32) -> Option<Buffer>
 
 /// An open index.
 pub(crate) trait Index {
-    /// Offers rows near the query that the scope accepts, by their exact keys. It does not compare every accepted row: where it
-    /// finds too few, or says that it gave up, the planner does.
+    /// Offers rows near the query that the scope accepts, by their exact keys. It does not compare every accepted row:
+    /// where it finds too few, or says that it gave up, the planner does.
     ///
     /// # Errors
     ///
-    /// `NoMemory`; `Interrupted` by a fatal signal; `Invalid` if the query or the rows are not of its space; those of reading.
+    /// `NoMemory`; `Interrupted` by a fatal signal; `Invalid` if the query or the rows are not of its space; those of
+    /// reading.
     fn search(
         &self,
         scope: &Scope<'_>,
@@ -65,8 +66,8 @@ pub(crate) trait Index {
     /// What a search for `k` rows is expected to cost if `matching` rows of the segment are accepted: see [`Costs`].
     fn cost(&self, costs: &Costs, params: &SearchParams, k: usize, matching: u64) -> u64;
 
-    /// The params for a search of which only so many rows of the segment are accepted. Graphs and hash tables go on by themselves
-    /// until they have met enough of those, so that little has to be changed for them.
+    /// The params for a search of which only so many rows of the segment are accepted. Graphs and hash tables go on by
+    /// themselves until they have met enough of those, so that little has to be changed for them.
     fn tuned(&self, _costs: &Costs, params: &SearchParams, _matching: u64) -> SearchParams {
         *params
     }
@@ -120,8 +121,8 @@ pub(crate) trait Kind<R>: Index + Sized {
         false
     }
 
-    /// Makes the sections from the index of some of the rows. `map` has the new number of each of its rows, `u32::MAX` for those
-    /// that are left out.
+    /// Makes the sections from the index of some of the rows. `map` has the new number of each of its rows, `u32::MAX`
+    /// for those that are left out.
     ///
     /// # Errors
     ///
@@ -158,8 +159,8 @@ pub(crate) struct Opening<'a, R> {
 
 /// Something that holds the section which stays on disk.
 pub(crate) trait ReadAt {
-    /// Fills all buffers, each from its offset in the section; offsets and lengths are whole blocks of 4 KiB. The reads are under
-    /// way together.
+    /// Fills all buffers, each from its offset in the section; offsets and lengths are whole blocks of 4 KiB. The reads
+    /// are under way together.
     fn read_many(&self, reads: &mut [Read<'_>]) -> Result;
 }
 

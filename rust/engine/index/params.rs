@@ -16,13 +16,13 @@ use zerocopy::FromZeros as _;
 use zerocopy::IntoBytes as _;
 use zerocopy_derive::*;
 
-/// Parameters of an index that are known to be valid. What a kind does not use is ignored; 0 stands for a default that suits
-/// the rows.
+/// Parameters of an index that are known to be valid. What a kind does not use is ignored; 0 stands for a default that
+/// suits the rows.
 ///
 /// # Invariants
 ///
-/// `raw` has known codes, reserved members that are 0, and values that [`uapi::INDEX_PARAMS`] allows; `kind` and `codes` are
-/// its own.
+/// `raw` has known codes, reserved members that are 0, and values that [`uapi::INDEX_PARAMS`] allows; `kind` and
+/// `codes` are its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct IndexParams {
     raw: uapi::IndexParams,

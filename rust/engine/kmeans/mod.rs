@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! k-means: centroids of vectors, for inverted lists and product quantizers.
 //!
-//! Seeds by k-means++ (Arthur, Vassilvitskii: SODA 2007), then rounds of Lloyd's algorithm. The result depends on the vectors and
-//! the seed only: vectors are assigned by several threads, but added up by one, in their order.
+//! Seeds by k-means++ (Arthur, Vassilvitskii: SODA 2007), then rounds of Lloyd's algorithm. The result depends on the
+//! vectors and the seed only: vectors are assigned by several threads, but added up by one, in their order.
 
 mod random;
 #[cfg(test)]
@@ -114,7 +114,8 @@ fn words(count: usize) -> Result<Buffer> {
     Buffer::zeroed(count.checked_mul(4).ok_or(Error::NoMemory)?)
 }
 
-/// Draws the first centroids: each a vector, with a probability in proportion to its squared distance from those before.
+/// Draws the first centroids: each a vector, with a probability in proportion to its squared distance from those
+/// before.
 fn seeds(training: &Training<'_>) -> Result<Buffer> {
     let (all, dim, count) = (&training.vectors, training.vectors.dim(), training.count);
     let kernels = &training.kernels;

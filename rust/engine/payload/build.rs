@@ -38,7 +38,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `Exists` for a name that is there, `Invalid` or `TooBig` if a rule of the form would be broken; nothing was added.
+    /// `Exists` for a name that is there, `Invalid` or `TooBig` if a rule of the form would be broken; nothing was
+    /// added.
     pub fn add(&mut self, name: &str, value: Value<'_>) -> Result {
         match value {
             Value::List(list) => {

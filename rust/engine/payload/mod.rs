@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Payloads: the typed fields of a row, in the binary form that `vexfs_uapi::payload` defines.
 //!
-//! The engine never sees JSON. [`Payload::parse`] accepts bytes from a caller or from disk after checking all of them, so
-//! that reading its fields cannot fail; [`Builder`] makes such bytes.
+//! The engine never sees JSON. [`Payload::parse`] accepts bytes from a caller or from disk after checking all of them,
+//! so that reading its fields cannot fail; [`Builder`] makes such bytes.
 
 mod build;
 mod read;

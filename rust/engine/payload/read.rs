@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Checking and reading payloads.
 //!
-//! One cursor does both, so what the check accepts is what the readers see. Readers of checked bytes end their iteration
-//! where the check would have failed, which never happens.
+//! One cursor does both, so what the check accepts is what the readers see. Readers of checked bytes end their
+//! iteration where the check would have failed, which never happens.
 
 use super::check_name;
 use super::is_finite;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Reading payloads fast: what filters do for each row.
 //!
-//! The bytes have been checked when they came in, so nothing is checked again: a field that is not asked for is stepped over
-//! by its length, a string is bytes. Bytes that were not checked give other values or fewer, nothing worse.
+//! The bytes have been checked when they came in, so nothing is checked again: a field that is not asked for is stepped
+//! over by its length, a string is bytes. Bytes that were not checked give other values or fewer, nothing worse.
 
 use super::Payload;
 use super::Scalar;

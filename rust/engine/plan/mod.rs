@@ -8,8 +8,8 @@
 //!   field indexes cannot answer and most rows match.
 //!
 //! The estimate of the field indexes tells which of them to prepare for, the exact number of matching rows then decides
-//! between the first three. The figures are those of the index. Whatever is chosen, k rows are found if k rows match: where an
-//! index finds fewer, or gives up, the matching rows are scanned. Nothing else decides to scan.
+//! between the first three. The figures are those of the index. Whatever is chosen, k rows are found if k rows match:
+//! where an index finds fewer, or gives up, the matching rows are scanned. Nothing else decides to scan.
 //!
 //! Dead rows and the filter become one bitmap, made once for all queries of a call.
 

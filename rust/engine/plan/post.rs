@@ -61,8 +61,8 @@ impl Decided {
     }
 }
 
-/// Searches the index for more rows than wanted and offers those whose payloads match. From the first query on for which
-/// these are too few, the matching rows are determined and the search goes on with them.
+/// Searches the index for more rows than wanted and offers those whose payloads match. From the first query on for
+/// which these are too few, the matching rows are determined and the search goes on with them.
 #[inline(never)] // own frame
 pub(super) fn search(
     view: &View<'_>,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! How much memory collections take, and when they were used.
 //!
-//! Everything here is read without a lock, since memory pressure asks for it while others may hold their locks and wait for
-//! memory.
+//! Everything here is read without a lock, since memory pressure asks for it while others may hold their locks and wait
+//! for memory.
 
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;

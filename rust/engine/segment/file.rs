@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The file of a segment: written once, in order and in large pieces, then only read.
 //!
-//! What is written counts for nothing until a collection item names the file; a crash before that leaves a hidden file that
-//! the next change removes. The header comes last, since it has the checksums of everything else.
+//! What is written counts for nothing until a collection item names the file; a crash before that leaves a hidden file
+//! that the next change removes. The header comes last, since it has the checksums of everything else.
 
 use super::account::MemoryAccount;
 use super::format;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The header and the section table of a segment file, as bytes.
 //!
-//! `docs/format-collections.md` has the layout. Values from disk are checked here: a [`Header`] that parses belongs to the
-//! collection and the file, and has sections that lie in the file behind the table and do not overlap.
+//! `docs/format-collections.md` has the layout. Values from disk are checked here: a [`Header`] that parses belongs to
+//! the collection and the file, and has sections that lie in the file behind the table and do not overlap.
 
 use crate::index::IndexParams;
 use crate::limits::ROWS_MAX;
@@ -182,7 +182,8 @@ impl From<vexfs_host::Error> for Refusal {
     }
 }
 
-/// Checks the header and the section table at the start of file `file`, which has `len` bytes, of the collection of `dir`.
+/// Checks the header and the section table at the start of file `file`, which has `len` bytes, of the collection of
+/// `dir`.
 pub(crate) fn decode(
     bytes: &[u8],
     len: u64,

@@ -2,9 +2,9 @@
 //! Segments: rows that never change, in one file, sorted by id.
 //!
 //! A segment is put together in memory (`assemble`), written to a hidden file (`file`, whose header is in `format`) and
-//! published with the collection item that names it. Afterwards its sections are read when they are first needed, each as a
-//! whole and with its checksum verified, and can be dropped at any time; of large ones few rows are read singly (`single`).
-//! Nothing of a segment is ever changed: that rows of it are dead is kept elsewhere.
+//! published with the collection item that names it. Afterwards its sections are read when they are first needed, each
+//! as a whole and with its checksum verified, and can be dropped at any time; of large ones few rows are read singly
+//! (`single`). Nothing of a segment is ever changed: that rows of it are dead is kept elsewhere.
 
 mod account;
 mod assemble;
@@ -62,8 +62,8 @@ pub(crate) type Base<'a> = crate::indexes::Base<'a, Reader>;
 ///
 /// # Invariants
 ///
-/// Sections have the lengths that follow from the number of rows, ids ascend, and what `index` and `fields` hold was checked
-/// by their `open`.
+/// Sections have the lengths that follow from the number of rows, ids ascend, and what `index` and `fields` hold was
+/// checked by their `open`.
 pub(crate) struct Segment {
     file: File,
     header: Header,
@@ -414,11 +414,11 @@ impl Segment {
     }
 }
 
-/// The row with this id among ascending ids, of which those before `from` are known to be smaller. `Err` has the place where
-/// it would be.
+/// The row with this id among ascending ids, of which those before `from` are known to be smaller. `Err` has the place
+/// where it would be.
 ///
-/// Ids are often dense, so the first guess is where it would be then; from there the distance doubles (exponential search,
-/// Bentley and Yao 1976).
+/// Ids are often dense, so the first guess is where it would be then; from there the distance doubles (exponential
+/// search, Bentley and Yao 1976).
 pub(crate) fn find_id(ids: &[u64], from: usize, id: u64) -> core::result::Result<usize, usize> {
     let rest = ids.get(from..).unwrap_or_default();
     let (Some(first), Some(last)) = (rest.first(), rest.last()) else {

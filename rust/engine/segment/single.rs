@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Reading a few bytes of a section without loading the whole.
 //!
-//! A section has one checksum. So it is read through once, without being kept, and the checksums of its pieces are: from then
-//! on each read is of whole pieces, and what comes back is checked. Who reads many rows one by one pays for the section
-//! sooner or later: when as much was read singly as it has bytes, it is loaded (as who has rented for long enough buys).
+//! A section has one checksum. So it is read through once, without being kept, and the checksums of its pieces are:
+//! from then on each read is of whole pieces, and what comes back is checked. Who reads many rows one by one pays for
+//! the section sooner or later: when as much was read singly as it has bytes, it is loaded (as who has rented for long
+//! enough buys).
 
 use super::account::Held;
 use super::account::MemoryAccount;

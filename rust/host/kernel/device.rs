@@ -24,8 +24,8 @@ const WRITE: bindings::blk_opf_t = bindings::REQ_OP_WRITE | bindings::REQ_SYNC |
 ///
 /// # Invariants
 ///
-/// One count of the open file is this value's, so that the device stays open for as long as it lives; `bdev` is the file's
-/// device.
+/// One count of the open file is this value's, so that the device stays open for as long as it lives; `bdev` is the
+/// file's device.
 pub struct Device {
     bdev: NonNull<bindings::block_device>,
     file: NonNull<bindings::file>,
@@ -202,8 +202,8 @@ impl Device {
         self.write_with(WRITE, &mut [Write { offset, data }].into_iter())
     }
 
-    /// Submits all `writes` together and waits for the last; their order is not defined. Needs no memory that might not be
-    /// had.
+    /// Submits all `writes` together and waits for the last; their order is not defined. Needs no memory that might not
+    /// be had.
     ///
     /// # Errors
     ///
@@ -221,7 +221,8 @@ impl Device {
         self.write_with(WRITE, writes)
     }
 
-    /// Writes `data` at byte `offset` durably; says nothing about earlier writes. Needs no memory that might not be had.
+    /// Writes `data` at byte `offset` durably; says nothing about earlier writes. Needs no memory that might not be
+    /// had.
     ///
     /// # Errors
     ///

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Fallible facades over the kernel crate's vectors and `KBox`.
 //!
-//! Memory is charged to the memory cgroup of the task that asks for it: what users can grow must count against their limits,
-//! and the containers do not know who uses them. What serves everybody is allocated in a [`shared`](crate::shared) section
-//! and charged to nobody. A failed allocation is an ordinary error here, so it prints no warning.
+//! Memory is charged to the memory cgroup of the task that asks for it: what users can grow must count against their
+//! limits, and the containers do not know who uses them. What serves everybody is allocated in a
+//! [`shared`](crate::shared) section and charged to nobody. A failed allocation is an ordinary error here, so it prints
+//! no warning.
 
 use crate::Error;
 use crate::Result;
@@ -29,11 +30,13 @@ pub(super) fn no_memory(_: AllocError) -> Error {
     Error::NoMemory
 }
 
-/// `KVmalloc` without its limit: the vectors of a segment may be more than `INT_MAX` bytes, which `kvmalloc` never gives.
+/// `KVmalloc` without its limit: the vectors of a segment may be more than `INT_MAX` bytes, which `kvmalloc` never
+/// gives.
 pub struct Memory;
 
-// SAFETY: what `KVmalloc` promises of its memory it promises here. New memory that `Vmalloc` allocates stays until it is passed
-// to `realloc` again, and what `KVmalloc` does with it there is right: kvrealloc() and kvfree() take any memory of vmalloc().
+// SAFETY: what `KVmalloc` promises of its memory it promises here. New memory that `Vmalloc` allocates stays until it
+// is passed to `realloc` again, and what `KVmalloc` does with it there is right: kvrealloc() and kvfree() take any
+// memory of vmalloc().
 unsafe impl Allocator for Memory {
     const MIN_ALIGN: usize = KVmalloc::MIN_ALIGN;
 

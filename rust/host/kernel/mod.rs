@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The kernel side of the platform layer: the kernel crate's containers and locks behind facades, block devices over bios.
+//! The kernel side of the platform layer: the kernel crate's containers and locks behind facades, block devices over
+//! bios.
 //!
 //! Relies on process context: everything here may sleep, except the completion handler in `device`.
 
@@ -89,8 +90,8 @@ pub fn relax() -> Result<()> {
     Ok(())
 }
 
-/// Waits a while for memory to be freed, for work that has to be done however long it takes. Returns whether to try again:
-/// always, since the kernel frees memory in the end. No lock that freeing memory may need is held.
+/// Waits a while for memory to be freed, for work that has to be done however long it takes. Returns whether to try
+/// again: always, since the kernel frees memory in the end. No lock that freeing memory may need is held.
 pub fn wait_for_memory() -> bool {
     // SAFETY: called from process context without a spinlock held, as everything in this crate.
     unsafe { bindings::vexfs_memalloc_retry_wait() };
@@ -123,8 +124,8 @@ impl Drop for NofsScope {
     }
 }
 
-/// A section whose memory serves everybody and is charged to no memory cgroup. Memory reclaim does not enter a filesystem
-/// in it either. Sections of a task nest and end in reverse order.
+/// A section whose memory serves everybody and is charged to no memory cgroup. Memory reclaim does not enter a
+/// filesystem in it either. Sections of a task nest and end in reverse order.
 #[must_use]
 pub struct SharedScope {
     memcg: *mut core::ffi::c_void,
@@ -132,8 +133,8 @@ pub struct SharedScope {
     _nofs: NofsScope,
 }
 
-/// Opens a section for filling what everybody uses, such as the cache of tree nodes. The cgroup of the task that happens to
-/// need it first could not reclaim it later, and would have its tasks killed for it.
+/// Opens a section for filling what everybody uses, such as the cache of tree nodes. The cgroup of the task that
+/// happens to need it first could not reclaim it later, and would have its tasks killed for it.
 #[inline]
 pub fn shared() -> SharedScope {
     let nofs = nofs();
@@ -147,7 +148,8 @@ pub fn shared() -> SharedScope {
 impl Drop for SharedScope {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: `memcg` is what the matching change of this task returned; the task's own cgroup is not freed meanwhile.
+        // SAFETY: `memcg` is what the matching change of this task returned; the task's own cgroup is not freed
+        // meanwhile.
         unsafe { bindings::vexfs_memcg_restore(self.memcg) };
     }
 }

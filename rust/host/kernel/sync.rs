@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Facades over the kernel crate's locks and `Arc`, and a reader-writer lock over `rw_semaphore`.
 //!
-//! Kernel locks must not move once initialised, and the types above the platform layer move freely: every lock lives in an
-//! allocation of its own.
+//! Kernel locks must not move once initialised, and the types above the platform layer move freely: every lock lives in
+//! an allocation of its own.
 
 use super::mem::gfp;
 use super::mem::no_memory;
@@ -28,8 +28,8 @@ use kernel::sync::LockClassKey;
 use kernel::types::Opaque;
 use vexfs_bindings as bindings;
 
-/// What lockdep knows a lock by: its name and its key. Lockdep tells locks apart by the place that initialises them; behind
-/// this facade that would be one place for all. The facade's caller is the place instead.
+/// What lockdep knows a lock by: its name and its key. Lockdep tells locks apart by the place that initialises them;
+/// behind this facade that would be one place for all. The facade's caller is the place instead.
 #[cfg(CONFIG_LOCKDEP)]
 fn lock_class(caller: &'static Location<'static>) -> (&'static CStr, Pin<&'static LockClassKey>) {
     // Several times as many as there are.
@@ -149,14 +149,14 @@ impl<T> DerefMut for UniqueArc<T> {
     }
 }
 
-/// Whether a lock that is free is taken without the chance to be scheduled away that every other way of taking one is. Who
-/// takes a small lock under a large one would make everybody wait who needs that. Kernels that watch the order of locks and
-/// who may sleep are shown every one.
+/// Whether a lock that is free is taken without the chance to be scheduled away that every other way of taking one is.
+/// Who takes a small lock under a large one would make everybody wait who needs that. Kernels that watch the order of
+/// locks and who may sleep are shown every one.
 const TRY_FIRST: bool = cfg!(not(any(CONFIG_PROVE_LOCKING, CONFIG_DEBUG_ATOMIC_SLEEP)));
 
 /// How often a reader looks whether a lock becomes free before it waits. Whoever changes something holds it for some
-/// microseconds, and a reader that waits in the kernel's queue gets it before it gets a CPU: meanwhile nobody can change
-/// anything.
+/// microseconds, and a reader that waits in the kernel's queue gets it before it gets a CPU: meanwhile nobody can
+/// change anything.
 const READ_SPINS: u32 = 200;
 
 /// A mutual-exclusion lock.

@@ -75,8 +75,8 @@ impl Backend for FileBackend {
                 let (Ok(offset), Ok(len)) = (i64::try_from(r.offset), i64::try_from(r.data.len())) else {
                     return Err(Error::Overflow);
                 };
-                // SAFETY: takes a descriptor, which `self.file` keeps open, and plain numbers. It is advice: that it may
-                // fail does not matter.
+                // SAFETY: takes a descriptor, which `self.file` keeps open, and plain numbers. It is advice: that it
+                // may fail does not matter.
                 unsafe { libc::posix_fadvise(self.file.as_raw_fd(), offset, len, libc::POSIX_FADV_WILLNEED) };
             }
         }

@@ -14,16 +14,16 @@ std::thread_local! {
     static FAILED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Lets `n` more allocations of this thread succeed and fails the one after, and every later one; `None` stops failing. For
-/// tests of what running out of memory does.
+/// Lets `n` more allocations of this thread succeed and fails the one after, and every later one; `None` stops failing.
+/// For tests of what running out of memory does.
 pub fn fail_allocations_after(n: Option<u64>) {
     LEFT.set(n.unwrap_or(u64::MAX));
     FAILING.set(u64::MAX);
     FAILED.set(0);
 }
 
-/// Lets `n` more allocations of this thread succeed, fails the `count` after, and lets all later ones succeed. For tests of
-/// what a passing lack of memory does.
+/// Lets `n` more allocations of this thread succeed, fails the `count` after, and lets all later ones succeed. For
+/// tests of what a passing lack of memory does.
 pub fn fail_some_allocations(n: u64, count: u64) {
     LEFT.set(n);
     FAILING.set(count);

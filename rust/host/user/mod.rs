@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The userspace side of the platform layer: std's containers and locks behind fallible facades, block devices over files and memory.
+//! The userspace side of the platform layer: std's containers and locks behind fallible facades, block devices over
+//! files and memory.
 
 use crate::Error;
 use crate::Level;
@@ -77,8 +78,8 @@ std::thread_local! {
     static CALM: Cell<u64> = const { Cell::new(u64::MAX) };
 }
 
-/// Lets `n` more cooperative points of this thread pass; from then on it is as if a fatal signal were pending. `None` ends
-/// that. For tests of what a signal interrupts.
+/// Lets `n` more cooperative points of this thread pass; from then on it is as if a fatal signal were pending. `None`
+/// ends that. For tests of what a signal interrupts.
 pub fn interrupt_after(n: Option<u64>) {
     CALM.set(n.unwrap_or(u64::MAX));
 }
@@ -121,7 +122,8 @@ pub fn nofs() -> NofsScope {
     NofsScope(())
 }
 
-/// A section whose memory serves everybody. It has a meaning in the kernel only, where it is charged to no memory cgroup.
+/// A section whose memory serves everybody. It has a meaning in the kernel only, where it is charged to no memory
+/// cgroup.
 #[must_use]
 pub struct SharedScope(NofsScope);
 

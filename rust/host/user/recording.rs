@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! A block device that records its writes and flushes, for crash tests.
 //!
-//! The recorded stream can be replayed onto a copy of the starting contents up to any point, with any subset of the writes
-//! after the last flush: exactly what a disk with a volatile cache may hold after a power cut. The device can also be told
-//! to fail a future operation.
+//! The recorded stream can be replayed onto a copy of the starting contents up to any point, with any subset of the
+//! writes after the last flush: exactly what a disk with a volatile cache may hold after a power cut. The device can
+//! also be told to fail a future operation.
 
 use crate::device::Backend;
 use crate::device::RamBackend;

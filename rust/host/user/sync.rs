@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Facades over std's locks and `Arc`. A poisoned lock is taken over: what it protects keeps its own invariants.
 //!
-//! With the feature `model` the locks are those of a scheduler that tries schedules (`tests/concurrency`): each is then a place
-//! where it may go on with another thread. Outside of such a test they do not work.
+//! With the feature `model` the locks are those of a scheduler that tries schedules (`tests/concurrency`): each is then
+//! a place where it may go on with another thread. Outside of such a test they do not work.
 
 use crate::Error;
 use crate::Result;

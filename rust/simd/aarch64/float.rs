@@ -2,7 +2,8 @@
 //! f32, f16 and bf16: eight elements a step, two accumulators of four lanes a row, in f32.
 //!
 //! Order of summation (fixed, whatever the row's place): of eight elements, the first four go to the lanes of the first
-//! accumulator, the others to the second's, missing ones count as zero; accumulators are added, then neighbouring lanes.
+//! accumulator, the others to the second's, missing ones count as zero; accumulators are added, then neighbouring
+//! lanes.
 
 use super::bytes16;
 use super::reduce;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! What crosses between the projections' part of the hard-float object and everybody else. Both halves compile this file.
+//! What crosses between the projections' part of the hard-float object and everybody else. Both halves compile this
+//! file.
 
 /// Rounds of signs and Hadamard transform.
 pub(super) const ROUNDS: usize = 3;
@@ -8,10 +9,11 @@ pub(super) const ROUNDS: usize = 3;
 ///
 /// # Invariants
 ///
-/// - `rows` points to `count` rows of `dim` elements of type `element`, `stride` bytes apart; `norms` is null or points to
-///   `count` words, `out` to `count * outputs` words.
-/// - `width` is a power of two, at least 8, at least `dim`, and more than `dim` if `lengthen` is not 0; `scratch` points to
-///   `width` words and `signs` to `ROUNDS * width` for each `width` outputs or part of them: 0 or the sign bit.
+/// - `rows` points to `count` rows of `dim` elements of type `element`, `stride` bytes apart; `norms` is null or points
+///   to `count` words, `out` to `count * outputs` words.
+/// - `width` is a power of two, at least 8, at least `dim`, and more than `dim` if `lengthen` is not 0; `scratch`
+///   points to `width` words and `signs` to `ROUNDS * width` for each `width` outputs or part of them: 0 or the sign
+///   bit.
 #[repr(C)]
 pub(super) struct Project {
     pub(super) rows: *const u8,

@@ -23,8 +23,8 @@ pub(super) unsafe extern "C" fn vexfs_simd_project(args: *const Project) {
     unsafe { run(&*args, |x, width| transform_portable(x, width)) }
 }
 
-/// [`transform`] in portable code, with the same sums in the same order; without registers for eight lanes at a time, plain
-/// loops need less stack.
+/// [`transform`] in portable code, with the same sums in the same order; without registers for eight lanes at a time,
+/// plain loops need less stack.
 ///
 /// # Safety
 ///
@@ -120,8 +120,8 @@ unsafe fn run(batch: &Project, transform: impl Fn(*mut f32, usize)) {
     }
 }
 
-/// Writes the scaled row with its first signs to the scratch memory, and behind it the element that makes all rows equally
-/// long, if that is wanted, and zeros.
+/// Writes the scaled row with its first signs to the scratch memory, and behind it the element that makes all rows
+/// equally long, if that is wanted, and zeros.
 ///
 /// # Safety
 ///

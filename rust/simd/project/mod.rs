@@ -61,7 +61,8 @@ pub struct Projection<'a> {
     pub outputs: usize,
     /// Bits of the `f32` that rows are multiplied by.
     pub scale: u32,
-    /// Bits of the `f32` length that all multiplied rows are given by one more element; `width` is more than the dimension then.
+    /// Bits of the `f32` length that all multiplied rows are given by one more element; `width` is more than the
+    /// dimension then.
     pub length: Option<u32>,
 }
 
@@ -74,8 +75,8 @@ impl Projection<'_> {
 }
 
 impl Kernels {
-    /// Projects rows onto random directions of length `width`: `out[r * outputs + j]` is row `r`, multiplied by the scale (and
-    /// by its word of `norms`, if there are any), times direction `j`, cut to an integer.
+    /// Projects rows onto random directions of length `width`: `out[r * outputs + j]` is row `r`, multiplied by the
+    /// scale (and by its word of `norms`, if there are any), times direction `j`, cut to an integer.
     ///
     /// The same row gives the same integers with all variants and on all CPUs.
     ///
@@ -131,8 +132,8 @@ impl Kernels {
             };
             first = first.saturating_add(args.count);
             let _section = fpu::Section::begin();
-            // SAFETY: the checks above are `Project`'s invariants; this is an FPU section, and a variant with AVX2 exists only
-            // on a CPU with it.
+            // SAFETY: the checks above are `Project`'s invariants; this is an FPU section, and a variant with AVX2
+            // exists only on a CPU with it.
             unsafe {
                 match self.variant() {
                     Variant::Scalar => hard_float::vexfs_simd_project(&args),
@@ -150,8 +151,8 @@ impl Kernels {
         Ok(())
     }
 
-    /// Finds the sketches that differ from `query` in at most `limit` bits, in the order they are given: writes their numbers
-    /// and distances and returns how many they are.
+    /// Finds the sketches that differ from `query` in at most `limit` bits, in the order they are given: writes their
+    /// numbers and distances and returns how many they are.
     ///
     /// # Errors
     ///
@@ -190,8 +191,8 @@ impl Kernels {
                 limit,
             };
             let _section = fpu::Section::begin();
-            // SAFETY: the checks above are `Sketches`' invariants; this is an FPU section, and a variant exists only on a CPU
-            // with its instructions.
+            // SAFETY: the checks above are `Sketches`' invariants; this is an FPU section, and a variant exists only on
+            // a CPU with its instructions.
             found += unsafe {
                 match self.variant() {
                     Variant::Scalar => sketch::vexfs_simd_sketches(&args),

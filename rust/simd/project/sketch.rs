@@ -80,8 +80,8 @@ unsafe fn run(args: &Sketches) -> usize {
 #[allow(unused_unsafe)] // Intrinsics on registers became safe in Rust 1.87.
 pub(super) unsafe extern "C" fn vexfs_simd_sketches_avx512(args: *const Sketches) -> usize {
     use core::arch::x86_64::*;
-    // SAFETY: groups of eight sketches end at or before `count`; the rest is done by `run`. At most one result a sketch is
-    // written: a compressing store writes as many as its mask has bits.
+    // SAFETY: groups of eight sketches end at or before `count`; the rest is done by `run`. At most one result a sketch
+    // is written: a compressing store writes as many as its mask has bits.
     unsafe {
         let args = &*args;
         let query = _mm256_loadu_si256(args.query.cast());

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! What crosses between the quantizers' part of the hard-float object and everybody else: words and bytes, never a float type.
+//! What crosses between the quantizers' part of the hard-float object and everybody else: words and bytes, never a
+//! float type.
 //!
 //! Both halves compile this file. A float travels as the `u32` (an `f64` as the `u64`) of its bits.
 //!
-//! A *panel* is 16 centroids side by side, so that one instruction compares a vector with all of them: word `d * LANES + l` is
-//! element `d` of centroid `l`, and the last 16 words are half the squared norms. `panel_words` words in all. Lanes without a
-//! centroid hold zeros and the half norm +infinity.
+//! A *panel* is 16 centroids side by side, so that one instruction compares a vector with all of them: word
+//! `d * LANES + l` is element `d` of centroid `l`, and the last 16 words are half the squared norms. `panel_words`
+//! words in all. Lanes without a centroid hold zeros and the half norm +infinity.
 
 /// Centroids of a panel.
 pub const LANES: usize = 16;
@@ -40,8 +41,9 @@ pub struct Floats {
 ///
 /// # Invariants
 ///
-/// `element` is one of the types that are not binary; row `i < count` is the `dim` elements at `rows + i * stride` bytes;
-/// `inv_norms` is null or points to `count` inverse norms; `out` to `count * out_stride` words, and `dim <= out_stride`.
+/// `element` is one of the types that are not binary; row `i < count` is the `dim` elements at `rows + i * stride`
+/// bytes; `inv_norms` is null or points to `count` inverse norms; `out` to `count * out_stride` words, and
+/// `dim <= out_stride`.
 #[repr(C)]
 pub struct Unpack {
     pub rows: *const u8,
@@ -58,8 +60,9 @@ pub struct Unpack {
 ///
 /// # Invariants
 ///
-/// `panels` points to `count` panels of the vectors' dimension; `best` and `nearest` to a word a vector: the bits of the lowest
-/// score so far and its centroid. The centroids of these panels are numbered from `first`, a multiple of [`LANES`].
+/// `panels` points to `count` panels of the vectors' dimension; `best` and `nearest` to a word a vector: the bits of
+/// the lowest score so far and its centroid. The centroids of these panels are numbered from `first`, a multiple of
+/// [`LANES`].
 #[repr(C)]
 pub struct Assign {
     pub vectors: Floats,
@@ -72,15 +75,15 @@ pub struct Assign {
 
 /// A scan of blocks of codes.
 ///
-/// A block is the codes of [`BLOCK`] rows, transposed: byte `j * BLOCK + i` is byte `j` of the code of row `i`. With 8 bits,
-/// byte `j` is part `j` of the code; with 4 bits its low half is part `2 j` and its high half part `2 j + 1`.
+/// A block is the codes of [`BLOCK`] rows, transposed: byte `j * BLOCK + i` is byte `j` of the code of row `i`. With 8
+/// bits, byte `j` is part `j` of the code; with 4 bits its low half is part `2 j` and its high half part `2 j + 1`.
 ///
 /// # Invariants
 ///
-/// - `codes` points to the block of row `first / BLOCK * BLOCK`, and the blocks up to that of row `first + count - 1` follow it;
-///   `bytes` is 1 to 128.
-/// - `table` points to a byte for each value of each part: `table[part << bits | value]`, such that no code sums to more than
-///   32,767, and with 4 bits no two parts of a byte to more than 255.
+/// - `codes` points to the block of row `first / BLOCK * BLOCK`, and the blocks up to that of row `first + count - 1`
+///   follow it; `bytes` is 1 to 128.
+/// - `table` points to a byte for each value of each part: `table[part << bits | value]`, such that no code sums to
+///   more than 32,767, and with 4 bits no two parts of a byte to more than 255.
 /// - `terms` is null or points to a word of 16 bits for each row of these blocks.
 /// - `keys` and `rows` point to `count` words.
 #[repr(C)]
@@ -127,14 +130,14 @@ pub struct Gather {
 
 /// The making of a table for [`Scan`] or [`Gather`].
 ///
-/// The value of centroid `c` of part `m` is its score for part `m` of the query, doubled if `l2`; without `norms`, the half norm
-/// is not part of the score; with `norms` and `l2`, the query's squared norm is added to the base.
+/// The value of centroid `c` of part `m` is its score for part `m` of the query, doubled if `l2`; without `norms`, the
+/// half norm is not part of the score; with `norms` and `l2`, the query's squared norm is added to the base.
 ///
 /// # Invariants
 ///
-/// `query` points to `parts * part_dim` words, `book` to the panels of all parts (`1 << bits >> 4` panels a part); `values` to
-/// `parts << bits` words; `parts` is even if `bits` is 4. `bytes` is null or points to as many bytes as `values` has words; else
-/// `words` points to a table as [`Gather`] wants it.
+/// `query` points to `parts * part_dim` words, `book` to the panels of all parts (`1 << bits >> 4` panels a part);
+/// `values` to `parts << bits` words; `parts` is even if `bits` is 4. `bytes` is null or points to as many bytes as
+/// `values` has words; else `words` points to a table as [`Gather`] wants it.
 #[repr(C)]
 pub struct Table {
     pub query: *const u32,
@@ -160,8 +163,9 @@ pub struct Table {
 ///
 /// # Invariants
 ///
-/// `residuals` are what was encoded, `parts * part_dim` elements each; `codes` points to `parts` words a row, `book` to the panels
-/// of all parts, `terms` to a word a row, `lists` to a word a row, a centroid of `centroids`, panels of `dim` elements.
+/// `residuals` are what was encoded, `parts * part_dim` elements each; `codes` points to `parts` words a row, `book` to
+/// the panels of all parts, `terms` to a word a row, `lists` to a word a row, a centroid of `centroids`, panels of
+/// `dim` elements.
 #[repr(C)]
 pub struct Terms {
     pub residuals: Floats,

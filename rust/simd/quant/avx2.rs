@@ -23,7 +23,8 @@ pub(super) unsafe fn assign(args: &abi::Assign) {
     let mut i = 0;
     while i < v.count {
         let live = if v.count - i < TOGETHER { v.count - i } else { TOGETHER };
-        // SAFETY: vectors `i` to `i + live - 1` exist, the rest repeat the first; panels have `dim + 1` times 16 floats.
+        // SAFETY: vectors `i` to `i + live - 1` exist, the rest repeat the first; panels have `dim + 1` times 16
+        // floats.
         unsafe {
             let x = |k: usize| v.words.add((i + if k < live { k } else { 0 }) * v.stride).cast::<f32>();
             let x = [x(0), x(1), x(2), x(3)];
@@ -71,7 +72,8 @@ pub(super) unsafe fn assign(args: &abi::Assign) {
 ///
 /// # Safety
 ///
-/// `x` points to `dim` floats, `panels` to `count` panels of that dimension, `out` to 16 words a panel; the CPU has AVX2 and FMA.
+/// `x` points to `dim` floats, `panels` to `count` panels of that dimension, `out` to 16 words a panel; the CPU has
+/// AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn scores(x: *const f32, panels: *const f32, count: usize, dim: usize, out: *mut f32) {
     if count == 1 {
@@ -164,8 +166,8 @@ unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {
     }
 }
 
-/// Scans codes of 4 bits: each half of a byte is looked up by a shuffle (André, Kermarrec, Le Scouarnec: Cache locality is not
-/// enough, VLDB 2015).
+/// Scans codes of 4 bits: each half of a byte is looked up by a shuffle (André, Kermarrec, Le Scouarnec: Cache locality
+/// is not enough, VLDB 2015).
 ///
 /// # Safety
 ///
@@ -251,8 +253,8 @@ pub(super) unsafe fn block4(args: &abi::Scan, start: usize, block: usize, mask: 
 pub(super) unsafe fn gather(args: &abi::Gather) {
     /// How many rows ahead codes are asked for.
     const AHEAD: usize = 8;
-    // SAFETY: each code has `bytes` bytes, and the table 256 entries a byte and one more, so that whole words can be read; a
-    // prefetch of any address is harmless, and its id is one of them.
+    // SAFETY: each code has `bytes` bytes, and the table 256 entries a byte and one more, so that whole words can be
+    // read; a prefetch of any address is harmless, and its id is one of them.
     unsafe {
         let places = _mm256_setr_epi32(0, 256, 512, 768, 1024, 1280, 1536, 1792);
         let entry = _mm256_set1_epi32(0xffff);

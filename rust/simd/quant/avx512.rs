@@ -25,7 +25,8 @@ pub(super) unsafe fn assign(args: &abi::Assign) {
     let mut i = 0;
     while i < v.count {
         let live = if v.count - i < TOGETHER { v.count - i } else { TOGETHER };
-        // SAFETY: vectors `i` to `i + live - 1` exist, the rest repeat the first; panels have `dim + 1` times 16 floats.
+        // SAFETY: vectors `i` to `i + live - 1` exist, the rest repeat the first; panels have `dim + 1` times 16
+        // floats.
         unsafe {
             let x = |k: usize| v.words.add((i + if k < live { k } else { 0 }) * v.stride).cast::<f32>();
             let x = [x(0), x(1), x(2), x(3)];
@@ -79,7 +80,8 @@ pub(super) unsafe fn assign(args: &abi::Assign) {
 ///
 /// # Safety
 ///
-/// `x` points to `dim` floats, `panels` to `count` panels of that dimension, `out` to 16 words a panel; the CPU has AVX-512F.
+/// `x` points to `dim` floats, `panels` to `count` panels of that dimension, `out` to 16 words a panel; the CPU has
+/// AVX-512F.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn scores(x: *const f32, panels: *const f32, count: usize, dim: usize, out: *mut f32) {
     if count == 1 {
@@ -160,8 +162,8 @@ unsafe fn bytes(values: *const f32, inverse: f32, out: *mut u8) {
     }
 }
 
-/// The sums of a block's rows, given those of even rows plus 256 times those of odd ones, and those of odd ones; then as
-/// [`portable`]'s scan.
+/// The sums of a block's rows, given those of even rows plus 256 times those of odd ones, and those of odd ones; then
+/// as [`portable`]'s scan.
 ///
 /// # Safety
 ///

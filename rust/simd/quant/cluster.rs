@@ -202,8 +202,8 @@ fn all_below(numbers: &[u32], count: usize) -> bool {
 }
 
 impl Kernels {
-    /// Turns rows `range` into vectors `stride` words apart, of unit length if the metric is cosine; elements behind the rows'
-    /// dimension become zero.
+    /// Turns rows `range` into vectors `stride` words apart, of unit length if the metric is cosine; elements behind
+    /// the rows' dimension become zero.
     ///
     /// # Errors
     ///
@@ -242,14 +242,16 @@ impl Kernels {
                 out_stride: stride,
             };
             let _section = fpu::Section::begin();
-            // SAFETY: `Rows` has these rows and a norm for each or none; the chunk has room for them; this is an FPU section.
+            // SAFETY: `Rows` has these rows and a norm for each or none; the chunk has room for them; this is an FPU
+            // section.
             unsafe { hard_float::vexfs_quant_unpack(&args) };
             first += args.count;
         }
         Ok(())
     }
 
-    /// Turns a query into a vector, as [`unpack`](Self::unpack) does with a row; what is behind its dimension becomes zero.
+    /// Turns a query into a vector, as [`unpack`](Self::unpack) does with a row; what is behind its dimension becomes
+    /// zero.
     ///
     /// # Errors
     ///
@@ -305,8 +307,8 @@ impl Kernels {
                 count: nearest.len(),
             };
             let _section = fpu::Section::begin();
-            // SAFETY: the vectors are borrowed exclusively and as many as there are numbers, which are of centroids; this is an
-            // FPU section.
+            // SAFETY: the vectors are borrowed exclusively and as many as there are numbers, which are of centroids;
+            // this is an FPU section.
             unsafe { hard_float::vexfs_quant_subtract(&floats, nearest.as_ptr(), panels.as_ptr(), panels.dim) };
         }
         Ok(())
@@ -357,8 +359,8 @@ impl Kernels {
                     nearest: nearest.as_mut_ptr(),
                 };
                 let _section = fpu::Section::begin();
-                // SAFETY: vectors and panels are in their buffers and of one dimension, and there are as many words as vectors;
-                // this is an FPU section, and the level is the variant's.
+                // SAFETY: vectors and panels are in their buffers and of one dimension, and there are as many words as
+                // vectors; this is an FPU section, and the level is the variant's.
                 unsafe { hard_float::vexfs_quant_assign(level(self), &args) };
                 first = first.saturating_add((args.count * LANES) as u32);
             }
@@ -366,8 +368,8 @@ impl Kernels {
         Ok(())
     }
 
-    /// Writes the keys of a vector's distances to all centroids: squared Euclidean ones, or negated inner products. `keys` has
-    /// room for whole panels; only the first words, one a centroid, mean anything.
+    /// Writes the keys of a vector's distances to all centroids: squared Euclidean ones, or negated inner products.
+    /// `keys` has room for whole panels; only the first words, one a centroid, mean anything.
     ///
     /// # Errors
     ///
@@ -391,8 +393,8 @@ impl Kernels {
         {
             let count = words.len().checked_div(panel).unwrap_or(0);
             let _section = fpu::Section::begin();
-            // SAFETY: the chunks have `count` panels and room for their keys; this is an FPU section, and the level is the
-            // variant's.
+            // SAFETY: the chunks have `count` panels and room for their keys; this is an FPU section, and the level is
+            // the variant's.
             unsafe {
                 hard_float::vexfs_quant_distances(
                     level(self),

@@ -57,7 +57,8 @@ impl Pq {
         self.part_dim as usize
     }
 
-    /// Elements of all parts: the dimension of the vectors that are encoded, at least that of the space. The rest is zero.
+    /// Elements of all parts: the dimension of the vectors that are encoded, at least that of the space. The rest is
+    /// zero.
     pub fn dim(&self) -> usize {
         self.parts() * self.part_dim()
     }
@@ -167,11 +168,11 @@ pub struct GatherTable<'a> {
 }
 
 impl Kernels {
-    /// Makes a table for [`pq_scan`](Self::pq_scan) of a query, a vector of [`Pq::dim`] words. `values` is scratch memory of
-    /// [`Pq::values`] words, and `bytes` has as many bytes.
+    /// Makes a table for [`pq_scan`](Self::pq_scan) of a query, a vector of [`Pq::dim`] words. `values` is scratch
+    /// memory of [`Pq::values`] words, and `bytes` has as many bytes.
     ///
-    /// With `l2` the table is of `-2 <q, r>`, else of `-<q, r>`, where `r` is the decoded row. `terms` tell the range of the rows'
-    /// terms, if they have any.
+    /// With `l2` the table is of `-2 <q, r>`, else of `-<q, r>`, where `r` is the decoded row. `terms` tell the range
+    /// of the rows' terms, if they have any.
     ///
     /// # Errors
     ///
@@ -198,8 +199,8 @@ impl Kernels {
         }
         {
             let _section = fpu::Section::begin();
-            // SAFETY: all lengths are those of the shape, and what is written is borrowed exclusively; this is an FPU section, and
-            // the level is the variant's.
+            // SAFETY: all lengths are those of the shape, and what is written is borrowed exclusively; this is an FPU
+            // section, and the level is the variant's.
             unsafe { hard_float::vexfs_quant_table(level(self), &mut args) };
         }
         Ok(ScanTable {
@@ -211,8 +212,8 @@ impl Kernels {
         })
     }
 
-    /// Makes a table for [`pq_gather`](Self::pq_gather) of a query, a vector of [`Pq::dim`] words. `values` is scratch memory of
-    /// [`Pq::values`] words, `words` has [`Pq::gather_words`].
+    /// Makes a table for [`pq_gather`](Self::pq_gather) of a query, a vector of [`Pq::dim`] words. `values` is scratch
+    /// memory of [`Pq::values`] words, `words` has [`Pq::gather_words`].
     ///
     /// With `l2` the keys will be of `|q - r|^2`, else of `-<q, r>`, where `r` is the decoded row.
     ///
@@ -249,11 +250,12 @@ impl Kernels {
     }
 
     /// Scans the codes of rows `first..first + count`, in blocks of [`BLOCK`] rows: byte `j` of the code of row `i` is
-    /// `codes[i / BLOCK * BLOCK * code_bytes + j * BLOCK + i % BLOCK]`, and with 4 bits part `2 j` is the low half of it.
+    /// `codes[i / BLOCK * BLOCK * code_bytes + j * BLOCK + i % BLOCK]`, and with 4 bits part `2 j` is the low half of
+    /// it.
     ///
-    /// Rows whose distance is not above that of the key `limit` are found (and perhaps some with a slightly larger one): their
-    /// numbers and keys are written in order, and their number is returned. A distance is what the table and the row's term give,
-    /// plus `list`, an `f32`; `terms` is empty or has a term for each row of each block.
+    /// Rows whose distance is not above that of the key `limit` are found (and perhaps some with a slightly larger
+    /// one): their numbers and keys are written in order, and their number is returned. A distance is what the table
+    /// and the row's term give, plus `list`, an `f32`; `terms` is empty or has a term for each row of each block.
     ///
     /// # Errors
     ///
@@ -308,8 +310,8 @@ impl Kernels {
                 rows: rows.as_mut_ptr().wrapping_add(written),
             };
             let _section = fpu::Section::begin();
-            // SAFETY: there are codes and terms for all blocks, and room for as many rows as are scanned, since no more were
-            // written than scanned before; this is an FPU section, and the level is the variant's.
+            // SAFETY: there are codes and terms for all blocks, and room for as many rows as are scanned, since no more
+            // were written than scanned before; this is an FPU section, and the level is the variant's.
             written += unsafe { hard_float::vexfs_quant_scan(level(self), &args) };
             at = stop;
         }
@@ -317,7 +319,8 @@ impl Kernels {
     }
 
     /// Computes the keys of some rows by their codes: `keys[i]` is that of row `ids[i]`, whose code is the
-    /// [`code_bytes`](Pq::code_bytes) bytes at `codes[ids[i] * stride..]`; with 4 bits, part `2 j` is the low half of byte `j`.
+    /// [`code_bytes`](Pq::code_bytes) bytes at `codes[ids[i] * stride..]`; with 4 bits, part `2 j` is the low half of
+    /// byte `j`.
     ///
     /// # Errors
     ///
@@ -355,15 +358,16 @@ impl Kernels {
                 step: table.step,
             };
             let _section = fpu::Section::begin();
-            // SAFETY: the code of the largest id is within `codes`, so all are; the table was made for this shape; this is an
-            // FPU section, and the level is the variant's.
+            // SAFETY: the code of the largest id is within `codes`, so all are; the table was made for this shape; this
+            // is an FPU section, and the level is the variant's.
             unsafe { hard_float::vexfs_quant_gather(level(self), &args) };
         }
         Ok(())
     }
 
-    /// Writes the terms of rows whose residuals these are, in code `codes` (a word a part) and in list `lists` of `centroids`:
-    /// what is missing from `|q - c|^2 - 2 <q, s>`, with `s` the decoded residual, to estimate the squared distance.
+    /// Writes the terms of rows whose residuals these are, in code `codes` (a word a part) and in list `lists` of
+    /// `centroids`: what is missing from `|q - c|^2 - 2 <q, s>`, with `s` the decoded residual, to estimate the squared
+    /// distance.
     ///
     /// # Errors
     ///

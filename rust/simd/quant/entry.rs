@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The exported functions of the quantizers' part of the hard-float object.
 //!
-//! Callers are inside an FPU section, and the CPU has what `level`, a constant of `abi.rs`, stands for; that is part of each
-//! function's safety.
+//! Callers are inside an FPU section, and the CPU has what `level`, a constant of `abi.rs`, stands for; that is part of
+//! each function's safety.
 
 use super::abi;
 use super::portable;
@@ -213,8 +213,8 @@ unsafe fn scores(level: u32, x: *const f32, panels: *const f32, count: usize, di
     }
 }
 
-/// Writes the keys of the distances of a vector to the centroids of `count` panels: the squared ones, or the negated inner
-/// products. The keys of lanes without a centroid mean nothing.
+/// Writes the keys of the distances of a vector to the centroids of `count` panels: the squared ones, or the negated
+/// inner products. The keys of lanes without a centroid mean nothing.
 ///
 /// # Safety
 ///

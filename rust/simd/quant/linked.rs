@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! The quantizers' part of the hard-float object as the module sees it: symbols of another object, documented in `entry.rs`.
+//! The quantizers' part of the hard-float object as the module sees it: symbols of another object, documented in
+//! `entry.rs`.
 
 use super::abi;
 

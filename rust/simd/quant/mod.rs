@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Quantizers: centroids, their training, and codes that are compared by tables.
 //!
-//! Vectors are `f32` here, whatever the rows are of: [`Kernels::unpack`] converts them. Centroids come as [`Panels`], 16 side by
-//! side. A product quantizer ([`Pq`]) has one small set of centroids a part of the vector; a row's code says which of them are
-//! nearest to its parts. A query is made into a table of what each centroid of each part adds to the distance, rounded to bytes or
-//! 16 bits, so that comparing is adding integers: the sums are the same in every variant.
+//! Vectors are `f32` here, whatever the rows are of: [`Kernels::unpack`] converts them. Centroids come as [`Panels`],
+//! 16 side by side. A product quantizer ([`Pq`]) has one small set of centroids a part of the vector; a row's code says
+//! which of them are nearest to its parts. A query is made into a table of what each centroid of each part adds to the
+//! distance, rounded to bytes or 16 bits, so that comparing is adding integers: the sums are the same in every variant.
 //!
 //! Work is split into FPU sections as in the rest of this crate.
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Portable code, in the shapes that the compiler turns into vector instructions where it may use them.
 //!
-//! The integer results (sums of tables, masks) are those of every variant; so are all floats but the scores of vectors against
-//! panels, where variants with FMA round less often.
+//! The integer results (sums of tables, masks) are those of every variant; so are all floats but the scores of vectors
+//! against panels, where variants with FMA round less often.
 
 use super::abi;
 use super::abi::BLOCK;
@@ -23,7 +23,8 @@ pub(super) fn key(distance: f32) -> u32 {
     }
 }
 
-/// Half the squared norm of each centroid of a panel minus its inner product with `x`: the nearest centroid has the lowest.
+/// Half the squared norm of each centroid of a panel minus its inner product with `x`: the nearest centroid has the
+/// lowest.
 ///
 /// # Safety
 ///
@@ -93,7 +94,8 @@ pub(super) unsafe fn offer(args: &abi::Assign, i: usize, best: &[f32; LANES], at
     }
 }
 
-/// The scan with its limit as the largest sum that is wanted, and the list's part in its base; `None` if no row is wanted.
+/// The scan with its limit as the largest sum that is wanted, and the list's part in its base; `None` if no row is
+/// wanted.
 pub(super) fn resolve(args: &abi::Scan) -> Option<abi::Scan> {
     let base = f32::from_bits(args.base) + f32::from_bits(args.list);
     let mut limit = 0xffff;

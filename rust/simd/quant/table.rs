@@ -180,7 +180,8 @@ pub(super) unsafe fn table<S: Steps>(args: &mut abi::Table) {
     }
 }
 
-/// Writes one part of a table of words: with 8 bits 256 entries, with 4 bits what it adds to the 256 entries of its pair.
+/// Writes one part of a table of words: with 8 bits 256 entries, with 4 bits what it adds to the 256 entries of its
+/// pair.
 ///
 /// # Safety
 ///

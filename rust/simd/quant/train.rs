@@ -62,8 +62,8 @@ unsafe fn element(panels: *const u32, dim: usize, centroid: usize, d: usize) -> 
 ///
 /// # Safety
 ///
-/// `vectors` holds its invariants and nobody else has access to the words; `nearest` points to a word a vector, a centroid of
-/// `panels`, which have dimension `dim`, at most the vectors'.
+/// `vectors` holds its invariants and nobody else has access to the words; `nearest` points to a word a vector, a
+/// centroid of `panels`, which have dimension `dim`, at most the vectors'.
 pub(super) unsafe fn subtract(vectors: &abi::Floats, nearest: *const u32, panels: *const u32, dim: usize) {
     for i in 0..vectors.count {
         for d in 0..dim {
@@ -106,8 +106,8 @@ pub(super) unsafe fn fill(centroids: &abi::Floats, panels: *mut u32) {
 ///
 /// # Safety
 ///
-/// `vectors` holds its invariants; `nearest` points to a word a vector, a number below that of the sums at `sums`, of which each
-/// is as many `f64`s as a vector has elements.
+/// `vectors` holds its invariants; `nearest` points to a word a vector, a number below that of the sums at `sums`, of
+/// which each is as many `f64`s as a vector has elements.
 pub(super) unsafe fn add(vectors: &abi::Floats, nearest: *const u32, sums: *mut u64) {
     for i in 0..vectors.count {
         // SAFETY: `i` is a vector, and its centroid has a sum.
@@ -133,7 +133,8 @@ pub(super) unsafe fn mean(sum: *const u64, dim: usize, count: u32, out: *mut u32
     }
 }
 
-/// Makes two centroids of one, a little to either side of it (Linde, Buzo, Gray: IEEE Trans. Comm. 28(1), 1980, section II.C).
+/// Makes two centroids of one, a little to either side of it (Linde, Buzo, Gray: IEEE Trans. Comm. 28(1), 1980, section
+/// II.C).
 ///
 /// # Safety
 ///
@@ -215,8 +216,8 @@ unsafe fn weight(distances: *const u32, i: usize) -> f64 {
     }
 }
 
-/// The first number up to which the distances sum to more than `target`, and `count` if there is none; lowers `target` by what was
-/// passed.
+/// The first number up to which the distances sum to more than `target`, and `count` if there is none; lowers `target`
+/// by what was passed.
 ///
 /// # Safety
 ///
@@ -236,10 +237,11 @@ pub(super) unsafe fn pick(distances: *const u32, count: usize, target: &mut f64)
 /// Writes the term of each row: with `c` its centroid, `r` its residual and `s` the decoded residual,
 /// `|s|^2 + 2 <c, s> + |r - s|^2 / 2`.
 ///
-/// With the first two parts, `|q - c|^2 - 2 <q, s> + term` is the squared distance from `q` to the decoded row `c + s`. The last
-/// part puts rows that are encoded badly behind those that are encoded well: what is thought to be near is then more often so
-/// (measured: 0.93 to 0.94 recall@10 with 50 candidates on text embeddings, 0.90 to 0.90 on SIFT; taking the error off instead,
-/// which makes the estimate unbiased, is worse, as Jégou et al. found, TPAMI 2011, section III.D).
+/// With the first two parts, `|q - c|^2 - 2 <q, s> + term` is the squared distance from `q` to the decoded row `c + s`.
+/// The last part puts rows that are encoded badly behind those that are encoded well: what is thought to be near is
+/// then more often so (measured: 0.93 to 0.94 recall@10 with 50 candidates on text embeddings, 0.90 to 0.90 on SIFT;
+/// taking the error off instead, which makes the estimate unbiased, is worse, as Jégou et al. found, TPAMI 2011,
+/// section III.D).
 ///
 /// # Safety
 ///

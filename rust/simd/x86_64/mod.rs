@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Kernels for x86-64, one folder an instruction set, one file a family of elements; `groups.rs` says what they have in common.
+//! Kernels for x86-64, one folder an instruction set, one file a family of elements; `groups.rs` says what they have in
+//! common.
 
 pub(crate) mod avx2;
 #[cfg(vexfs_avx512)]

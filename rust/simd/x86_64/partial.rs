@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The last bytes of a vector, padded with zeros.
 //!
-//! Not by masked loads: emulated CPUs read all of their 32 bytes, and a real one is slow where they cross into an absent
-//! page. Loads that overlap within the vector do, and need no buffer in memory.
+//! Not by masked loads: emulated CPUs read all of their 32 bytes, and a real one is slow where they cross into an
+//! absent page. Loads that overlap within the vector do, and need no buffer in memory.
 
 use core::arch::x86_64::*;
 

@@ -16,7 +16,8 @@ use core::arch::x86_64::*;
 /// `batch` holds its invariants, and `i + LIVE <= batch.count`.
 #[inline(always)]
 pub(super) unsafe fn reduce<const LIVE: usize>(batch: &abi::Batch, i: usize, sums: __m128) {
-    // SAFETY: every x86-64 has SSE2; the keys' rows have inverse norms if the metric takes them, and the keys are writable.
+    // SAFETY: every x86-64 has SSE2; the keys' rows have inverse norms if the metric takes them, and the keys are
+    // writable.
     unsafe {
         let distances = match batch.metric {
             abi::COSINE => {
@@ -93,7 +94,8 @@ pub(super) unsafe fn reduce_codes<const LIVE: usize>(batch: &abi::Batch, i: usiz
     }
 }
 
-/// Writes the keys of distances, and gives their bits, of which -0.0 has become 0.0. What is written for a NaN is arbitrary.
+/// Writes the keys of distances, and gives their bits, of which -0.0 has become 0.0. What is written for a NaN is
+/// arbitrary.
 ///
 /// # Safety
 ///

@@ -91,8 +91,8 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// `Invalid`: a vector of another dimension or with elements that the type does not have, or ids that some rows have.
-    /// The batch is as it was.
+    /// `Invalid`: a vector of another dimension or with elements that the type does not have, or ids that some rows
+    /// have. The batch is as it was.
     pub fn push<'v>(
         &mut self,
         id: impl Into<Option<u64>>,

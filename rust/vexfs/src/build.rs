@@ -81,8 +81,8 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// `Invalid` or `Unsupported` for parameters that make no sense for this collection; those of writing. The collection
-    /// is as before then, or as after one of the steps.
+    /// `Invalid` or `Unsupported` for parameters that make no sense for this collection; those of writing. The
+    /// collection is as before then, or as after one of the steps.
     pub fn build_index(&self, index: impl Into<IndexParams>, build: &Build<'_>) -> Result<()> {
         self.0.build(Change::Set(index.into()), build).map(drop)
     }
@@ -106,8 +106,9 @@ impl Collection {
     }
 
     /// Does one thing that is due: seals recent rows into a segment, merges small segments, indexes one that has no
-    /// index. Returns whether anything was; call it until nothing is, from a thread that has time for it. Inserting never
-    /// does it by itself, unless far too much has become due. A mounted filesystem does all that is due in one call.
+    /// index. Returns whether anything was; call it until nothing is, from a thread that has time for it. Inserting
+    /// never does it by itself, unless far too much has become due. A mounted filesystem does all that is due in one
+    /// call.
     ///
     /// # Errors
     ///

@@ -273,8 +273,9 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// As [`Collection::insert`], without `Exists` for upserting; normalizing, `Invalid` for a zero vector, and `Unsupported`
-    /// for elements that are integers. If syncing fails, the rows are there and may be gone after a crash.
+    /// As [`Collection::insert`], without `Exists` for upserting; normalizing, `Invalid` for a zero vector, and
+    /// `Unsupported` for elements that are integers. If syncing fails, the rows are there and may be gone after a
+    /// crash.
     pub fn insert_with(&self, batch: &Batch, options: InsertOptions) -> Result<Inserted> {
         if batch.element() != self.element() || batch.dim() != self.dim() {
             return Err(Error::invalid("the batch was made for another collection"));
@@ -347,8 +348,8 @@ impl Collection {
         self.0.sync()
     }
 
-    /// Gives the memory of its rows and indexes back; the next use reads them again. Returns how many bytes. What a mounted
-    /// filesystem keeps is the kernel's business: it gives nothing back.
+    /// Gives the memory of its rows and indexes back; the next use reads them again. Returns how many bytes. What a
+    /// mounted filesystem keeps is the kernel's business: it gives nothing back.
     pub fn drop_cache(&self) -> u64 {
         self.0.drop_cache()
     }

@@ -11,8 +11,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why something could not be done.
 ///
-/// Its text is for people. Programs look at [`Error::kind`], or at [`Error::errno`], which is what the kernel would have
-/// said on a mounted filesystem.
+/// Its text is for people. Programs look at [`Error::kind`], or at [`Error::errno`], which is what the kernel would
+/// have said on a mounted filesystem.
 #[derive(Debug)]
 pub struct Error(Box<Cause>);
 
@@ -94,7 +94,8 @@ impl Error {
         Self(Box::new(Cause::Kernel(errno)))
     }
 
-    /// As [`Error::kernel`], of a call that older kernel modules do not have. The directory is known to be a collection.
+    /// As [`Error::kernel`], of a call that older kernel modules do not have. The directory is known to be a
+    /// collection.
     pub(crate) fn newer_call(errno: Errno) -> Self {
         match errno {
             Errno::ENOTTY => Self(Box::new(Cause::OldKernel)),

@@ -21,8 +21,9 @@ use crate::Result;
 
 /// An open filesystem: an image in this process, or a mounted one of the kernel's.
 ///
-/// Clones and collections of it share it. What was changed in an image is written by [`Vexfs::sync`], by [`Vexfs::close`], and
-/// when the last of them is dropped, which cannot report errors. A mounted filesystem writes by itself, too, as for every program.
+/// Clones and collections of it share it. What was changed in an image is written by [`Vexfs::sync`], by
+/// [`Vexfs::close`], and when the last of them is dropped, which cannot report errors. A mounted filesystem writes by
+/// itself, too, as for every program.
 #[derive(Clone)]
 pub struct Vexfs(Arc<dyn Filesystem>);
 
@@ -121,7 +122,8 @@ pub struct Stat {
     pub activity: Option<Activity>,
 }
 
-/// What a mounted filesystem has done with collections since it was mounted, and holds of them in memory, for all programs.
+/// What a mounted filesystem has done with collections since it was mounted, and holds of them in memory, for all
+/// programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Activity {
@@ -168,13 +170,14 @@ impl Vexfs {
     ///
     /// # Errors
     ///
-    /// `InUse` if it is mounted or open elsewhere; `Corrupt` or `Unsupported` if it has no filesystem that this version can
-    /// use; those of opening the file.
+    /// `InUse` if it is mounted or open elsewhere; `Corrupt` or `Unsupported` if it has no filesystem that this version
+    /// can use; those of opening the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         OpenOptions::new().open(path)
     }
 
-    /// An empty filesystem in memory: for tests, and for collections that need not last. Memory is taken as it is needed.
+    /// An empty filesystem in memory: for tests, and for collections that need not last. Memory is taken as it is
+    /// needed.
     ///
     /// # Errors
     ///
@@ -183,8 +186,8 @@ impl Vexfs {
         Ok(Self(Arc::new(Image::in_memory(bytes)?)))
     }
 
-    /// A mounted filesystem, by any directory of it, which is then the root: with "/mnt", the collection "/docs" is /mnt/docs.
-    /// Paths lead below that directory, not through symbolic links, and into no other filesystem.
+    /// A mounted filesystem, by any directory of it, which is then the root: with "/mnt", the collection "/docs" is
+    /// /mnt/docs. Paths lead below that directory, not through symbolic links, and into no other filesystem.
     ///
     /// [`mounts`](crate::mounts) tells what is mounted; [`Collection::open`] opens a collection by its own path.
     ///
@@ -213,7 +216,8 @@ impl Vexfs {
         self.0.sync()
     }
 
-    /// Writes everything to stable storage and, of an image, allows no more changes, through whatever clone or collection.
+    /// Writes everything to stable storage and, of an image, allows no more changes, through whatever clone or
+    /// collection.
     ///
     /// # Errors
     ///
@@ -254,7 +258,8 @@ impl Vexfs {
     ///
     /// # Errors
     ///
-    /// As [`Vexfs::create_collection`]; `Unsupported` or `Invalid` for an element type and a metric that do not go together.
+    /// As [`Vexfs::create_collection`]; `Unsupported` or `Invalid` for an element type and a metric that do not go
+    /// together.
     pub fn create_collection_with(&self, path: impl AsRef<Path>, options: CollectionOptions) -> Result<Collection> {
         if (options.metric == Metric::Hamming) != (options.element == Element::Binary) {
             return Err(Error::invalid(

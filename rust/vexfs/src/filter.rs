@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Filters: which rows a search may return, written as JSON.
 //!
-//! [`compile`] turns them into the bounded programs that the filesystem evaluates; their form is in `vexfs_uapi::filter`.
+//! [`compile`] turns them into the bounded programs that the filesystem evaluates; their form is in
+//! `vexfs_uapi::filter`.
 //!
 //! # Short
 //!
-//! An object names fields and what is wanted of them; all of it has to hold. A value stands for itself, a list for any of its
-//! values, an object for a test:
+//! An object names fields and what is wanted of them; all of it has to hold. A value stands for itself, a list for any
+//! of its values, an object for a test:
 //!
 //! ```
 //! use serde_json::json;
@@ -29,8 +30,9 @@
 //!
 //! # In full
 //!
-//! `must` has conditions that all have to hold, `should` some of which at least one has to, `must_not` some of which none may.
-//! Each is a list, or a single condition; an empty list demands nothing. A condition is one on a field, or a filter again:
+//! `must` has conditions that all have to hold, `should` some of which at least one has to, `must_not` some of which
+//! none may. Each is a list, or a single condition; an empty list demands nothing. A condition is one on a field, or a
+//! filter again:
 //!
 //! ```
 //! # use serde_json::json;
@@ -63,13 +65,14 @@
 //! | `"prefix": "p"` | strings that begin so |
 //! | `"exists": true`, `"exists": false` | rows with a value of the field, or without |
 //!
-//! In short filters the tests stand without `match` and `range`: `{"size": {"gte": 1, "lt": 9}}`, `{"section": {"any": ["a"]}}`.
+//! In short filters the tests stand without `match` and `range`: `{"size": {"gte": 1, "lt": 9}}`,
+//! `{"section": {"any": ["a"]}}`.
 //!
 //! # What is compared how
 //!
-//! A list matches if one of its values does; a range has to hold as a whole for one of them. Strings are compared by code
-//! points, numbers by what they are, whether they are stored as integers or not: `1` is `1.0`. A test of a type that the field
-//! does not have is false.
+//! A list matches if one of its values does; a range has to hold as a whole for one of them. Strings are compared by
+//! code points, numbers by what they are, whether they are stored as integers or not: `1` is `1.0`. A test of a type
+//! that the field does not have is false.
 //!
 //! # Errors
 //!

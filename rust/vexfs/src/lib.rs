@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Vector collections of VexFS: of an image file, on a device or in memory, in this process, and of a mounted filesystem.
+//! Vector collections of VexFS: of an image file, on a device or in memory, in this process, and of a mounted
+//! filesystem.
 //!
-//! In this process runs the filesystem's own code, the same as in the kernel module, without the kernel and without root. An
-//! image made here can be mounted, and a disk that was unmounted can be opened here. On a mounted one, the kernel does the
-//! work, and any number of programs share it. All else here is the same for both.
+//! In this process runs the filesystem's own code, the same as in the kernel module, without the kernel and without
+//! root. An image made here can be mounted, and a disk that was unmounted can be opened here. On a mounted one, the
+//! kernel does the work, and any number of programs share it. All else here is the same for both.
 //!
 //! ```
 //! use serde_json::json;
@@ -29,16 +30,17 @@
 //!   [`Vexfs::mounted`] uses one that is mounted.
 //! - A [`Collection`] is a directory of it whose rows share a dimension, an [`Element`] type and a [`Metric`].
 //! - A row has a `u64` id, a vector, and a [`Payload`]: named, typed fields, written as JSON.
-//! - A [`Search`] says how many rows are wanted, which ([`filter`]), and how thoroughly to look; an index ([`IndexParams`]) makes it fast.
+//! - A [`Search`] says how many rows are wanted, which ([`filter`]), and how thoroughly to look; an index
+//!   ([`IndexParams`]) makes it fast.
 //!
 //! # What it promises
 //!
 //! A batch is inserted as a whole or not at all, and seen by every search that begins afterwards. It survives a crash
-//! once [`Vexfs::sync`] or [`Vexfs::close`] has returned, or a call that was asked to sync. Hits are ordered by distance and then by id, so that the same
-//! search of the same rows has one answer.
+//! once [`Vexfs::sync`] or [`Vexfs::close`] has returned, or a call that was asked to sync. Hits are ordered by
+//! distance and then by id, so that the same search of the same rows has one answer.
 //!
-//! Everything is `Send` and `Sync`: threads may share a [`Collection`] and search it while others insert. An image is open
-//! in one place at a time; a lock keeps others off.
+//! Everything is `Send` and `Sync`: threads may share a [`Collection`] and search it while others insert. An image is
+//! open in one place at a time; a lock keeps others off.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -80,7 +80,8 @@ impl Search {
         self
     }
 
-    /// Candidates found by codes that are compared by their full vectors, as a multiple of `k`. 0 is the index's default.
+    /// Candidates found by codes that are compared by their full vectors, as a multiple of `k`. 0 is the index's
+    /// default.
     pub fn rerank(mut self, rerank: u32) -> Self {
         self.rerank = rerank;
         self

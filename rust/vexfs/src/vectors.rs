@@ -97,8 +97,8 @@ pub fn decode(element: Element, bytes: &[u8], dim: usize) -> Vec<f32> {
 
 /// One or more vectors, one after the other, as a caller has them.
 ///
-/// Those that say their type go into every collection: unchanged if it is the collection's, converted if not. The others
-/// go only into one of that type.
+/// Those that say their type go into every collection: unchanged if it is the collection's, converted if not. The
+/// others go only into one of that type.
 #[derive(Clone, Copy, Debug)]
 pub enum Vectors<'a> {
     /// Numbers, converted to the collection's type.

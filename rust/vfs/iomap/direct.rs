@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Direct I/O. Writes go to newly allocated space as everything does. Those that nobody waits for complete like writeback,
-//! the others in the thread that waits.
+//! Direct I/O. Writes go to newly allocated space as everything does. Those that nobody waits for complete like
+//! writeback, the others in the thread that waits.
 
 use core::mem::offset_of;
 use core::ptr;
@@ -62,8 +62,8 @@ struct Run {
 
 /// The parts of a write that somebody waits for, in the order of the file.
 ///
-/// The caller of [`direct_write`] has them on its stack until all I/O has ended. iomap hands them to the functions that map
-/// (`iomap_iter.private`), and `kiocb.private` to the one that completes.
+/// The caller of [`direct_write`] has them on its stack until all I/O has ended. iomap hands them to the functions that
+/// map (`iomap_iter.private`), and `kiocb.private` to the one that completes.
 #[derive(Default)]
 struct Runs {
     /// Most writes have no other: it needs no memory.
@@ -95,8 +95,8 @@ impl Runs {
 ///
 /// `iomap` is that of an iteration [`direct_write`] started.
 unsafe fn runs<'a>(iomap: *mut bindings::iomap) -> Option<&'a mut Runs> {
-    // SAFETY: iomap's functions pass the member of the iterator; its private pointer is null or to the runs, which nobody
-    // else uses at this time.
+    // SAFETY: iomap's functions pass the member of the iterator; its private pointer is null or to the runs, which
+    // nobody else uses at this time.
     unsafe {
         let iter = iomap
             .byte_sub(offset_of!(bindings::iomap_iter, iomap))
@@ -182,7 +182,8 @@ unsafe extern "C" fn direct_submit<T: BlockMap>(iter: *const bindings::iomap_ite
     }
 }
 
-/// `iomap_dio_ops.end_io` of direct writes that somebody waits for: records them, before the page cache is emptied again.
+/// `iomap_dio_ops.end_io` of direct writes that somebody waits for: records them, before the page cache is emptied
+/// again.
 unsafe extern "C" fn direct_done<T: BlockMap>(
     iocb: *mut bindings::kiocb,
     _size: isize,
@@ -235,8 +236,8 @@ unsafe extern "C" fn read_end<T: BlockMap>(bio: *mut bindings::bio) {
 
 /// Reads around the page cache; the caller holds the inode lock shared. May return less than was asked for.
 ///
-/// A program that writes to a mapping of the file meanwhile can make writeback free the blocks that are being read: pins
-/// keep them from becoming another file's before.
+/// A program that writes to a mapping of the file meanwhile can make writeback free the blocks that are being read:
+/// pins keep them from becoming another file's before.
 pub fn direct_read<T: BlockMap>(iocb: &mut Kiocb<T>, to: &mut IovIter) -> Result<usize> {
     let ops = if iocb.is_waited_for() {
         ptr::null()

@@ -5,17 +5,17 @@
 //! filesystem says where its data is by implementing [`BlockMap`] and gets page cache, large folios, delayed allocation
 //! and direct I/O for it.
 //!
-//! Data is never overwritten in place. A buffered write promises space for the blocks it dirties ([`BlockMap::reserve`])
-//! and reads what it does not overwrite from where it is now (iomap's source mapping). Writeback allocates new space under
-//! the folio lock, and when the bytes are there the run is recorded ([`BlockMap::record`]) before the folio's writeback
-//! ends. Inline data is presented as a mapped block that has no address (`IOMAP_F_PRIVATE`): `read.rs` reads it through
-//! [`BlockMap::read_inline`].
+//! Data is never overwritten in place. A buffered write promises space for the blocks it dirties
+//! ([`BlockMap::reserve`]) and reads what it does not overwrite from where it is now (iomap's source mapping).
+//! Writeback allocates new space under the folio lock, and when the bytes are there the run is recorded
+//! ([`BlockMap::record`]) before the folio's writeback ends. Inline data is presented as a mapped block that has no
+//! address (`IOMAP_F_PRIVATE`): `read.rs` reads it through [`BlockMap::read_inline`].
 //!
 //! # Invariants
 //!
-//! - A dirty block of the page cache has a promise, or was dirtied behind the filesystem's back in a folio that is all valid,
-//!   or is not dirty but for its bit: folios become dirty as a whole when somebody writes to a mapping of them, and when
-//!   writeback has to come again.
+//! - A dirty block of the page cache has a promise, or was dirtied behind the filesystem's back in a folio that is all
+//!   valid, or is not dirty but for its bit: folios become dirty as a whole when somebody writes to a mapping of them,
+//!   and when writeback has to come again.
 //! - A mapping handed to a write carries the sequence number it was made under, and is dropped if that has changed once
 //!   the folio is locked: an old address might have been freed, an old hole filled.
 //!
@@ -84,8 +84,8 @@ pub enum Allocation {
         /// Length, a multiple of the block size, at most what was asked for.
         len: u64,
     },
-    /// There is nothing to write in the next `len` bytes: nobody promised space for them, and they lie in a hole or cannot
-    /// have changed.
+    /// There is nothing to write in the next `len` bytes: nobody promised space for them, and they lie in a hole or
+    /// cannot have changed.
     Nothing {
         /// Length, a multiple of the block size, at most what was asked for.
         len: u64,
@@ -115,8 +115,8 @@ pub const TOGETHER: usize = 16;
 
 /// A filesystem whose files' data goes through iomap.
 ///
-/// All positions are bytes; ranges passed in are multiples of the block size unless a function says otherwise. Everything
-/// here may be called with folios locked and may sleep; none may wait for a folio or an inode lock.
+/// All positions are bytes; ranges passed in are multiples of the block size unless a function says otherwise.
+/// Everything here may be called with folios locked and may sleep; none may wait for a folio or an inode lock.
 pub trait BlockMap: FileSystem {
     /// Longest content of a file that is kept inline.
     const INLINE_MAX: u64;
@@ -147,27 +147,27 @@ pub trait BlockMap: FileSystem {
     /// promise for its first block. False if it should be written to a block after all.
     fn write_inline(inode: &Inode<Self>, len: usize, copy: &mut dyn FnMut(&mut [u8])) -> Result<bool>;
 
-    /// Allocates space for a range of dirty data, using up its promise. `uptodate` says whether all of the folio that it is in
-    /// is valid; if not, only what has a promise is.
+    /// Allocates space for a range of dirty data, using up its promise. `uptodate` says whether all of the folio that
+    /// it is in is valid; if not, only what has a promise is.
     fn allocate(inode: &Inode<Self>, pos: u64, len: u64, uptodate: bool) -> Result<Allocation>;
 
     /// Allocates space for a direct write: where, and how many bytes of the range. Promises are left alone.
     fn allocate_direct(inode: &Inode<Self>, pos: u64, len: u64) -> Result<(u64, u64)>;
 
-    /// Records that the `len` bytes at `pos` are now at `addr`, and that the file is at least `pos + len` bytes long. The
-    /// length need not be a multiple of the block size. `csum` is the CRC-32C of all that was written, if that is known. Gives
-    /// the space back if it fails.
+    /// Records that the `len` bytes at `pos` are now at `addr`, and that the file is at least `pos + len` bytes long.
+    /// The length need not be a multiple of the block size. `csum` is the CRC-32C of all that was written, if that is
+    /// known. Gives the space back if it fails.
     fn record(inode: &Inode<Self>, pos: u64, len: u64, addr: u64, csum: Option<u32>) -> Result;
 
-    /// Records up to [`TOGETHER`] runs, in the order of the file: all of them or, on an error, none. The caller records them
-    /// one by one then.
+    /// Records up to [`TOGETHER`] runs, in the order of the file: all of them or, on an error, none. The caller records
+    /// them one by one then.
     fn record_together(inode: &Inode<Self>, runs: &[Written]) -> Result;
 
     /// Gives back what was allocated for the `len` bytes at `pos`.
     fn release(inode: &Inode<Self>, pos: u64, len: u64, addr: u64);
 
-    /// Keeps what can be mapped from now on from being overwritten with other files' data, until [`Self::unpin_reads`] gets
-    /// the number. Takes no lock.
+    /// Keeps what can be mapped from now on from being overwritten with other files' data, until [`Self::unpin_reads`]
+    /// gets the number. Takes no lock.
     fn pin_reads(inode: &Inode<Self>) -> u64;
 
     /// Ends a pin. Called in interrupts too.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Reading: into the page cache, and where there is data and where there are holes.
 //!
-//! Blocks that are looked up here are pinned until their reads are on their way; then the folio's lock keeps writeback, and
-//! with it what frees them, away.
+//! Blocks that are looked up here are pinned until their reads are on their way; then the folio's lock keeps writeback,
+//! and with it what frees them, away.
 
 use core::ptr;
 

@@ -38,8 +38,8 @@ impl<T: BlockMap> Tables<T> {
     };
 }
 
-/// Most bytes for which one step of a write promises space, so that a huge write near the end of the space gets as far as
-/// it can.
+/// Most bytes for which one step of a write promises space, so that a huge write near the end of the space gets as far
+/// as it can.
 const RESERVE_STEP: u64 = 8 << 20;
 
 /// Promises space for the mapping from `pos` on, or for as much of it as there is, and returns where that ends.
@@ -118,8 +118,8 @@ fn map_write<T: BlockMap>(
     let start = pos / block * block;
     let mut new = false;
     if flags & bindings::IOMAP_FAULT != 0 {
-        // A fault makes all blocks of its folio dirty with the first mapping of it. If there is no room for some, the others,
-        // which may have promises, must not become dirty along with those.
+        // A fault makes all blocks of its folio dirty with the first mapping of it. If there is no room for some, the
+        // others, which may have promises, must not become dirty along with those.
         T::reserve(inode, start, (pos + len).div_ceil(block) * block - start)?;
     } else if !mapping.reserved {
         end = end.min((pos + len).div_ceil(block) * block);
@@ -213,8 +213,8 @@ unsafe extern "C" fn read_folio_range_sync<T: BlockMap>(
     }
     let mut vector = bindings::bio_vec::default();
     let bio = Opaque::<bindings::bio>::uninit();
-    // SAFETY: The bio and its one vector live until it has been waited for; the range lies in the locked folio and in the
-    // source mapping.
+    // SAFETY: The bio and its one vector live until it has been waited for; the range lies in the locked folio and in
+    // the source mapping.
     unsafe {
         bindings::bio_init(bio.get(), source.bdev, &raw mut vector, 1, bindings::REQ_OP_READ);
         (*bio.get()).bi_iter.bi_sector = (source.addr + (pos as u64 - source.offset as u64)) >> bindings::SECTOR_SHIFT;

@@ -2,8 +2,8 @@
 //! Writeback: dirty folios on their way to newly allocated space.
 //!
 //! A lack of memory must not cost data: a folio that could not be put on its way for it stays dirty, and the call says
-//! `ENOMEM`. The VFS tries again at once when somebody waits for the data, later otherwise. Any other error makes the folio
-//! clean, as on other filesystems, and is kept for fsync.
+//! `ENOMEM`. The VFS tries again at once when somebody waits for the data, later otherwise. Any other error makes the
+//! folio clean, as on other filesystems, and is kept for fsync.
 
 use core::mem::offset_of;
 use core::ptr;
@@ -41,7 +41,8 @@ struct Context {
     checked: u32,
 }
 
-/// Runs of one writeback whose checksums are taken at most. They save a flush, and those of many cost more than it does.
+/// Runs of one writeback whose checksums are taken at most. They save a flush, and those of many cost more than it
+/// does.
 const CHECKED_RUNS: u32 = 64;
 
 struct Tables<T>(core::marker::PhantomData<T>);
@@ -167,8 +168,8 @@ unsafe extern "C" fn writeback_submit<T: BlockMap>(wpc: *mut bindings::iomap_wri
 ///
 /// `wpc` is that of a [`Context`] of a writeback, `ioend` is ready to be submitted by it.
 unsafe fn take_csum<T: BlockMap>(wpc: *mut bindings::iomap_writepage_ctx, ioend: *mut bindings::iomap_ioend) {
-    // SAFETY: By the caller's promise. The folios of the bio are under writeback, so that nobody writes to them but who has
-    // them pinned, and they stay in the bio when it is split or advanced.
+    // SAFETY: By the caller's promise. The folios of the bio are under writeback, so that nobody writes to them but who
+    // has them pinned, and they stay in the bio when it is split or advanced.
     unsafe {
         let context = wpc.byte_sub(offset_of!(Context, wpc)).cast::<Context>();
         let whole = (*ioend).io_bio.bi_iter.bi_size as usize;
@@ -184,15 +185,16 @@ unsafe fn take_csum<T: BlockMap>(wpc: *mut bindings::iomap_writepage_ctx, ioend:
     }
 }
 
-/// The CRC-32C of what a bio is going to take from folios under writeback; none if somebody who has one pinned may change it.
+/// The CRC-32C of what a bio is going to take from folios under writeback; none if somebody who has one pinned may
+/// change it.
 ///
 /// # Safety
 ///
 /// The bio is ready to be submitted and made of such folios.
 unsafe fn csum_of(bio: *const bindings::bio) -> Option<u32> {
     let mut csum = 0;
-    // SAFETY: By the caller's promise: the first `bi_vcnt` vectors are filled in, and nobody writes to what they refer to. Each
-    // piece is unmapped before the next one is mapped.
+    // SAFETY: By the caller's promise: the first `bi_vcnt` vectors are filled in, and nobody writes to what they refer
+    // to. Each piece is unmapped before the next one is mapped.
     unsafe {
         for n in 0..usize::from((*bio).bi_vcnt) {
             let vec = (*bio).bi_io_vec.add(n);
@@ -223,8 +225,8 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
 ) -> c_int {
     // Folios are locked from here on, and reclaim that enters a filesystem may wait for one of them.
     let _nofs = vexfs_host::nofs();
-    // Blocks that are far apart in the file lie side by side on the device: held back for a moment they are one request, which
-    // ends once.
+    // Blocks that are far apart in the file lie side by side on the device: held back for a moment they are one
+    // request, which ends once.
     let mut plug = bindings::blk_plug::default();
     // SAFETY: The plug stays where it is until it is finished below.
     unsafe { bindings::blk_start_plug(&raw mut plug) };
@@ -255,12 +257,12 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
         // SAFETY: The context is ours; nobody else refers to it between calls.
         let skipped = unsafe { core::mem::replace(&mut (*context).skipped, false) };
         if skipped {
-            // All of its blocks become dirty, those too that are not even valid: what was skipped has its promise still, which
-            // tells it from the others.
+            // All of its blocks become dirty, those too that are not even valid: what was skipped has its promise
+            // still, which tells it from the others.
             // SAFETY: A locked folio of this mapping.
             unsafe { bindings::iomap_dirty_folio(mapping, folio) };
-            // SAFETY: The control block is the caller's, and ours for the call. Without this the VFS would take the inode
-            // for one that makes progress and try again at once.
+            // SAFETY: The control block is the caller's, and ours for the call. Without this the VFS would take the
+            // inode for one that makes progress and try again at once.
             unsafe { (*wbc).pages_skipped += 1 };
             error = ENOMEM.to_errno();
         }
@@ -281,9 +283,9 @@ pub(crate) unsafe fn writepages<T: BlockMap>(
     error
 }
 
-/// Submits the last ioend of a writeback. A small one that the caller is about to wait for is waited for and recorded here,
-/// which saves the way through the interrupt and the work item. It is no different for the locks: none of a folio is held, and
-/// the caller waits for the recording in either case.
+/// Submits the last ioend of a writeback. A small one that the caller is about to wait for is waited for and recorded
+/// here, which saves the way through the interrupt and the work item. It is no different for the locks: none of a folio
+/// is held, and the caller waits for the recording in either case.
 ///
 /// # Safety
 ///

@@ -3,9 +3,10 @@
 //!
 //! `powercut LOG --disk BYTES --seed SEED [--torn N] [--least N] [--export FOLDER --samples N]`
 //!
-//! Rebuilds the filesystem's partition at every flush of the log, at every write that is durable by itself without what is not,
-//! and at N random moments in between with random subsets of the unflushed writes. Each must mount, pass the consistency check before and after, and hold everything that had been
-//! acknowledged. Prints `ok` and `not ok` lines; a failure names the cut, with which it can be repeated.
+//! Rebuilds the filesystem's partition at every flush of the log, at every write that is durable by itself without what
+//! is not, and at N random moments in between with random subsets of the unflushed writes. Each must mount, pass the
+//! consistency check before and after, and hold everything that had been acknowledged. Prints `ok` and `not ok` lines;
+//! a failure names the cut, with which it can be repeated.
 
 use anyhow::bail;
 use anyhow::Context;

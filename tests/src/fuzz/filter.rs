@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Filters: checking a program and applying it to payloads.
 //!
-//! Input: pieces, each a length (u16, little-endian) and so many bytes. The first is the program, the others are payloads.
+//! Input: pieces, each a length (u16, little-endian) and so many bytes. The first is the program, the others are
+//! payloads.
 
 use vexfs_engine::filter::Program;
 use vexfs_engine::payload::Builder;

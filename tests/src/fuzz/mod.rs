@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the fuzzers run: each target takes any bytes and must end, without a panic.
 //!
-//! `fuzz/` makes programs for libFuzzer of these; `tests/fuzz_corpus.rs` runs the committed corpora, and inputs made from
-//! them, with the ordinary tests.
+//! `fuzz/` makes programs for libFuzzer of these; `tests/fuzz_corpus.rs` runs the committed corpora, and inputs made
+//! from them, with the ordinary tests.
 //!
-//! Files of a collection are tried in place: the input replaces the content of the file in a filesystem in memory, which is
-//! mounted and used. Since random changes never get past a checksum, the first byte of the input says whether the checksums
-//! are made right first.
+//! Files of a collection are tried in place: the input replaces the content of the file in a filesystem in memory,
+//! which is mounted and used. Since random changes never get past a checksum, the first byte of the input says whether
+//! the checksums are made right first.
 
 mod filter;
 mod json;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Segment files: opening and searching them, whatever index they have.
 //!
-//! Input: a byte, then the file. The byte's lower bits pick the collection whose file it becomes; 0x80: checksums are made
-//! right.
+//! Input: a byte, then the file. The byte's lower bits pick the collection whose file it becomes; 0x80: checksums are
+//! made right.
 
 use super::quiet;
 use super::sums::seal_segment;

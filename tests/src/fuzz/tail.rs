@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The tail of a collection: replaying it.
 //!
-//! Input: a byte of flags (1: checksums are made right; 2: of the collection that compares by the cosine), then the file.
+//! Input: a byte of flags (1: checksums are made right; 2: of the collection that compares by the cosine), then the
+//! file.
 
 use super::quiet;
 use super::sums::seal_tail;

@@ -186,7 +186,8 @@ impl Rng {
     }
 }
 
-/// The seed of a run: what the environment variable says, or a new one. It is printed, so that a failure can be replayed.
+/// The seed of a run: what the environment variable says, or a new one. It is printed, so that a failure can be
+/// replayed.
 pub fn seed(variable: &str) -> u64 {
     let seed = match std::env::var(variable) {
         Ok(s) => s

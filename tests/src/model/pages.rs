@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A page cache in miniature: uses the core's delayed allocation the way the kernel module does.
 //!
-//! A write only reserves space and changes memory. Writeback allocates, writes to the device and then puts the blocks into
-//! the file; a part of it can be left in flight while other things happen. The model's [`State`](super::State) has what the
-//! filesystem knows, [`Pages::content`] what a program would see.
+//! A write only reserves space and changes memory. Writeback allocates, writes to the device and then puts the blocks
+//! into the file; a part of it can be left in flight while other things happen. The model's [`State`](super::State) has
+//! what the filesystem knows, [`Pages::content`] what a program would see.
 
 use super::harness::Failure;
 use super::op::Op;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The rows of a collection in the model, and the oracle for searches: every distance computed in f64, every row looked at.
+//! The rows of a collection in the model, and the oracle for searches: every distance computed in f64, every row looked
+//! at.
 
 use libc::EEXIST;
 use libc::EINVAL;

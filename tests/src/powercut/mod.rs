@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The power-cut workload: a deterministic sequence of operations, each acknowledged once it is durable, and the model of
-//! what must be there after any number of acknowledgements.
+//! The power-cut workload: a deterministic sequence of operations, each acknowledged once it is durable, and the model
+//! of what must be there after any number of acknowledgements.
 //!
 //! The guest program carries the operations out and, after each, writes a mark with its number to a second partition of
-//! the same virtual disk. The write log then holds the marks in their place among the filesystem's own writes: in
-//! a disk rebuilt from the log up to some position, everything marked before that position must be intact, and the one operation
-//! under way may have happened, not happened, or for plain writes partly.
+//! the same virtual disk. The write log then holds the marks in their place among the filesystem's own writes: in a
+//! disk rebuilt from the log up to some position, everything marked before that position must be intact, and the one
+//! operation under way may have happened, not happened, or for plain writes partly.
 
 use std::collections::BTreeMap;
 

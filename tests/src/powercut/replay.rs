@@ -16,8 +16,8 @@ const SECTOR: usize = 512;
 pub enum Cut {
     /// Right after entry `at`, a flush: everything before it is there and nothing after it.
     Flush { at: usize },
-    /// Right after entry `at`, a write that is durable by itself: of what was written since the last flush, only such writes
-    /// are there.
+    /// Right after entry `at`, a write that is durable by itself: of what was written since the last flush, only such
+    /// writes are there.
     Alone { at: usize },
     /// Just before entry `at`: of what was written since the last flush, a subset that depends on `seed` is there, some
     /// of the writes torn at sectors.
@@ -34,7 +34,8 @@ impl Cut {
     }
 }
 
-/// Every flush and every write of the log that is durable by itself, and `torn` random cuts between them, in the order of their position.
+/// Every flush and every write of the log that is durable by itself, and `torn` random cuts between them, in the order
+/// of their position.
 pub fn choose_cuts(log: &Log, torn: usize, seed: u64, first: usize) -> Vec<Cut> {
     let mut random = Random::new(seed);
     let flushes = log.entries.iter().enumerate().skip(first).filter(|(_, e)| e.flush);
@@ -68,7 +69,8 @@ pub struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// A replay that starts from `partition`, the filesystem's partition of a disk of `disk_len` bytes before the recording.
+    /// A replay that starts from `partition`, the filesystem's partition of a disk of `disk_len` bytes before the
+    /// recording.
     pub fn new(log: &'a Log, disk_len: u64, partition: RamBackend) -> Self {
         Replay {
             log,

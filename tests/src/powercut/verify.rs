@@ -113,7 +113,8 @@ fn check_rows(contents: &dyn Contents, before: &Model, after: &Model) -> Result<
     Ok(())
 }
 
-/// Checks `contents` after a cut at which the operations that led to `before` had been acknowledged and `under_way` had not.
+/// Checks `contents` after a cut at which the operations that led to `before` had been acknowledged and `under_way` had
+/// not.
 ///
 /// # Errors
 ///

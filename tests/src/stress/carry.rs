@@ -52,8 +52,9 @@ pub struct Seat {
     open: Option<Open>,
 }
 
-/// An error of writing back is told once to each open file that it concerns, and to one that is opened later only if nobody
-/// was told before. Of a filesystem it is told the same way, to who syncs it: another seat's process may have been.
+/// An error of writing back is told once to each open file that it concerns, and to one that is opened later only if
+/// nobody was told before. Of a filesystem it is told the same way, to who syncs it: another seat's process may have
+/// been.
 struct Open {
     dir: File,
     files: BTreeMap<usize, File>,
@@ -219,7 +220,8 @@ fn write_mapped(file: &File, data: &[u8], at: usize, sync: bool) -> io::Result<(
     let (prot, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
     // SAFETY: a new mapping, of which only this function knows.
     let mapped = unsafe { mmap(None, len, prot, flags, file, at as i64) }?;
-    // SAFETY: the mapping is that long; the copy goes through a pointer, so that nothing is assumed of what others write.
+    // SAFETY: the mapping is that long; the copy goes through a pointer, so that nothing is assumed of what others
+    // write.
     unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), mapped.cast().as_ptr(), data.len()) };
     let result = if sync {
         // SAFETY: the mapping made above.

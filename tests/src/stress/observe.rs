@@ -303,7 +303,8 @@ pub fn verify(seat: &Seat, model: &Model) -> Result<(), String> {
     Ok(())
 }
 
-/// What is in the seat after its device failed and was mounted again: what an fsync promised, or what was written later.
+/// What is in the seat after its device failed and was mounted again: what an fsync promised, or what was written
+/// later.
 ///
 /// # Errors
 ///

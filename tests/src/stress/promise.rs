@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What may be relied on while a device fails: what a sync that succeeded covered, and nothing that an error stood in the way of.
+//! What may be relied on while a device fails: what a sync that succeeded covered, and nothing that an error stood in
+//! the way of.
 //!
-//! An error of writing back is told once, by the next sync of each open file, and what could not be written is not tried again.
-//! A sync that succeeds later speaks of what was written since then only.
+//! An error of writing back is told once, by the next sync of each open file, and what could not be written is not
+//! tried again. A sync that succeeds later speaks of what was written since then only.
 
 use super::choose::Op;
 use super::model::Model;
@@ -39,8 +40,8 @@ pub fn note_failure(op: Op, before: &Model, after: &mut Model) {
         after.broken[n] = after.generation;
     }
     match op {
-        // Perhaps the file is there now, and perhaps some of the blocks are written. A sync promises no more of them than it
-        // would have before.
+        // Perhaps the file is there now, and perhaps some of the blocks are written. A sync promises no more of them
+        // than it would have before.
         Op::Write { slot, .. } | Op::Direct { slot, .. } => {
             after.slots[slot] = Slot {
                 content: after.slots[slot].content,

@@ -27,15 +27,16 @@ pub struct Cli {
     /// Block size in bytes, a power of two from 4k to 64k
     #[arg(short = 'b', value_name = "SIZE", default_value = "4096", value_parser = parse_block_size)]
     pub block_size: u32,
-    /// Size of the journal region, 1M to 128M; a number without a unit is in MiB, as with mkfs.ext4. It holds the intent log,
-    /// which makes fsync cheap: the larger it is, the longer that goes on without a commit [default: 1/64 of the device]
+    /// Size of the journal region, 1M to 128M; a number without a unit is in MiB, as with mkfs.ext4. It holds the
+    /// intent log, which makes fsync cheap: the larger it is, the longer that goes on without a commit [default: 1/64
+    /// of the device]
     #[arg(short = 'J', value_name = "size=SIZE", value_parser = parse_journal)]
     pub journal: Option<u64>,
     /// UUID, or "random"
     #[arg(short = 'U', value_name = "UUID", default_value = "random", value_parser = parse_uuid, hide_default_value = true)]
     pub uuid: Uuid,
-    /// Accepted for scripts written for mkfs.ext4 and checked (1k to 64M), but changes nothing: VexFS makes inodes as they
-    /// are needed
+    /// Accepted for scripts written for mkfs.ext4 and checked (1k to 64M), but changes nothing: VexFS makes inodes as
+    /// they are needed
     #[arg(short = 'i', value_name = "BYTES-PER-INODE", value_parser = parse_inode_ratio)]
     pub inode_ratio: Option<u64>,
     /// Do not tell the device first that all of its blocks are unused (which frees them on SSDs and in image files)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `vexfs-pages DIR MAN`: writes the manual pages and shell completions of the tools below DIR, where `share` of a prefix has
-//! them.
+//! `vexfs-pages DIR MAN`: writes the manual pages and shell completions of the tools below DIR, where `share` of a
+//! prefix has them.
 //!
 //! Options and commands are those of the command lines; MAN (docs/man) has the sections that say more: `vexctl.1.in`.
 

@@ -454,8 +454,8 @@ pub struct Optimize {
     pub work: Work,
 }
 
-/// Queries are answered one by one, by one thread; settings take turns, so that what else the machine does troubles all of
-/// them alike.
+/// Queries are answered one by one, by one thread; settings take turns, so that what else the machine does troubles all
+/// of them alike.
 #[derive(Args)]
 pub struct Bench {
     /// The collection

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `vexctl`, the command line of VexFS's collections.
 //!
-//! Commands are in `commands/`, one file each; they read rows through `input/`, use the library `vexfs` on what `target.rs`
-//! finds for a path, an image or a mounted filesystem, and print through `output.rs`. Exit codes: 0 success, 1 failure, 2 usage.
+//! Commands are in `commands/`, one file each; they read rows through `input/`, use the library `vexfs` on what
+//! `target.rs` finds for a path, an image or a mounted filesystem, and print through `output.rs`. Exit codes: 0
+//! success, 1 failure, 2 usage.
 //!
 //! A library, so that the manual pages and completions are made of the same command line.
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Exact search beside the memory bandwidth of one core, in bytes a second.
 //!
-//! Both read as many bytes, several times the last-level cache if `mib` says so, in turns; of both the best turn counts,
-//! since other load on the machine can only slow either down. Memory is read in three ways of lying there, and with and
-//! without software prefetch: which is fastest differs between machines.
+//! Both read as many bytes, several times the last-level cache if `mib` says so, in turns; of both the best turn
+//! counts, since other load on the machine can only slow either down. Memory is read in three ways of lying there, and
+//! with and without software prefetch: which is fastest differs between machines.
 
 use crate::command::Command;
 use crate::vectors;

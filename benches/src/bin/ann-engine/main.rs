@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Holds one collection over a real image and obeys line commands, for `make bench-ann`: what `benches/ann/peer.py` is for
-//! other libraries, this is for VexFS, so that all are timed the same way.
+//! Holds one collection over a real image and obeys line commands, for `make bench-ann`: what `benches/ann/peer.py` is
+//! for other libraries, this is for VexFS, so that all are timed the same way.
 //!
-//! A command is `verb name=value ...` on standard input; the answer is a line of JSON on standard output, followed by as
-//! many bytes as its "bytes" says. `{"error": ...}` answers what cannot be done.
+//! A command is `verb name=value ...` on standard input; the answer is a line of JSON on standard output, followed by
+//! as many bytes as its "bytes" says. `{"error": ...}` answers what cannot be done.
 //!
 //! ```text
 //! load base=FILE query=FILE metric=l2 element=f32 rows=N

@@ -8,8 +8,8 @@ use vexfs_uapi as uapi;
 /// Values of the field `part`.
 pub const PARTS: u64 = 1000;
 
-/// The value of `part` of a row: the upper bits of a multiplicative hash (Knuth, TAOCP 3, 6.4), so that it has nothing to
-/// do with where the row lies.
+/// The value of `part` of a row: the upper bits of a multiplicative hash (Knuth, TAOCP 3, 6.4), so that it has nothing
+/// to do with where the row lies.
 pub fn part(row: u64) -> i64 {
     (row.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as i64 % PARTS as i64
 }

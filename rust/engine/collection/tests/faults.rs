@@ -227,8 +227,8 @@ fn rows_can_be_deleted_on_a_full_device_and_their_space_comes_back() {
     }
 }
 
-/// Changes of every kind, one after the other, until one fails. `after` is called with the number of changes made. Every
-/// fourth is made durable after that.
+/// Changes of every kind, one after the other, until one fails. `after` is called with the number of changes made.
+/// Every fourth is made durable after that.
 fn workload(world: &World, states: &mut Vec<Oracle>, mut after: impl FnMut(usize)) -> Result<(), Error> {
     let mut random = Random(7);
     let dim = world.collection().params().dim();

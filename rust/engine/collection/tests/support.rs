@@ -317,8 +317,8 @@ impl Oracle {
         }
     }
 
-    /// Checks what is true of a search that may use indexes: hits are live rows, each once, as many as there can be, with the
-    /// distances that they have.
+    /// Checks what is true of a search that may use indexes: hits are live rows, each once, as many as there can be,
+    /// with the distances that they have.
     fn check_plausible(&self, collection: &Collection, search: &SearchRequest<'_>) {
         let metric = collection.params().metric();
         let search = SearchRequest {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! A graph while it is built.
 //!
-//! A list has room for half as many neighbours again as a finished one: it is shortened by the heuristic only when that is full,
-//! once in many insertions instead of at each. Next to each neighbour is its distance, so that shortening compares neighbours
-//! with each other only, and of those only pairs that have not been compared before.
+//! A list has room for half as many neighbours again as a finished one: it is shortened by the heuristic only when that
+//! is full, once in many insertions instead of at each. Next to each neighbour is its distance, so that shortening
+//! compares neighbours with each other only, and of those only pairs that have not been compared before.
 //!
-//! Several threads add at once. They read lists without a lock, seeing some state of each word; writers of one list exclude each
-//! other by a lock.
+//! Several threads add at once. They read lists without a lock, seeing some state of each word; writers of one list
+//! exclude each other by a lock.
 
 use super::layout::Shape;
 use super::layout::NONE;
@@ -236,8 +236,8 @@ impl<'a> DraftLayer<'a> {
         self.shorten(node, false, select, heuristic)
     }
 
-    /// Makes the best of `select.from` a node's neighbours; with `fill`, the nearest of the others too while there is room. The
-    /// caller holds the node's lock.
+    /// Makes the best of `select.from` a node's neighbours; with `fill`, the nearest of the others too while there is
+    /// room. The caller holds the node's lock.
     pub(super) fn shorten(&self, node: u32, fill: bool, select: &mut Select, heuristic: &Heuristic<'_>) -> Result {
         select.sort()?;
         select.run(heuristic.kernels, &heuristic.rows, self.degree)?;

@@ -2,9 +2,10 @@
 //! Codes of rows in the records of level 0, and queries in their form.
 //!
 //! - sq8: a byte a dimension, as `vexfs_simd` makes them.
-//! - bf16: the upper halves of f32, rounded to even; for cosines of rows of unit length, so that an inner product compares them.
-//! - binary: a bit a dimension that tells whether the element is above the median of its dimension, compared by the number of
-//!   differing bits.
+//! - bf16: the upper halves of f32, rounded to even; for cosines of rows of unit length, so that an inner product
+//!   compares them.
+//! - binary: a bit a dimension that tells whether the element is above the median of its dimension, compared by the
+//!   number of differing bits.
 
 use super::measure::Full;
 use super::measure::Measure;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Building a graph from that of some of its rows.
 //!
-//! Lists of the old graph are taken over. Where a neighbour was dropped, its own neighbours become candidates in its stead, and the
-//! heuristic chooses among them and those that are left (FreshDiskANN: Singh, Subramanya, Krishnaswamy, Simhadri, arXiv
-//! 2105.09613, algorithm 4). Then the new rows are inserted. Both cost what changed, not what is there.
+//! Lists of the old graph are taken over. Where a neighbour was dropped, its own neighbours become candidates in its
+//! stead, and the heuristic chooses among them and those that are left (FreshDiskANN: Singh, Subramanya, Krishnaswamy,
+//! Simhadri, arXiv 2105.09613, algorithm 4). Then the new rows are inserted. Both cost what changed, not what is there.
 
 use super::build::finish;
 use super::builder::DraftLayer;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Walking level 0 when not all rows may be found.
 //!
-//! If many rows are accepted, the walk goes through the others as through any node and keeps them out of the result. If few are,
-//! that would mostly compare rows that cannot be found; then it goes from accepted row to accepted row, looking behind the others
-//! at their neighbours (ACORN: Patel, Kraft, Guestrin, Zaharia, arXiv 2403.04871, section 5, with the unchanged graph).
+//! If many rows are accepted, the walk goes through the others as through any node and keeps them out of the result. If
+//! few are, that would mostly compare rows that cannot be found; then it goes from accepted row to accepted row,
+//! looking behind the others at their neighbours (ACORN: Patel, Kraft, Guestrin, Zaharia, arXiv 2403.04871, section 5,
+//! with the unchanged graph).
 //!
-//! A walk that has compared as many rows as are accepted gives up: comparing exactly those is no more work and misses none.
+//! A walk that has compared as many rows as are accepted gives up: comparing exactly those is no more work and misses
+//! none.
 
 use super::layout::Base;
 use super::layout::NONE;
@@ -22,9 +24,9 @@ use crate::index::Scope;
 use vexfs_host::relax;
 use vexfs_host::Result;
 
-/// If fewer than one row in so many is accepted, a walk goes from accepted row to accepted row. Where more are, one that goes
-/// through the others finds what accepted rows do not lead to, for at most twice the time (measured: 50,000 vectors of SIFT, from
-/// a half to a twentieth of them accepted).
+/// If fewer than one row in so many is accepted, a walk goes from accepted row to accepted row. Where more are, one
+/// that goes through the others finds what accepted rows do not lead to, for at most twice the time (measured: 50,000
+/// vectors of SIFT, from a half to a twentieth of them accepted).
 const TWO_HOP: usize = 8;
 /// Hops between two cooperative points; one may look at a thousand nodes.
 const HOPS: u64 = 16;
@@ -133,10 +135,11 @@ impl Hnsw {
     }
 }
 
-/// Puts the accepted neighbours of a node that were not visited, and those of its neighbours that are not accepted, into `fresh`.
-/// Returns how many.
+/// Puts the accepted neighbours of a node that were not visited, and those of its neighbours that are not accepted,
+/// into `fresh`. Returns how many.
 fn two_hops(base: &Base<'_>, node: u32, accept: &Bits, visited: &mut Visited, fresh: &mut [u32]) -> usize {
-    // All lists that will be looked behind are asked for first: waiting for one after the other would take most of the time.
+    // All lists that will be looked behind are asked for first: waiting for one after the other would take most of the
+    // time.
     for link in base.list(node).iter().take_while(|link| **link != NONE) {
         if !accept.get(*link) {
             base.prefetch(*link);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Inserting rows into a builder (algorithm 1 of the paper), by several threads.
 //!
-//! All levels were drawn before, so that every list has its place, and the entry is at the top: no insertion changes it.
+//! All levels were drawn before, so that every list has its place, and the entry is at the top: no insertion changes
+//! it.
 //!
-//! Rows of long vectors are looked for by temporary codes of a byte a dimension, a quarter of the memory to go through. What is
-//! found is compared by full vectors before neighbours are chosen.
+//! Rows of long vectors are looked for by temporary codes of a byte a dimension, a quarter of the memory to go through.
+//! What is found is compared by full vectors before neighbours are chosen.
 
 use super::builder::room;
 use super::builder::DraftLayer;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The sections of a graph and their check.
 //!
-//! `docs/format-collections.md` has every byte. Level 0 is one record a row: its neighbours, then its code if there is one, so
-//! that the lines of a node lie together. The levels above have a list of rows and one of neighbours each, by places in their
-//! own level; they are small.
+//! `docs/format-collections.md` has every byte. Level 0 is one record a row: its neighbours, then its code if there is
+//! one, so that the lines of a node lie together. The levels above have a list of rows and one of neighbours each, by
+//! places in their own level; they are small.
 
 use super::beam::NODES_MAX;
 use super::codes::Coding;

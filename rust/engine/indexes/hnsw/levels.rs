@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Which levels a row is at.
 //!
-//! A row is at level `l + 1` with a chance of 1 in m if it is at level `l`: the paper's `floor(-ln(uniform) / ln(m))`, drawn
-//! level by level so that it needs no logarithm.
+//! A row is at level `l + 1` with a chance of 1 in m if it is at level `l`: the paper's `floor(-ln(uniform) / ln(m))`,
+//! drawn level by level so that it needs no logarithm.
 
 use vexfs_host::mem::Vec;
 use vexfs_host::Result;

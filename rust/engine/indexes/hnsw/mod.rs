@@ -163,8 +163,8 @@ impl Index for Hnsw {
     }
 }
 
-/// How many more rows are compared for each that does not match, in percent: at width 32, 977 if a half matches, 1,419 if
-/// three tenths do and 2,546 if 13 % do, instead of 608.
+/// How many more rows are compared for each that does not match, in percent: at width 32, 977 if a half matches, 1,419
+/// if three tenths do and 2,546 if 13 % do, instead of 608.
 const PASSED_PERCENT: u64 = 55;
 /// Looking at an edge when a walk looks behind rows that do not match: a hop took 1.6 µs for 32 * 32 of them.
 const EDGE_TENTHS: u64 = 16;
@@ -174,8 +174,8 @@ fn two_hops(costs: &Costs, matching: u64) -> bool {
     filtered::is_two_hop(costs.rows as usize, matching as usize)
 }
 
-/// The width of a search. A walk that looks behind rows misses a little: with a quarter more width it finds as much as others do
-/// (0.948 instead of 0.956 of ten rows of 384 dimensions, at width 32 and a tenth of the rows).
+/// The width of a search. A walk that looks behind rows misses a little: with a quarter more width it finds as much as
+/// others do (0.948 instead of 0.956 of ten rows of 384 dimensions, at width 32 and a tenth of the rows).
 fn width(costs: &Costs, params: &SearchParams, matching: u64) -> u64 {
     let ef = search::ef(params) as u64;
     match two_hops(costs, matching) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Making every row reachable from the entry.
 //!
-//! The heuristic may leave a row that nobody has as a neighbour, most often one of many equal rows. Such a row is hung to a near
-//! row that is reachable: in a free place, or in the place of that row's last neighbour, which the hung row takes over.
+//! The heuristic may leave a row that nobody has as a neighbour, most often one of many equal rows. Such a row is hung
+//! to a near row that is reachable: in a free place, or in the place of that row's last neighbour, which the hung row
+//! takes over.
 
 use super::layout::Graph;
 use super::layout::NONE;

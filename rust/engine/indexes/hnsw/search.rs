@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Searching a graph.
 //!
-//! A search goes down the upper levels to a good entry, walks level 0, and offers what the walk found. Compared by codes, the
-//! nearest rows of the walk are compared again by their full vectors; only exact keys leave this module.
+//! A search goes down the upper levels to a good entry, walks level 0, and offers what the walk found. Compared by
+//! codes, the nearest rows of the walk are compared again by their full vectors; only exact keys leave this module.
 //!
 //! A walk that met less than its width of the rows that may be found says that it gave up.
 

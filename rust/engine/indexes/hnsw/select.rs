@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The choice of neighbours (algorithm 4 of the paper): near ones, each in another direction.
 //!
-//! A candidate is left out if one chosen before is nearer to it than the node itself is. The paper compares each candidate with
-//! all chosen; here each chosen one is compared with all candidates that are left, in one call, which are the same pairs.
+//! A candidate is left out if one chosen before is nearer to it than the node itself is. The paper compares each
+//! candidate with all chosen; here each chosen one is compared with all candidates that are left, in one call, which
+//! are the same pairs.
 
 use crate::heap;
 use vexfs_host::mem::Vec;

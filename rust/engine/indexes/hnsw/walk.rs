@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The best-first walk over one level (algorithm 2 of the paper), which building and searching share.
 //!
-//! A hop takes the nearest node that was not expanded, collects those of its neighbours that were not met, and compares all of
-//! them with the query in one call, which knows all rows it will need in advance.
+//! A hop takes the nearest node that was not expanded, collects those of its neighbours that were not met, and compares
+//! all of them with the query in one call, which knows all rows it will need in advance.
 
 use super::beam::Beam;
 use super::measure::Measure;
@@ -18,7 +18,8 @@ const HOPS: u64 = 32;
 
 /// One level of a graph. Its nodes are numbered from 0; at level 0 the numbers are those of the rows.
 pub(super) trait Layer {
-    /// Writes the neighbours of `node` that `visited` had not met to the start of `fresh`, and returns how many they are.
+    /// Writes the neighbours of `node` that `visited` had not met to the start of `fresh`, and returns how many they
+    /// are.
     fn fresh(&self, node: u32, visited: &mut Visited, fresh: &mut [u32]) -> usize;
     /// A hint that the neighbours of `node` are wanted soon.
     fn prefetch(&self, node: u32);
@@ -61,7 +62,8 @@ impl Walk {
         })
     }
 
-    /// Finds about the `width` nearest nodes of a level, which are in `self.beam` afterwards, from node `entry` with this key.
+    /// Finds about the `width` nearest nodes of a level, which are in `self.beam` afterwards, from node `entry` with
+    /// this key.
     pub(super) fn run(
         &mut self,
         layer: &impl Layer,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Inverted lists: the rows nearest to each centroid.
 //!
-//! Places are the rows in the order of lists, and within a list in their own: list `l` has places `offsets[l]..offsets[l + 1]`, and
-//! the row at place `p` is `rows[p]`. Codes are stored by place, so that a list is scanned in one piece.
+//! Places are the rows in the order of lists, and within a list in their own: list `l` has places
+//! `offsets[l]..offsets[l + 1]`, and the row at place `p` is `rows[p]`. Codes are stored by place, so that a list is
+//! scanned in one piece.
 
 use crate::index::take_section;
 use crate::index::Build;
@@ -43,8 +44,9 @@ const BATCH: usize = 256 * 1024;
 ///
 /// # Invariants
 ///
-/// `centroids` are the panels of `count` centroids of `dim` elements; `offsets` has `count + 1` words, which begin at 0, do not
-/// decrease and end at the number of `rows`; `rows` has each number below that once, and within a list they ascend.
+/// `centroids` are the panels of `count` centroids of `dim` elements; `offsets` has `count + 1` words, which begin at
+/// 0, do not decrease and end at the number of `rows`; `rows` has each number below that once, and within a list they
+/// ascend.
 pub(crate) struct Lists {
     centroids: Buffer,
     offsets: Buffer,
@@ -130,8 +132,8 @@ impl Lists {
         })
     }
 
-    /// Takes the lists' sections, checking all of them. Centroids may be any floats: even infinities and NaNs, which vectors whose
-    /// squares are beyond `f32` leave, do no more than send a search to other lists.
+    /// Takes the lists' sections, checking all of them. Centroids may be any floats: even infinities and NaNs, which
+    /// vectors whose squares are beyond `f32` leave, do no more than send a search to other lists.
     #[inline(never)] // own frame
     pub(crate) fn open(space: &Space, rows: usize, sections: &mut Sections) -> Result<Self> {
         let damaged = || Error::corrupt("inverted lists are damaged", u64::MAX, 0);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! IVF: the rows of the lists nearest to the query are compared exactly.
 //!
-//! Lists hold row numbers, not copies of vectors: the segment has them already, and fetching rows ahead of their use costs less
-//! than a second copy of everything in memory.
+//! Lists hold row numbers, not copies of vectors: the segment has them already, and fetching rows ahead of their use
+//! costs less than a second copy of everything in memory.
 
 mod lists;
 mod probe;
@@ -79,14 +79,14 @@ impl Scratch {
     }
 }
 
-/// The number of lists for some rows, if the user does not say it: twice the square root, so that looking for lists and looking
-/// into them cost about the same.
+/// The number of lists for some rows, if the user does not say it: twice the square root, so that looking for lists and
+/// looking into them cost about the same.
 pub(crate) fn default_lists(rows: usize) -> usize {
     rows.isqrt().saturating_mul(2).clamp(1, 1 << 16)
 }
 
-/// The number of lists to look into. If the user does not say it, it is what took SIFT and text embeddings of 25,000 to 100,000
-/// rows to a recall of about 0.95.
+/// The number of lists to look into. If the user does not say it, it is what took SIFT and text embeddings of 25,000 to
+/// 100,000 rows to a recall of about 0.95.
 pub(crate) fn probes(params: &SearchParams, lists: usize) -> usize {
     match params.nprobe {
         0 => (32 + lists / 32).min(lists),
@@ -159,8 +159,8 @@ impl Index for Ivf {
     }
 }
 
-/// Lists to look into, if only the matching rows count. The nearest of few rows are farther away than the nearest of all,
-/// and in more lists: half as many again are looked into for each time that the matching rows halve.
+/// Lists to look into, if only the matching rows count. The nearest of few rows are farther away than the nearest of
+/// all, and in more lists: half as many again are looked into for each time that the matching rows halve.
 pub(crate) fn probes_for(costs: &Costs, lists: usize, params: &SearchParams, matching: u64) -> u64 {
     let probes = probes(params, lists) as u64;
     let halves = costs

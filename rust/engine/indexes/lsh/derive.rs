@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Parameters from a recall and the rows themselves.
 //!
-//! Some rows are taken as queries and their nearest rows found exactly. Many shapes of tables are then made of a sample that
-//! has these nearest rows among others, and probed: which rank in the sequence of buckets a near row is found at, and how many
-//! other rows come up until then, says what a shape costs at the wanted recall. The cheapest is made for all rows, and its
-//! numbers of probes and of exact comparisons are raised until its own searches reach the recall.
+//! Some rows are taken as queries and their nearest rows found exactly. Many shapes of tables are then made of a sample
+//! that has these nearest rows among others, and probed: which rank in the sequence of buckets a near row is found at,
+//! and how many other rows come up until then, says what a shape costs at the wanted recall. The cheapest is made for
+//! all rows, and its numbers of probes and of exact comparisons are raised until its own searches reach the recall.
 
 use super::format::Derived;
 use super::format::Family;
@@ -48,8 +48,8 @@ const SAMPLE: usize = 16_384;
 /// Most buckets tried for a query.
 const PROBES_MAX: usize = 4096;
 
-// What steps of a search cost, in tenths of a nanosecond; measured on a 2023 x86-64 server with rows in its third-level cache.
-// Only their ratios matter.
+// What steps of a search cost, in tenths of a nanosecond; measured on a 2023 x86-64 server with rows in its third-level
+// cache. Only their ratios matter.
 /// A bucket: its place in the sequence, its row list.
 const COST_PROBE: u64 = 1000;
 /// A row of a bucket, seen before or not.

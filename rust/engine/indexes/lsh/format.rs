@@ -37,7 +37,8 @@ pub(super) const BUCKET_BITS_MAX: u32 = 26;
 pub(super) enum Family {
     /// The side of a hyperplane (Charikar: Similarity Estimation Techniques from Rounding Algorithms, STOC 2002).
     Hyperplanes,
-    /// The slot of this width (Datar et al.: Locality-Sensitive Hashing Scheme Based on p-Stable Distributions, SoCG 2004).
+    /// The slot of this width (Datar et al.: Locality-Sensitive Hashing Scheme Based on p-Stable Distributions, SoCG
+    /// 2004).
     PStable(i32),
 }
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Locality-sensitive hashing: tables of buckets in which near rows meet, probed in many places (Lv et al.: Multi-Probe LSH,
-//! VLDB 2007), then 256-bit sketches, then full vectors.
+//! Locality-sensitive hashing: tables of buckets in which near rows meet, probed in many places (Lv et al.: Multi-Probe
+//! LSH, VLDB 2007), then 256-bit sketches, then full vectors.
 //!
-//! Angles (cosine, inner product) are hashed by random hyperplanes, l2 by p-stable projections or, where the rows' lengths
-//! tell little, by hyperplanes through their middle. How many tables, functions, probes and exact comparisons there are is
-//! derived from a recall and the rows when the index is made ([`derive`](mod@derive)).
+//! Angles (cosine, inner product) are hashed by random hyperplanes, l2 by p-stable projections or, where the rows'
+//! lengths tell little, by hyperplanes through their middle. How many tables, functions, probes and exact comparisons
+//! there are is derived from a recall and the rows when the index is made ([`derive`](mod@derive)).
 //!
 //! - `format`: the sections; `project`: vectors to integers; `tables`: buckets; `probe`: their order for a query;
 //!   `search`: one search; `derive`: parameters.
 //!
-//! Invariants: searches see all accepted rows as candidates where probing finds too few of them, so that they return k rows
-//! whenever there are k; rows are compared exactly before they are returned.
+//! Invariants: searches see all accepted rows as candidates where probing finds too few of them, so that they return k
+//! rows whenever there are k; rows are compared exactly before they are returned.
 
 mod derive;
 mod format;

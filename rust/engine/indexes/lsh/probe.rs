@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The order in which buckets are looked into: the likeliest of all tables first.
 //!
-//! A *move* puts the query into the next slot of one function, and costs the squared distance to that slot; the score of a
-//! bucket is the sum of the moves that lead to it. Sets of moves are made in the order of their scores, without making the
-//! same twice, by replacing the largest move of a set with the next larger one, or adding that (Lv et al.: Multi-Probe LSH,
-//! VLDB 2007, section 4.4), for all tables in one heap.
+//! A *move* puts the query into the next slot of one function, and costs the squared distance to that slot; the score
+//! of a bucket is the sum of the moves that lead to it. Sets of moves are made in the order of their scores, without
+//! making the same twice, by replacing the largest move of a set with the next larger one, or adding that (Lv et al.:
+//! Multi-Probe LSH, VLDB 2007, section 4.4), for all tables in one heap.
 
 use super::project::Functions;
 use crate::heap;

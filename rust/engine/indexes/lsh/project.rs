@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! From vectors to fixed-point projections, sketches and buckets.
 //!
-//! An inner product is made a matter of angles by one more element, which gives all rows the same length and is zero in a query
-//! (Neyshabur and Srebro: On Symmetric and Asymmetric LSHs for Inner Product Search, ICML 2015). A bit of a binary vector is a
-//! coordinate of 1 or -1, so that the squared distance is four times the number of differing bits.
+//! An inner product is made a matter of angles by one more element, which gives all rows the same length and is zero in
+//! a query (Neyshabur and Srebro: On Symmetric and Asymmetric LSHs for Inner Product Search, ICML 2015). A bit of a
+//! binary vector is a coordinate of 1 or -1, so that the squared distance is four times the number of differing bits.
 
 use super::format::Family;
 use super::format::Shape;
@@ -127,8 +127,8 @@ impl Projector {
     }
 
     fn projection(&self, scale: u32, lengthen: bool) -> Projection<'_> {
-        // The transform makes vectors longer: three times by the root of its width, of which one remains as the sum of so many
-        // coordinates of a direction.
+        // The transform makes vectors longer: three times by the root of its width, of which one remains as the sum of
+        // so many coordinates of a direction.
         let shrink = self.width.trailing_zeros() * EXPONENT_STEP;
         Projection {
             signs: &self.signs,
@@ -247,8 +247,8 @@ impl Functions {
         8 * self.starts.capacity() as u64
     }
 
-    /// Where a vector lies in each function of a table. `outputs` are its projections; queries of inner products have no
-    /// thresholds: see [`centred`].
+    /// Where a vector lies in each function of a table. `outputs` are its projections; queries of inner products have
+    /// no thresholds: see [`centred`].
     pub(super) fn places<'a>(&'a self, outputs: &'a [i32], table: usize) -> impl Iterator<Item = Position> + 'a {
         let n = self.shape.functions;
         let range = table.saturating_mul(n)..table.saturating_add(1).saturating_mul(n);

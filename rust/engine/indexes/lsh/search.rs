@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! One search: buckets, then sketches, then full vectors.
 //!
-//! The rows of the probed buckets are candidates; those whose sketches differ in the fewest bits from the query's are compared
-//! by their full vectors (Dong et al.: Asymmetric Distance Estimation with Sketches, SIGIR 2008, filter so too).
+//! The rows of the probed buckets are candidates; those whose sketches differ in the fewest bits from the query's are
+//! compared by their full vectors (Dong et al.: Asymmetric Distance Estimation with Sketches, SIGIR 2008, filter so
+//! too).
 
 use super::format::SKETCH_BITS;
 use super::probe::Sequence;
@@ -32,8 +33,8 @@ const EXACT_BATCH: usize = 32;
 /// Work between two cooperative points, in sketches; a bucket is some [`BUCKET_WORK`] of them.
 const WORK: usize = 4096;
 const BUCKET_WORK: usize = 16;
-/// A probe sequence that finds too few rows is given up after this many times the probes asked for, for a look at all sketches;
-/// no sequence goes on for longer than that look would take.
+/// A probe sequence that finds too few rows is given up after this many times the probes asked for, for a look at all
+/// sketches; no sequence goes on for longer than that look would take.
 const PATIENCE: usize = 16;
 
 /// Memory that searches hand on to each other.
@@ -100,7 +101,8 @@ fn visit(visited: &mut [u64], row: u32) -> bool {
 ///
 /// # Invariants
 ///
-/// `counts[d]` rows at distance `d` were offered since the start, `within` of them at `cutoff` or less; those are in `rows`.
+/// `counts[d]` rows at distance `d` were offered since the start, `within` of them at `cutoff` or less; those are in
+/// `rows`.
 struct Selection {
     rows: Vec<(u16, u32)>,
     counts: Vec<u32>,

@@ -27,8 +27,8 @@ const PART: usize = 4096;
 ///
 /// # Invariants
 ///
-/// `directories` has `shape.directory_len()` words a table, which start at 0, never fall and end at `rows`; `lists` has `rows`
-/// words a table, each below `rows`.
+/// `directories` has `shape.directory_len()` words a table, which start at 0, never fall and end at `rows`; `lists` has
+/// `rows` words a table, each below `rows`.
 pub(super) struct Tables {
     pub(super) shape: Shape,
     pub(super) rows: usize,

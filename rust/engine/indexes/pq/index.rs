@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The open index: lists, and the codes of what rows differ from their list's centroid.
 //!
-//! The pq index is the one with a single list. For l2 and cosine each row has a term besides its code, so that one table serves
-//! all lists: with `c` the centroid and `s` the decoded residual, `|q - c - s|^2 = |q - c|^2 - 2 <q, s> + (|s|^2 + 2 <c, s>)`, and
-//! only the middle part needs the table.
+//! The pq index is the one with a single list. For l2 and cosine each row has a term besides its code, so that one
+//! table serves all lists: with `c` the centroid and `s` the decoded residual,
+//! `|q - c - s|^2 = |q - c|^2 - 2 <q, s> + (|s|^2 + 2 <c, s>)`, and only the middle part needs the table.
 
 use super::scratch::Scratch;
 use crate::index::take_section;
@@ -55,8 +55,8 @@ struct DiskShape {
 ///
 /// # Invariants
 ///
-/// `book` has `pq.book_words()` words; `codes` has whole blocks, enough for all places, and `terms`, with l2, 2 bytes for each
-/// place of them.
+/// `book` has `pq.book_words()` words; `codes` has whole blocks, enough for all places, and `terms`, with l2, 2 bytes
+/// for each place of them.
 pub(crate) struct PqIndex {
     pub(super) pq: Pq,
     pub(super) lists: Lists,

@@ -73,7 +73,8 @@ fn train(kernels: &Kernels, vectors: &Vectors<'_>, pq: Pq, seed: u64, threads: u
     Ok(book)
 }
 
-/// Finds the codes of vectors: part `p` of vector `i` is `codes[i * parts + p]`. `nearest` is scratch memory, a word a vector.
+/// Finds the codes of vectors: part `p` of vector `i` is `codes[i * parts + p]`. `nearest` is scratch memory, a word a
+/// vector.
 fn encode(kernels: &Kernels, book: &Book<'_>, vectors: &Vectors<'_>, nearest: &mut [u32], codes: &mut [u32]) -> Result {
     let pq = book.pq();
     for part in 0..pq.parts() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! A product quantizer without lists, for indexes that look at single codes.
 //!
-//! Vectors are encoded by what they differ from their mean; for inner products the mean counts as zero, since the query's product
-//! with it is the same for all rows.
+//! Vectors are encoded by what they differ from their mean; for inner products the mean counts as zero, since the
+//! query's product with it is the same for all rows.
 
 use super::encode;
 use super::pack;
@@ -195,8 +195,8 @@ impl Quantizer {
         Ok(())
     }
 
-    /// Makes a query's table: the keys it gives are on the scale of the metric's, except that cosine distances are doubled and
-    /// inner products lack a constant.
+    /// Makes a query's table: the keys it gives are on the scale of the metric's, except that cosine distances are
+    /// doubled and inner products lack a constant.
     ///
     /// # Errors
     ///

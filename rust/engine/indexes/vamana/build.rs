@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Building a graph (Subramanya et al., algorithm 3).
 //!
-//! Every node in a random order is searched for from the medoid; its neighbours are chosen among what the search expanded, and
-//! it is made one of theirs. Two passes, the first with alpha one. The graph starts empty, not random: the first pass links each
-//! node to those before it, which costs less and searches better.
+//! Every node in a random order is searched for from the medoid; its neighbours are chosen among what the search
+//! expanded, and it is made one of theirs. Two passes, the first with alpha one. The graph starts empty, not random:
+//! the first pass links each node to those before it, which costs less and searches better.
 
 use super::builder::GraphBuilder;
 use super::prune::Prune;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! A graph while threads build it.
 //!
-//! Lists are of atomic words: a reader may see a list half old and half new, but only nodes, and only ones that were neighbours.
-//! Writers of one node hold its lock.
+//! Lists are of atomic words: a reader may see a list half old and half new, but only nodes, and only ones that were
+//! neighbours. Writers of one node hold its lock.
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Acquire;

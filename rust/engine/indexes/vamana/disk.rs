@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Searching with vectors and lists of neighbours on disk (the paper, section 3).
 //!
-//! Records are numbered in the order of a walk in breadth from the entry, so that the first ones, which searches need most, are
-//! the ones to keep in memory. The beam holds records by the keys of their codes; a hop takes the nearest few, reads those that
-//! are not in memory together, compares their vectors exactly and adds their neighbours.
+//! Records are numbered in the order of a walk in breadth from the entry, so that the first ones, which searches need
+//! most, are the ones to keep in memory. The beam holds records by the keys of their codes; a hop takes the nearest
+//! few, reads those that are not in memory together, compares their vectors exactly and adds their neighbours.
 
 use super::builder::GraphBuilder;
 use super::format;
@@ -50,8 +50,8 @@ const BITS: usize = 8;
 ///
 /// # Invariants
 ///
-/// `order` and `places` are a permutation of the rows and its inverse. `resident` are the first `shape.resident` records,
-/// checked. `codes` has a code a record.
+/// `order` and `places` are a permutation of the rows and its inverse. `resident` are the first `shape.resident`
+/// records, checked. `codes` has a code a record.
 pub(super) struct Disk {
     space: Space,
     quantizer: Quantizer,
@@ -159,7 +159,8 @@ pub(super) fn build(b: &Build<'_>, shape: Shape, builder: &GraphBuilder, entry: 
     Ok(sections)
 }
 
-/// The rows in the order of a walk in breadth from the entry, those it does not reach at the end; and the place of each row.
+/// The rows in the order of a walk in breadth from the entry, those it does not reach at the end; and the place of each
+/// row.
 #[inline(never)] // own frame
 fn in_breadth(shape: &Shape, builder: &GraphBuilder, entry: u32) -> Result<(Buffer, Vec<u32>)> {
     let count = shape.rows;

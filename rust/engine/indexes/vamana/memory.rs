@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Searching with everything in memory: lists of neighbours here, full vectors where all rows are.
 //!
-//! With a filter the walk goes through all rows and is wider the fewer are accepted; where it would compare most of them, they
-//! are compared without it.
+//! With a filter the walk goes through all rows and is wider the fewer are accepted; where it would compare most of
+//! them, they are compared without it.
 
 use super::format::bad;
 use super::format::Shape;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-//! Graphs that can stay on disk (Subramanya et al.: DiskANN: Fast Accurate Billion-point Nearest Neighbor Search on a Single
-//! Node, NeurIPS 2019, "the paper").
+//! Graphs that can stay on disk (Subramanya et al.: DiskANN: Fast Accurate Billion-point Nearest Neighbor Search on a
+//! Single Node, NeurIPS 2019, "the paper").
 //!
-//! Every row has up to R neighbours, near ones and some far away, so that a walk from the medoid gets anywhere in few hops. With
-//! everything in memory a walk compares full vectors. Otherwise the vectors and lists of neighbours are records in blocks of
-//! 4 KiB; product codes in memory say which records to read, a hop reads several at once, and what was read is compared exactly.
-//! The records nearest to the start, which every search needs, can be kept in memory.
+//! Every row has up to R neighbours, near ones and some far away, so that a walk from the medoid gets anywhere in few
+//! hops. With everything in memory a walk compares full vectors. Otherwise the vectors and lists of neighbours are
+//! records in blocks of 4 KiB; product codes in memory say which records to read, a hop reads several at once, and what
+//! was read is compared exactly. The records nearest to the start, which every search needs, can be kept in memory.
 //!
-//! - `format`: the sections; `build`, `builder`, `prune`: the graph; `memory`: searches in memory; `records`, `disk`: on disk.
+//! - `format`: the sections; `build`, `builder`, `prune`: the graph; `memory`: searches in memory; `records`, `disk`:
+//!   on disk.
 
 mod build;
 mod builder;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! The choice of neighbours (Subramanya et al., algorithm 2): near ones, and of those in one direction the nearest.
 //!
-//! A candidate is left out if a neighbour chosen before is nearer to it than the node is, by a factor of alpha. As in the
-//! authors' program, neighbours are first chosen with alpha one and then, while there is room, with the alpha asked for, and the
-//! factor is one of keys as they are (squares, for l2).
+//! A candidate is left out if a neighbour chosen before is nearer to it than the node is, by a factor of alpha. As in
+//! the authors' program, neighbours are first chosen with alpha one and then, while there is room, with the alpha asked
+//! for, and the factor is one of keys as they are (squares, for l2).
 
 use crate::heap;
 use vexfs_host::mem::Vec;
@@ -19,7 +19,8 @@ const ZERO: u32 = 0x8000_0000;
 /// Most candidates that are compared with each other: the nearest.
 const CANDIDATES: usize = 512;
 
-/// The key of a distance that is `permille / 1000 >= 1` times as long. Inner products, which are no lengths, stay as they are.
+/// The key of a distance that is `permille / 1000 >= 1` times as long. Inner products, which are no lengths, stay as
+/// they are.
 pub(super) fn lengthened(key: u32, permille: u32) -> u32 {
     if key < ZERO {
         return key;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! Records: a vector with the neighbours of its row, as they lie in blocks.
 //!
-//! A record is the vector, filled with zeros to whole words, its inverse norm if comparing takes one, the CRC-32C of all the rest,
-//! and the numbers of the records that are neighbours. Each has a checksum of its own since it is read on its own.
+//! A record is the vector, filled with zeros to whole words, its inverse norm if comparing takes one, the CRC-32C of
+//! all the rest, and the numbers of the records that are neighbours. Each has a checksum of its own since it is read on
+//! its own.
 
 use super::format::bad;
 use super::format::Shape;

@@ -37,8 +37,8 @@ pub(super) unsafe fn bits(batch: &abi::Batch) {
 ///
 /// # Safety
 ///
-/// `q` points to `size` elements, or weights of words that are padded to 32, each of `r` to `size` bytes; the CPU has what this
-/// file enables.
+/// `q` points to `size` elements, or weights of words that are padded to 32, each of `r` to `size` bytes; the CPU has
+/// what this file enables.
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
 unsafe fn sums_of_bytes<const ELEMENT: u32, const L2: bool, const N: usize>(

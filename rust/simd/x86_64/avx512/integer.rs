@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! i8, u8, codes and bits, 64 bytes a step. The sums are exact, so their order is of no importance.
 //!
-//! `vpdpbusd` multiplies unsigned by signed bytes. One side of a product of the same type is moved by 128 to the other type,
-//! and what that adds to the sum depends on the query alone. A difference of bytes is made positive, `d`, and its square is
-//! taken as `d * (d - 128) + 128 * d`.
+//! `vpdpbusd` multiplies unsigned by signed bytes. One side of a product of the same type is moved by 128 to the other
+//! type, and what that adds to the sum depends on the query alone. A difference of bytes is made positive, `d`, and its
+//! square is taken as `d * (d - 128) + 128 * d`.
 
 use crate::abi;
 use crate::groups::in_groups;
@@ -40,8 +40,8 @@ pub(super) unsafe fn bits(batch: &abi::Batch) {
     in_groups!(batch, batch.bytes, reduce_integers, differing)
 }
 
-/// Runs `$body` for each block of 64 bytes up to `$size`, the last of which is padded with zeros; `$at` is where it begins, and
-/// `$load` is a macro that loads the block at a pointer.
+/// Runs `$body` for each block of 64 bytes up to `$size`, the last of which is padded with zeros; `$at` is where it
+/// begins, and `$load` is a macro that loads the block at a pointer.
 macro_rules! in_blocks {
     ($size:ident, $at:ident, $load:ident, $body:block) => {{
         let mut $at = 0;
@@ -79,7 +79,8 @@ unsafe fn products<const ELEMENT: u32, const N: usize>(
     next: [*const u8; N],
     size: usize,
 ) -> __m128i {
-    // SAFETY: whole blocks end at or before `size`, masked bytes are not read, and a prefetch of any address is harmless.
+    // SAFETY: whole blocks end at or before `size`, masked bytes are not read, and a prefetch of any address is
+    // harmless.
     unsafe {
         let mut sums = [_mm512_setzero_si512(); 4];
         let mut of_query = _mm512_setzero_si512();
@@ -162,8 +163,8 @@ unsafe fn squares<const ELEMENT: u32, const N: usize>(
 ///
 /// # Safety
 ///
-/// `q` points to two bytes of weights for each of `size` codes, padded with zeros to a multiple of 64 of them, each of `r` to
-/// `size` codes; the CPU has what this file enables.
+/// `q` points to two bytes of weights for each of `size` codes, padded with zeros to a multiple of 64 of them, each of
+/// `r` to `size` codes; the CPU has what this file enables.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq")]
 unsafe fn weighted<const N: usize>(q: *const u8, r: [*const u8; N], next: [*const u8; N], size: usize) -> __m128i {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 //! f32, f16 and bf16: eight elements a step, two accumulators of four lanes a row, in f32.
 //!
-//! Order of summation (fixed, whatever the row's place): of eight elements, those of the first half (bf16: the even ones) go
-//! to the lanes of the first accumulator, the others to the second's, missing ones count as zero; accumulators are added,
-//! then lanes as in [`sums`].
+//! Order of summation (fixed, whatever the row's place): of eight elements, those of the first half (bf16: the even
+//! ones) go to the lanes of the first accumulator, the others to the second's, missing ones count as zero; accumulators
+//! are added, then lanes as in [`sums`].
 
 use crate::abi;
 use crate::groups::in_groups;

@@ -107,8 +107,8 @@ impl ImageCollection {
         Self { open, engine }
     }
 
-    /// Says that the contents of the directory have changed just now. That the rows are there counts more than their time: a
-    /// failure, say on a full device, is none of the change.
+    /// Says that the contents of the directory have changed just now. That the rows are there counts more than their
+    /// time: a failure, say on a full device, is none of the change.
     fn touch(&self) {
         let now = Some(Time::now());
         let times = SetAttr {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Opening an image or a device so that nobody else uses it meanwhile.
 //!
-//! An image file is locked, as every program that uses this crate does; a block device is opened exclusively, which fails
-//! while it is mounted. A file that a loop device is over would be used behind the kernel's back, so it is refused.
+//! An image file is locked, as every program that uses this crate does; a block device is opened exclusively, which
+//! fails while it is mounted. A file that a loop device is over would be used behind the kernel's back, so it is
+//! refused.
 
 use std::fs::File;
 use std::fs::OpenOptions;

@@ -244,8 +244,8 @@ impl Drop for Open {
     }
 }
 
-/// Permission bits that new directories do not get. Asking the system call for them would change them for a moment, which
-/// other threads would see.
+/// Permission bits that new directories do not get. Asking the system call for them would change them for a moment,
+/// which other threads would see.
 fn umask() -> u32 {
     std::fs::read_to_string("/proc/self/status")
         .ok()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Making ioctls: the one place where structs and pointers are handed to the kernel. Every function here is safe: it sets all
-//! pointers and lengths of its struct itself, from slices, whatever they were before.
+//! Making ioctls: the one place where structs and pointers are handed to the kernel. Every function here is safe: it
+//! sets all pointers and lengths of its struct itself, from slices, whatever they were before.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -19,8 +19,8 @@ use crate::Batch;
 /// writable where the kernel writes.
 unsafe fn call<T: uapi::Argument>(file: &File, arg: &mut T) -> Result<(), Errno> {
     arg.set_size();
-    // SAFETY: the fd is open, and `arg` is a struct of the ABI with its size and its command: the kernel reads and writes so many
-    // bytes of it. The rest is the caller's promise.
+    // SAFETY: the fd is open, and `arg` is a struct of the ABI with its size and its command: the kernel reads and
+    // writes so many bytes of it. The rest is the caller's promise.
     let ret = unsafe { libc::ioctl(file.as_raw_fd(), T::COMMAND as libc::Ioctl, std::ptr::from_mut(arg)) };
     Errno::result(ret).map(drop)
 }
@@ -95,8 +95,8 @@ pub fn insert(file: &File, arg: &mut uapi::InsertVectors, batch: &Batch, vectors
         [] => 0,
         _ => address(batch.payload_lens()),
     };
-    // SAFETY: there are `count` vectors of the stated form, ids or none, and payload lengths or none, as was checked, and
-    // `payload_bytes` is the payloads' length; all outlive the call, and the kernel only reads them.
+    // SAFETY: there are `count` vectors of the stated form, ids or none, and payload lengths or none, as was checked,
+    // and `payload_bytes` is the payloads' length; all outlive the call, and the kernel only reads them.
     unsafe { call(file, arg) }
 }
 
@@ -127,8 +127,8 @@ pub fn get(
     arg.vectors = address_mut(vectors);
     arg.payloads_bytes = payloads.len() as u64;
     arg.payloads = address_mut(payloads);
-    // SAFETY: `ids` and `rows` hold count elements, the other two are as long as stated; all live, the latter three mutably
-    // borrowed, past the call.
+    // SAFETY: `ids` and `rows` hold count elements, the other two are as long as stated; all live, the latter three
+    // mutably borrowed, past the call.
     unsafe { call(file, arg) }
 }
 
@@ -171,8 +171,8 @@ pub fn search(
     arg.payloads_bytes = out.payloads.len() as u64;
     arg.payloads = address_mut(out.payloads);
     // SAFETY: there are count vectors of the stated form, as was checked, `results` holds count and `hits` hits_max
-    // elements; `filter`, `vectors` and `payloads` are as long as stated. All live past the call, those that are written
-    // mutably borrowed.
+    // elements; `filter`, `vectors` and `payloads` are as long as stated. All live past the call, those that are
+    // written mutably borrowed.
     unsafe { call(file, arg) }
 }
 
@@ -192,7 +192,7 @@ pub fn explain(
     arg.part_bytes = std::mem::size_of::<uapi::ExplainPart>() as u32;
     arg.parts_max = parts.len() as u64;
     arg.parts = address_mut(parts);
-    // SAFETY: there is one vector of the stated form, as was checked, `filter` is as long as stated, `parts` has parts_max
-    // elements of part_bytes and is mutably borrowed; all live past the call.
+    // SAFETY: there is one vector of the stated form, as was checked, `filter` is as long as stated, `parts` has
+    // parts_max elements of part_bytes and is mutably borrowed; all live past the call.
     unsafe { call(file, arg) }
 }

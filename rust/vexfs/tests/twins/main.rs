@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An image and a mounted filesystem are used alike: the same checks of both.
 //!
-//! `VEXFS_MOUNTED` names a directory of a mounted VexFS that this user may write to. Without it, the mounted one is left out;
-//! in a guest, the program `twins` of the tests crate runs the same checks.
+//! `VEXFS_MOUNTED` names a directory of a mounted VexFS that this user may write to. Without it, the mounted one is
+//! left out; in a guest, the program `twins` of the tests crate runs the same checks.
 
 mod checks;
 

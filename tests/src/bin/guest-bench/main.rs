@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Times the same file operations on mounted filesystems, interleaved in one run, and prints the ratios.
 //!
-//! Usage: `guest-bench [--rounds N] [--scale PERCENT] [--archive FILE.tar] [--only GROUP,...] [--title TEXT] [--out PREFIX] NAME=DIR NAME=DIR...`
+//! Usage: `guest-bench [--rounds N] [--scale PERCENT] [--archive FILE.tar] [--only GROUP,...] [--title TEXT] [--out
+//! PREFIX] NAME=DIR NAME=DIR...`
 //!
-//! The first filesystem is measured against the others. Every workload runs on each of them in turn, `rounds` times, starting
-//! with another one each time; the tables show medians. A workload that changes things is timed with the `syncfs` that
-//! makes its result durable, and reading starts after dropping the caches. Under emulation only the ratios mean anything.
+//! The first filesystem is measured against the others. Every workload runs on each of them in turn, `rounds` times,
+//! starting with another one each time; the tables show medians. A workload that changes things is timed with the
+//! `syncfs` that makes its result durable, and reading starts after dropping the caches. Under emulation only the
+//! ratios mean anything.
 //!
 //! With `--out`, `PREFIX.txt` gets the table, `PREFIX.json` every figure and `PREFIX.svg` a chart of the ratios.
 

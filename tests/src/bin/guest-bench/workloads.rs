@@ -327,8 +327,8 @@ fn direct_writes<'a>(steps: &mut Vec<Step<'a>>, tasks: u64, blocks: u64, each: u
     });
 }
 
-/// Processes that wait for the start. Threads would share an address space, and with it what a kernel locks for it: in User
-/// Mode Linux, one of them at a time runs in user mode.
+/// Processes that wait for the start. Threads would share an address space, and with it what a kernel locks for it: in
+/// User Mode Linux, one of them at a time runs in user mode.
 struct Tasks {
     children: Vec<Pid>,
     start: OwnedFd,

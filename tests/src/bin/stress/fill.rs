@@ -60,7 +60,8 @@ pub type Checks = Vec<(&'static str, io::Result<()>)>;
 
 fn small(mount: &Path) -> io::Result<Checks> {
     let mut made = 0;
-    // What is promised to files that are not written yet is more than they take: only what is full when it is written is full.
+    // What is promised to files that are not written yet is more than they take: only what is full when it is written
+    // is full.
     loop {
         let more = until_full(|n| {
             let n = made + n;

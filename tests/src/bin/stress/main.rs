@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Loads for a mounted filesystem, and checks of what they leave. Prints `ok` and `not ok` lines.
 //!
-//! - `stress storm MOUNT TABLES --seconds N --victims N --bystanders N --seed N --hog PERCENT`: kills processes at work;
-//! - `stress faults MOUNT TABLES --mode nth|random|io --seconds N --workers N --seed N`: works while allocations or requests
-//!   fail, as the machine's fault injection is set to let them;
+//! - `stress storm MOUNT TABLES --seconds N --victims N --bystanders N --seed N --hog PERCENT`: kills processes at
+//!   work;
+//! - `stress faults MOUNT TABLES --mode nth|random|io --seconds N --workers N --seed N`: works while allocations or
+//!   requests fail, as the machine's fault injection is set to let them;
 //! - `stress verify MOUNT TABLES`: all that the two left is there, also after mounting again;
 //! - `stress adopt MOUNT TABLES`: after a device failed, all that was promised is there;
-//! - `stress exercise FILE COPY --mode buffered|mapped|direct|mixed --operations N --seed N`: one file against a copy in memory;
+//! - `stress exercise FILE COPY --mode buffered|mapped|direct|mixed --operations N --seed N`: one file against a copy
+//!   in memory;
 //! - `stress mix MOUNT --seconds N --workers N --seed N`: processes that do everything to one tree;
-//! - `stress fill MOUNT --kind small|promised|big|xattrs|rows`: fills a new filesystem, uses it while full, and empties it;
+//! - `stress fill MOUNT --kind small|promised|big|xattrs|rows`: fills a new filesystem, uses it while full, and empties
+//!   it;
 //! - `stress many DIR --files N`: many small files;
 //! - `stress alike DIR DIR`: two trees are the same;
 //! - `stress clear MOUNT`: removes everything;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A filesystem whose free space is all promised to dirty data that will need little of it: whatever needs space finds some.
+//! A filesystem whose free space is all promised to dirty data that will need little of it: whatever needs space finds
+//! some.
 
 use crate::fill::is_full;
 use crate::fill::set_attribute;

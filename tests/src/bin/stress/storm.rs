@@ -13,13 +13,15 @@ use std::time::Instant;
 use vexfs_tests::powercut::Random;
 use vexfs_tests::stress::choose::NAMES;
 
-/// Kills the worker of a seat again and again; returns how often. The worker also syncs what a bystander writes, in `other`.
+/// Kills the worker of a seat again and again; returns how often. The worker also syncs what a bystander writes, in
+/// `other`.
 fn victim(place: &Place, other: Option<&Path>, seed: u64, end: Instant, failed: &AtomicBool) -> Result<u64, String> {
     let mut random = Random::new(seed);
     let mut kills = 0;
     while Instant::now() < end && !failed.load(Ordering::Relaxed) {
         let mut child = place.start(random.below(1 << 50), "plain", other)?;
-        // It dies in the middle of a certain operation, if that comes up, so that the long ones do not get all the kills.
+        // It dies in the middle of a certain operation, if that comes up, so that the long ones do not get all the
+        // kills.
         let wanted = random.below(NAMES.len() as u64) as u32;
         let limit = Instant::now() + Duration::from_millis(random.below(300));
         while Instant::now() < limit && place.table.under_way().is_none_or(|u| u.op != wanted) {

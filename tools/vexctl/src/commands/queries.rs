@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Vectors of the command line and of files, as batches take them. What the engine refuses of them, and the kernel can say
-//! with EINVAL only, is said here in words.
+//! Vectors of the command line and of files, as batches take them. What the engine refuses of them, and the kernel can
+//! say with EINVAL only, is said here in words.
 
 use std::borrow::Cow;
 use std::time::Duration;

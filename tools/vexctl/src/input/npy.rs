@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `.npy`: numpy's array format, in C order with one or two dimensions: little-endian floats, bytes with and without a sign.
+//! `.npy`: numpy's array format, in C order with one or two dimensions: little-endian floats, bytes with and without a
+//! sign.
 //!
 //! The crate `npyz` reads the header. What follows it are the rows as they are.
 

@@ -190,8 +190,8 @@ impl Set {
         all
     }
 
-    /// The share of the 10 nearest that is found, in thousandths; a found row as near as the tenth counts, as ties are common
-    /// among small integers.
+    /// The share of the 10 nearest that is found, in thousandths; a found row as near as the tenth counts, as ties are
+    /// common among small integers.
     pub(super) fn recall(&self, graph: &Hnsw, params: SearchParams, accept: Option<&Bits>) -> usize {
         let (mut hit, mut of) = (0, 0);
         for query in &self.queries {

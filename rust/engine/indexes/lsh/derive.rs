@@ -276,6 +276,14 @@ struct Sample {
     rows: usize,
 }
 
+impl Sample {
+    /// The projections of a row.
+    fn outputs(&self, row: usize) -> &[i32] {
+        let at = row * SKETCH_BITS;
+        self.outputs.get(at..at + SKETCH_BITS).unwrap_or_default()
+    }
+}
+
 /// Finds the cheapest shape.
 #[inline(never)] // own frame
 fn choose(b: &Build<'_>, projector: &Projector, thresholds: &Vec<i32>, truth: &Truth, target: u32) -> Result<Tuning> {
@@ -400,6 +408,16 @@ struct Trial<'a> {
     marks: Vec<Mark>,
 }
 
+/// A shape that is tried.
+struct Attempt<'a> {
+    functions: &'a Functions,
+    /// Those of the tables here, which are of fewer rows.
+    here: &'a Functions,
+    tables: &'a Tables,
+    /// A query that costs more is given up.
+    limit: u64,
+}
+
 /// What all queries together had done when each had looked into so many buckets.
 #[derive(Clone, Copy, Default)]
 struct Mark {
@@ -417,15 +435,8 @@ impl Trial<'_> {
     /// Tries a shape; whether it came near enough to the best that variants of it may be worth a try.
     fn run(&mut self, seed: u64, thresholds: &[i32], shape: &Shape, best: &mut Tuning) -> Result<bool> {
         let functions = Functions::new(shape, seed, thresholds)?;
-        let near = self.truth.near.len();
-        let known = self.truth.queries.len() + near;
-        let others = self.sample.rows - known;
-        let outputs_of = |i: usize| {
-            let at = i * SKETCH_BITS;
-            self.sample.outputs.get(at..at + SKETCH_BITS).unwrap_or_default()
-        };
         // As full as with all rows: hashes of p-stable functions collide by chance too.
-        let sparse = part(self.count as u64, others).max(1).ilog2();
+        let sparse = part(self.count as u64, self.others()).max(1).ilog2();
         let shape_here = match shape.family {
             Family::Hyperplanes => *shape,
             Family::PStable(_) => Shape {
@@ -434,81 +445,113 @@ impl Trial<'_> {
             },
         };
         let here = Functions::new(&shape_here, seed, thresholds)?;
-        let mut buckets = Vec::new();
-        buckets.resize(others * shape.tables, 0u32)?;
-        for (table, buckets) in buckets.chunks_mut(others.max(1)).enumerate() {
-            for (i, bucket) in buckets.iter_mut().enumerate() {
-                *bucket = here.bucket_of(outputs_of(known + i), table);
-            }
-            relax()?;
-        }
-        let tables = Tables::build(&shape_here, others, &buckets)?;
-        // For each near row the number of the probe that finds it.
+        let attempt = Attempt {
+            functions: &functions,
+            here: &here,
+            tables: &self.fill(&here)?,
+            limit: best.cost + best.cost / 2,
+        };
         let mut found = Vec::new();
-        found.resize(near, u32::MAX)?;
-        self.visited.clear();
-        self.visited.resize(others.div_ceil(64), 0)?;
-        self.marks.clear();
-        let scaled = |n: u64| part(n.saturating_mul(self.count as u64), others);
-        let queries = self.truth.queries.len();
+        found.resize(self.truth.near.len(), u32::MAX)?;
         let mut homes = Vec::new();
         homes.resize(self.truth.near_each * shape.tables, 0u32)?;
-        for q in 0..queries {
-            let first = q * self.truth.near_each;
-            for (i, homes) in homes.chunks_mut(shape.tables).enumerate() {
-                for (table, home) in homes.iter_mut().enumerate() {
-                    *home = functions.bucket_of(outputs_of(queries + first + i), table);
-                }
-            }
-            self.sequence.start(&here, outputs_of(q))?;
-            self.visited.fill(0);
-            let (mut entries, mut candidates) = (0u64, 0u64);
-            let mut step = 0;
-            for probe in 1..=PROBES_MAX {
-                let Some((table, hash)) = self.sequence.next()? else {
-                    break;
-                };
-                let bucket = functions.bucket(hash);
-                for (i, homes) in homes.chunks(shape.tables).enumerate() {
-                    if homes.get(table) == Some(&bucket) {
-                        if let Some(found) = found.get_mut(first + i) {
-                            *found = (*found).min(probe as u32);
-                        }
-                    }
-                }
-                let rows = tables.bucket(table, here.bucket(hash));
-                entries += rows.len() as u64;
-                for row in rows {
-                    if let Some(word) = self.visited.get_mut(*row as usize / 64) {
-                        candidates += *word >> (row % 64) & 1 ^ 1;
-                        *word |= 1 << (row % 64);
-                    }
-                }
-                while grid(step) <= probe {
-                    // The first query makes the marks; what a later one does not reach goes.
-                    if q == 0 {
-                        self.marks.resize(step + 1, Mark::default())?;
-                    }
-                    if let Some(mark) = self.marks.get_mut(step) {
-                        mark.entries += entries;
-                        mark.candidates += candidates;
-                    }
-                    step += 1;
-                }
-                let cost = probe as u64 * COST_PROBE + scaled(entries) * COST_ENTRY + scaled(candidates) * COST_SKETCH;
-                if cost > best.cost + best.cost / 2 {
-                    break;
-                }
-            }
-            self.marks.truncate(step);
+        self.visited.clear();
+        self.visited.resize(self.others().div_ceil(64), 0)?;
+        self.marks.clear();
+        for query in 0..self.truth.queries.len() {
+            self.find_homes(&functions, query, &mut homes);
+            self.probe(&attempt, query, &homes, &mut found)?;
             relax()?;
         }
         self.pick(shape, &found, best)
     }
 
+    /// Rows of the sample that are not of the truth.
+    fn others(&self) -> usize {
+        self.sample.rows - self.truth.queries.len() - self.truth.near.len()
+    }
+
+    /// What is counted among the others, for all rows.
+    fn scaled(&self, counted: u64) -> u64 {
+        part(counted.saturating_mul(self.count as u64), self.others())
+    }
+
+    /// Tables of the others.
+    fn fill(&self, here: &Functions) -> Result<Tables> {
+        let others = self.others();
+        let known = self.sample.rows - others;
+        let mut buckets = Vec::new();
+        buckets.resize(others * here.shape.tables, 0u32)?;
+        for (table, buckets) in buckets.chunks_mut(others.max(1)).enumerate() {
+            for (i, bucket) in buckets.iter_mut().enumerate() {
+                *bucket = here.bucket_of(self.sample.outputs(known + i), table);
+            }
+            relax()?;
+        }
+        Tables::build(&here.shape, others, &buckets)
+    }
+
+    /// The bucket of each row near the query in each table.
+    fn find_homes(&self, functions: &Functions, query: usize, homes: &mut [u32]) {
+        let first = self.truth.queries.len() + query * self.truth.near_each;
+        for (i, homes) in homes.chunks_mut(functions.shape.tables).enumerate() {
+            for (table, home) in homes.iter_mut().enumerate() {
+                *home = functions.bucket_of(self.sample.outputs(first + i), table);
+            }
+        }
+    }
+
+    /// Looks into one bucket after the other for a query, until that costs too much: `found` gets for each near row the
+    /// number of the probe that finds it, and the marks what was done until then.
+    fn probe(&mut self, attempt: &Attempt<'_>, query: usize, homes: &[u32], found: &mut [u32]) -> Result {
+        let Attempt { functions, here, .. } = attempt;
+        let first = query * self.truth.near_each;
+        self.sequence.start(here, self.sample.outputs(query))?;
+        self.visited.fill(0);
+        let (mut entries, mut candidates) = (0u64, 0u64);
+        let mut step = 0;
+        for probe in 1..=PROBES_MAX {
+            let Some((table, hash)) = self.sequence.next()? else {
+                break;
+            };
+            let bucket = functions.bucket(hash);
+            for (i, homes) in homes.chunks(functions.shape.tables).enumerate() {
+                if homes.get(table) == Some(&bucket) {
+                    if let Some(found) = found.get_mut(first + i) {
+                        *found = (*found).min(probe as u32);
+                    }
+                }
+            }
+            let rows = attempt.tables.bucket(table, here.bucket(hash));
+            entries += rows.len() as u64;
+            for row in rows {
+                if let Some(word) = self.visited.get_mut(*row as usize / 64) {
+                    candidates += *word >> (row % 64) & 1 ^ 1;
+                    *word |= 1 << (row % 64);
+                }
+            }
+            while grid(step) <= probe {
+                // The first query makes the marks; what a later one does not reach goes.
+                if query == 0 {
+                    self.marks.resize(step + 1, Mark::default())?;
+                }
+                if let Some(mark) = self.marks.get_mut(step) {
+                    mark.entries += entries;
+                    mark.candidates += candidates;
+                }
+                step += 1;
+            }
+            let (entries, candidates) = (self.scaled(entries), self.scaled(candidates));
+            if probe as u64 * COST_PROBE + entries * COST_ENTRY + candidates * COST_SKETCH > attempt.limit {
+                break;
+            }
+        }
+        self.marks.truncate(step);
+        Ok(())
+    }
+
     /// Compares all numbers of probes and of exact comparisons of a shape with the best tuning.
     fn pick(&self, shape: &Shape, found: &[u32], best: &mut Tuning) -> Result<bool> {
-        let others = self.sample.rows - self.truth.queries.len() - self.truth.near.len();
         let queries = self.truth.queries.len();
         let needed = (found.len() as u64 * u64::from(self.target)).div_ceil(1000) as usize;
         let mut near_best = false;
@@ -529,7 +572,7 @@ impl Trial<'_> {
                 .get(needed - 1)
                 .map_or(0, |rank| rank.saturating_add(1))
                 .max(NEAR as u32);
-            let scaled = |n: u64| part(part(n, queries).saturating_mul(self.count as u64), others);
+            let scaled = |n: u64| self.scaled(part(n, queries));
             let cost = u64::from(probes) * COST_PROBE
                 + scaled(mark.entries) * COST_ENTRY
                 + scaled(mark.candidates) * COST_SKETCH

@@ -9,7 +9,6 @@ use super::format;
 use super::format::Header;
 use super::format::Refusal;
 use super::format::SectionExtent;
-use super::single::PIECE;
 use crate::index::Section;
 use crate::params::Params;
 use crate::permit::Permit;
@@ -33,6 +32,8 @@ use vexfs_host::Result;
 const WRITE: usize = 8 << 20;
 /// Bytes read and checked between two cooperative points.
 const READ: usize = 1 << 20;
+/// Bytes of a piece of a section that has a checksum of its own in memory.
+pub(super) const PIECE: usize = 16 * 1024;
 
 /// The segment files in use: those are not removed, though no collection item names them any more.
 pub(crate) struct FileRefs {

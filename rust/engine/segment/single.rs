@@ -9,6 +9,7 @@
 use super::account::Held;
 use super::account::MemoryAccount;
 use super::file::File;
+use super::file::PIECE;
 use super::format::SectionExtent;
 use super::lazy::Evict;
 use super::lazy::Lazy;
@@ -18,8 +19,6 @@ use vexfs_host::mem::Vec;
 use vexfs_host::sync::Arc;
 use vexfs_host::Result;
 
-/// Bytes of a piece.
-pub(super) const PIECE: usize = 16 * 1024;
 /// Shorter sections are loaded at once.
 const SECTION_MIN: u64 = 256 * 1024;
 

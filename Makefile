@@ -54,7 +54,8 @@ SOURCES := Kbuild Makefile include rust src scripts/check-kernel
 install: user
 	install -D -m 755 target/release/mkfs.vexfs $(DESTDIR)$(PREFIX)/sbin/mkfs.vexfs
 	install -D -m 755 target/release/vexctl $(DESTDIR)$(PREFIX)/bin/vexctl
-	cd target/share && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/{} \;
+	mkdir -p $(DESTDIR)$(PREFIX)/share
+	tar -c -C target/share . | tar -x --no-same-owner -C $(DESTDIR)$(PREFIX)/share
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man5 docs/man/vexfs.5
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include/linux include/uapi/linux/vexfs.h
 	mkdir -p $(DESTDIR)$(PREFIX)/src/vexfs-$(VERSION)

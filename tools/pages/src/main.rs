@@ -20,17 +20,23 @@ fn main() -> Result<()> {
     let (Some(dir), Some(man)) = (args.next(), args.next()) else {
         anyhow::bail!("usage: vexfs-pages DIR MAN");
     };
-    for (section, mut command) in [
+    for (section, command) in [
         ("1", vexctl::cli::Cli::command()),
         ("8", mkfs_vexfs::cli::Cli::command()),
     ] {
+        completions(&dir, &mut command.clone())?;
+        let mut command = without_help(command);
         command.build();
-        completions(&dir, &mut command)?;
         let more = man.join(format!("{}.{section}.in", command.get_name()));
         let more = fs::read_to_string(&more).with_context(|| format!("cannot read {}", more.display()))?;
         page(&dir, section, &command, &more)?;
     }
     Ok(())
+}
+
+/// Without the command that prints help, which needs no page.
+fn without_help(command: Command) -> Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
 }
 
 /// Writes the pages of a command and, with names like `vexctl-search`, of its commands.

@@ -66,7 +66,7 @@ pub(crate) trait Index {
     /// What a search for `k` rows is expected to cost if `matching` rows of the segment are accepted: see [`Costs`].
     fn cost(&self, costs: &Costs, params: &SearchParams, k: usize, matching: u64) -> u64;
 
-    /// The params for a search of which only so many rows of the segment are accepted. Graphs and hash tables go on by
+    /// The search parameters where only so many rows of the segment are accepted. Graphs and hash tables go on by
     /// themselves until they have met enough of those, so that little has to be changed for them.
     fn tuned(&self, _costs: &Costs, params: &SearchParams, _matching: u64) -> SearchParams {
         *params

@@ -52,7 +52,7 @@ impl<'a> Model<'a> {
         self.index.cost(&self.costs, &self.params, k, matching)
     }
 
-    /// The params for a search of which only the matching rows count.
+    /// The search parameters for a search of which only the matching rows count.
     pub(super) fn tuned(&self, matching: u64) -> SearchParams {
         self.index.tuned(&self.costs, &self.params, matching)
     }

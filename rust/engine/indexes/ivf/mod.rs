@@ -173,7 +173,7 @@ pub(crate) fn probes_for(costs: &Costs, lists: usize, params: &SearchParams, mat
     probes.saturating_add(more).saturating_add(partly).min(lists as u64)
 }
 
-/// SearchParams that look into as many lists as it takes if only the matching rows count.
+/// Search parameters that look into as many lists as it takes if only the matching rows count.
 pub(crate) fn tuned(costs: &Costs, lists: usize, params: &SearchParams, matching: u64) -> SearchParams {
     let mut tuned = *params;
     if matching < costs.rows {
